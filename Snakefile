@@ -1,0 +1,43 @@
+# From an ImageNet-style folder of images to the metadata that DINOv3 trains from:
+#
+#   load_labels → scan_split → dump_entries → dump_class_arrays → verify → publish
+#
+# config.yaml holds the settings, rules/ one file per stage, workflow/ the functions behind them.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/labels.smk"
+include: "rules/scan.smk"
+include: "rules/entries.smk"
+include: "rules/classes.smk"
+include: "rules/verify.smk"
+include: "rules/publish.smk"
+
+
+localrules:
+    all,
+    load_labels,
+    publish,
+
+
+rule all:
+    default_target: True
+    input:
+        artefacts,
+    message:
+        "Everything is in place"
+
+
+onsuccess:
+    print(summarise(EXTRA, SPLITS))
+
+
+onerror:
+    print(failures(), file=sys.stderr)

@@ -1,0 +1,127 @@
+# Settings, and the names of all files. A file's name holds the fingerprint of what it is made from
+# (see workflow/dinov3_metadata/fingerprint.py):
+#
+#   <EXTRA>/.dinov3-metadata/labels/<labels>/labels.json
+#   <EXTRA>/.dinov3-metadata/<split>/<tree>/scan.npz
+#   <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/entries-<split>.npy, ...
+#   <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json, <receipt>.json
+
+import os
+import sys
+from functools import lru_cache
+
+from snakemake.utils import validate
+
+# Jobs are processes of their own and shall run the code of this checkout, whatever is installed.
+PACKAGES = os.path.join(workflow.basedir, "workflow")
+sys.path.insert(0, PACKAGES)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
+)
+
+from dinov3_metadata import fingerprint
+from dinov3_metadata.demo import make_demo
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.layout import LABELLED, split_folder
+from dinov3_metadata.log import error_in
+from dinov3_metadata.publish import array_names, receipt_name
+from dinov3_metadata.settings import check_folders, explain, folders, with_scalars
+from dinov3_metadata.summary import summarise
+
+config.update(with_scalars(config))
+try:
+    validate(config, "../workflow/schemas/config.schema.yaml")
+    ROOT, EXTRA, SPLITS = folders(config)
+    if not config["root"]:
+        make_demo(ROOT, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
+    check_folders(ROOT, EXTRA, SPLITS)
+except WorkflowError as error:
+    sys.exit(f"Error: {explain(error.__context__)}")
+except (MetadataError, OSError) as error:
+    sys.exit(f"Error: {error}")
+
+WORK = f"{EXTRA}/.dinov3-metadata"
+LABELS = f"{WORK}/labels/{{labels}}"
+TREE = f"{WORK}/{{split}}/{{tree}}"
+ROWS = f"{TREE}/{{labels}}"
+CHECKS = f"{ROWS}/{{checks}}"
+
+
+wildcard_constraints:
+    split="TRAIN|VAL|TEST",
+    tree="[0-9]+-folders-[0-9a-f]+",
+    labels="(labels|no-labels)-[0-9a-f]+",
+    checks="(sample|full)-[0-9]+-[0-9a-f]+",
+    receipt="receipt-[0-9a-f]+",
+
+
+def root(wildcards):
+    """The dataset's folder, as a function: Snakemake looks for wildcards in plain text."""
+    return ROOT
+
+
+def extra(wildcards):
+    """The folder for the published files."""
+    return EXTRA
+
+
+def labels_file(wildcards):
+    """Where the labels come from; an absolute path leaves root out."""
+    return os.path.join(ROOT, os.path.expanduser(config["labels"]))
+
+
+@lru_cache
+def state(split):
+    """The wildcards that name the present state of a split, from the dataset to the receipt."""
+    scan, verify = config["scan"], config["verify"]
+    arrays = fingerprint.of_code("files", "labels", "entries", "classes")
+    names = {
+        "split": split,
+        "tree": fingerprint.of_folders(
+            os.path.join(ROOT, split_folder(split)),
+            ROOT,
+            sorted(scan.items()),
+            fingerprint.of_code("files", "layout", "scan"),
+        ),
+        "labels": (
+            fingerprint.of_labels(labels_file(None), labels_file(None), arrays)
+            if split in LABELLED
+            else f"no-labels-{arrays}"
+        ),
+        "checks": f"{verify['level']}-{verify['sample']}-{fingerprint.of_code('verify')}",
+    }
+    return names | {"receipt": receipt_name(expand(CHECKS, **names)[0], EXTRA, split)}
+
+
+def staged(wildcards):
+    """The new arrays of a split, which wait to be verified and published."""
+    return [f"{ROWS}/{name}" for name in array_names(wildcards.split)]
+
+
+def labels_of(wildcards):
+    """The labels, for the splits that have some."""
+    return f"{LABELS}/labels.json" if wildcards.split in LABELLED else []
+
+
+def artefacts(wildcards):
+    """Every file of every stage in the present state. Asking for all of them, not only for the
+    last, makes a stage that was interrupted run again (snakemake#1978)."""
+    names = []
+    for split in SPLITS:
+        patterns = [
+            f"{TREE}/scan.npz",
+            f"{CHECKS}/verify-{split}.json",
+            f"{CHECKS}/{{receipt}}.json",
+        ]
+        patterns += [f"{ROWS}/{name}" for name in array_names(split)]
+        patterns += [f"{LABELS}/labels.json"] if split in LABELLED else []
+        names += expand(patterns, **state(split))
+    return names
+
+
+def failures():
+    """The messages of the stages that failed, for the end of the terminal's last screen."""
+    logs = [f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
+    logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
+    found = (error_in(log) for split in SPLITS for log in expand(logs, **state(split)))
+    return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))

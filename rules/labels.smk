@@ -1,0 +1,13 @@
+rule load_labels:
+    output:
+        labels=f"{LABELS}/labels.json",
+    log:
+        f"{LABELS}/labels.log",
+    conda:
+        "../envs/dinov3-metadata.yaml"
+    params:
+        path=labels_file,
+    message:
+        "Read the labels"
+    script:
+        "../workflow/scripts/labels.py"

@@ -1,0 +1,18 @@
+# The published files are no outputs: Snakemake deletes the outputs of a job before it runs.
+rule publish:
+    input:
+        arrays=staged,
+        report=f"{CHECKS}/verify-{{split}}.json",
+    output:
+        receipt=f"{CHECKS}/{{receipt}}.json",
+    log:
+        f"{CHECKS}/{{receipt}}.log",
+    conda:
+        "../envs/dinov3-metadata.yaml"
+    params:
+        root=root,
+        extra=extra,
+    message:
+        "Publish {wildcards.split}"
+    script:
+        "../workflow/scripts/publish.py"

@@ -1,0 +1,21 @@
+rule verify:
+    input:
+        scan=f"{TREE}/scan.npz",
+        labels=labels_of,
+        arrays=staged,
+    output:
+        report=f"{CHECKS}/verify-{{split}}.json",
+    log:
+        f"{CHECKS}/verify.log",
+    benchmark:
+        f"{CHECKS}/verify.tsv"
+    conda:
+        "../envs/dinov3-metadata.yaml"
+    params:
+        root=root,
+        level=config["verify"]["level"],
+        sample=config["verify"]["sample"],
+    message:
+        "Verify {wildcards.split}"
+    script:
+        "../workflow/scripts/verify.py"

@@ -1,0 +1,28 @@
+"""class-ids-SPLIT.npy and class-names-SPLIT.npy: id and name of each class, at its class_index."""
+
+import os
+
+import numpy as np
+
+from .files import write_atomically
+from .log import logger
+from .scan import Scan
+
+
+def dump_class_arrays(
+    entries: str | os.PathLike,
+    scan: Scan,
+    class_ids_out: str | os.PathLike,
+    class_names_out: str | os.PathLike,
+) -> None:
+    """Write the ids, (classes,) ``<Uk``, and the names, (classes,) ``<Um``, of a labelled split.
+
+    They are read from the first row of each class, so that they say what the entries say, as in
+    the reference (``ImageNet._dump_class_ids_and_names``).
+    """
+    first = np.cumsum(scan.counts) - scan.counts
+    rows = np.load(entries, mmap_mode="r", allow_pickle=False)[first]
+    for column, out in (("class_id", class_ids_out), ("class_name", class_names_out)):
+        with write_atomically(out) as file:
+            np.save(file, np.ascontiguousarray(rows[column]))
+        logger.info("%s: %d x %s", out, len(rows), rows.dtype[column])

@@ -1,0 +1,57 @@
+"""A small dataset of drawn JPEGs, for a first run and for tests that need images that decode."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .labels import read_labels
+from .layout import LABELLED, image_path
+
+
+def make_demo(root: str | os.PathLike, labels: str | os.PathLike, images: dict[str, int]) -> None:
+    """Make the demo dataset at ``root``, unless there is one; whole or not at all.
+
+    Args:
+        root: The dataset's folder.
+        labels: A labels.txt; each of its classes gets images.
+        images: Split -> images per class; for TEST, images in all.
+    """
+    root = Path(root)
+    if root.exists():
+        return
+    import numpy as np
+    from PIL import Image
+
+    new = root.with_name(f".{root.name}.{os.getpid()}.tmp")
+    class_ids = list(read_labels(labels).names)
+    rng = np.random.default_rng(0)
+    for split, per_class in images.items():
+        for position, class_id in enumerate(class_ids if split in LABELLED else [""]):
+            # Numbers are sparse in train/ and consecutive elsewhere, as in ImageNet-1k.
+            numbers = (
+                rng.choice(20_000, per_class, replace=False)
+                if split == "TRAIN"
+                else range(position * per_class + 1, (position + 1) * per_class + 1)
+            )
+            for number in numbers:
+                path = new / image_path(split, class_id, int(number))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                hue = position if class_id else rng.integers(len(class_ids))
+                Image.fromarray(_draw(hue / len(class_ids), rng)).save(path, "JPEG")
+    shutil.copyfile(labels, new / "labels.txt")
+    try:
+        new.rename(root)
+    except OSError:  # another run was faster
+        shutil.rmtree(new)
+
+
+def _draw(hue: float, rng):
+    """A (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
+    import numpy as np
+
+    y, x = np.mgrid[0:96, 0:96]
+    colour = 127 + 120 * np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
+    ground = (x + y)[..., None] * rng.uniform(0.3, 1.3, 3)
+    (left, top), radius = rng.integers(24, 72, 2), rng.integers(12, 32)
+    disc = (x - left) ** 2 + (y - top) ** 2 < radius**2
+    return np.where(disc[..., None], colour, ground).clip(0, 255).astype("uint8")

@@ -1,0 +1,83 @@
+"""entries-SPLIT.npy: one row per image."""
+
+import os
+
+import numpy as np
+from numpy.lib import format as npy
+
+from .files import write_atomically
+from .labels import Labels
+from .layout import MAX_INDEX
+from .log import logger, progress
+from .scan import Scan
+
+ROWS = 1 << 16  # rows filled and written at a time
+
+
+def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
+    """The dtype of a row; lengths in code points.
+
+    Source: ``ImageNet._dump_entries`` in facebookresearch/dinov3. Other programs read the columns
+    by position: order and dtypes are a public contract.
+    """
+    return np.dtype(
+        [
+            ("actual_index", "<u4"),
+            ("class_index", "<u4"),
+            ("class_id", f"<U{class_id_length}"),
+            ("class_name", f"<U{class_name_length}"),
+        ]
+    )
+
+
+def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
+    """One row per class, (classes,) of ``entries_dtype``: what the rows of its images share.
+
+    Without labels, for TEST, that is the reference's ``np.uint32(-1)`` and strings of length 0.
+
+    Raises:
+        MetadataError: A class folder has no row in the labels file.
+    """
+    if labels is None:
+        rows = np.zeros(1, entries_dtype(0, 0))
+        rows["class_index"] = MAX_INDEX
+        return rows
+    ids = scan.class_ids.tolist()
+    names = labels.of(ids)
+    rows = np.zeros(len(ids), entries_dtype(max(map(len, ids)), max(map(len, names))))
+    rows["class_index"] = np.arange(len(ids))
+    rows["class_id"] = ids
+    rows["class_name"] = names
+    return rows
+
+
+def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> None:
+    """Write the entries of a split to ``out``, byte for byte as ``np.save`` would.
+
+    Memory is that of one block of rows and of one index per image.
+
+    Args:
+        scan: The split's images.
+        labels: The names of its classes; None for TEST.
+        out: Where to write.
+
+    Raises:
+        MetadataError: A class folder has no row in the labels file.
+    """
+    per_class = class_rows(scan, labels)
+    images = len(scan.actual_index)
+    class_index = scan.class_index()
+    header = {
+        "descr": npy.dtype_to_descr(per_class.dtype),
+        "fortran_order": False,
+        "shape": (images,),
+    }
+    with write_atomically(out) as file:
+        npy.write_array_header_1_0(file, header)
+        starts = range(0, images, ROWS)
+        for start in progress(starts, len(starts), "entries"):
+            block = slice(start, start + ROWS)
+            rows = per_class[class_index[block]]
+            rows["actual_index"] = scan.actual_index[block]
+            file.write(rows.data)
+    logger.info("%s: %d rows of %s", out, images, per_class.dtype)

@@ -1,0 +1,61 @@
+"""What a stage says: to its log file, to the terminal, and to the user when it must stop."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import MetadataError
+
+logger = logging.getLogger("dinov3_metadata")
+
+
+@contextmanager
+def stage(log_file: str, level: str) -> Iterator[None]:
+    """Run one stage: its messages go to ``log_file``, warnings and errors to the terminal as well.
+
+    A MetadataError ends the process with exit code 1 and its message; anything else is a defect of
+    ours and keeps its traceback.
+
+    Args:
+        log_file: Written anew.
+        level: ``debug``, ``info`` or ``warning``: the least that the log file takes.
+    """
+    to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8", errors="backslashreplace")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    sys.stderr.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
+    try:
+        yield
+    except MetadataError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except BaseException:
+        logger.exception("unexpected, please report it")
+        raise
+
+
+def error_in(log_file: str) -> str | None:
+    """The error that ended a stage, as its log tells it; None if it has none."""
+    try:
+        text = Path(log_file).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return text.rpartition(" ERROR ")[2].strip() if " ERROR " in text else None
+
+
+def progress(items: Iterable, total: int, what: str) -> Iterator:
+    """Pass ``items`` on, with a bar on a terminal and every fifth percent in the log."""
+    from tqdm import tqdm
+
+    shown = 0
+    for done, item in enumerate(tqdm(items, what, total, disable=None, leave=False), 1):
+        yield item
+        percent = 100 * done // total
+        if percent >= shown + 5 or percent == 100 != shown:
+            logger.info("%s: %d %%", what, percent)
+            shown = percent

@@ -1,0 +1,152 @@
+"""Publish: bring verified files to ``<EXTRA>``, whole or not at all, and keep a receipt."""
+
+import hashlib
+import json
+import os
+import platform
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+from . import __version__
+from .errors import MetadataError
+from .files import sha256, write_atomically
+from .fingerprint import digest
+from .layout import LABELLED
+from .log import logger
+
+
+def array_names(split: str) -> list[str]:
+    """The published arrays of a split: entries and, for labelled splits, class ids and names."""
+    kinds = ("entries", "class-ids", "class-names") if split in LABELLED else ("entries",)
+    return [f"{kind}-{split}.npy" for kind in kinds]
+
+
+def metadata_name(split: str) -> str:
+    """The file that describes the published arrays of a split."""
+    return f"metadata-{split}.json"
+
+
+def publish(
+    report: dict, staged: dict[str, str], root: str, extra: str | os.PathLike, receipt: str
+) -> list[str]:
+    """Copy the arrays whose bytes differ from the published ones, and describe the set.
+
+    Every copy is complete, checked against the report and on the disk before the first one takes
+    its name; the description takes its name last. Readers that have an old file open or mapped
+    keep its bytes. Files that are equal already are not touched.
+
+    Args:
+        report: Of ``verify``, with the sha256 of each array.
+        staged: Published name -> path of the verified file.
+        root: The dataset's folder, for the description.
+        extra: The folder to publish to; made if need be.
+        receipt: Where to note what was published, see ``receipt_name``.
+
+    Returns:
+        The names of the files that were written.
+
+    Raises:
+        MetadataError: A file is not the one that was verified, or ``extra`` can not be written.
+    """
+    split = report["split"]
+    try:
+        Path(extra).mkdir(parents=True, exist_ok=True)
+        with ExitStack() as renames:  # unwound from the last to the first: metadata, entries, ...
+            written = []
+            description = describe(report, root)
+            if _read(Path(extra, metadata_name(split))) != description:
+                file = renames.enter_context(write_atomically(Path(extra, metadata_name(split))))
+                file.write(description)
+                written.append(metadata_name(split))
+            for name, path in staged.items():
+                due = report["files"][name]["sha256"]
+                target = Path(extra, name)
+                if target.is_file() and sha256(target) == due:
+                    continue
+                if _copy(path, renames.enter_context(write_atomically(target))) != due:
+                    os.unlink(path)
+                    raise MetadataError(
+                        f"{path} is not the file that was verified, and was removed. "
+                        "Run the same command again."
+                    )
+                written.append(name)
+    except OSError as error:
+        raise MetadataError(
+            f"{error.filename or extra} can not be written: {error.strerror}."
+        ) from None
+    for name in written:
+        logger.info("%s: written", Path(extra, name))
+    for old in Path(receipt).parent.glob("receipt-*.json"):
+        old.unlink()
+    with write_atomically(receipt) as file:
+        file.write(json.dumps({"files": _states(extra, split)}).encode())
+    return written
+
+
+def describe(report: dict, root: str) -> bytes:
+    """The content of ``metadata-SPLIT.json``; equal for equal arrays, root and versions."""
+    description = {
+        "split": report["split"],
+        "root": root,
+        "images": report["images"],
+        "classes": report["classes"],
+        "skipped": report["skipped"],
+        "files": report["files"],
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": version("numpy"),
+            "dinov3-metadata": __version__,
+        },
+    }
+    return (json.dumps(description, indent=1) + "\n").encode()
+
+
+def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str) -> str:
+    """The receipt that is true of what lies in ``extra`` now, or a name that no receipt has yet.
+
+    So the rule that writes the receipt has something to do exactly when one of the published files
+    is not, to the inode and the nanosecond, the file that was published.
+
+    Args:
+        folder: Where ``publish`` leaves the receipts of one verified state.
+        extra: The folder that was published to.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+    """
+    now = _states(extra, split)
+    receipts = {path.stem: _read(path) for path in sorted(Path(folder).glob("receipt-*.json"))}
+    for name, text in receipts.items():
+        try:
+            if json.loads(text)["files"] == now:
+                return name
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged: as good as none
+    return f"receipt-{digest(now, receipts)}"
+
+
+def _states(extra: str | os.PathLike, split: str) -> dict[str, list[int] | None]:
+    states: dict[str, list[int] | None] = {}
+    for name in [*array_names(split), metadata_name(split)]:
+        try:
+            state = os.stat(Path(extra, name))
+            states[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+        except OSError:
+            states[name] = None
+    return states
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _copy(path: str, file) -> str:
+    """Copy ``path`` into an open file and return the sha256 of the bytes that went through."""
+    hasher = hashlib.sha256()
+    with open(path, "rb") as source:
+        while block := source.read(1 << 20):
+            hasher.update(block)
+            file.write(block)
+    return hasher.hexdigest()

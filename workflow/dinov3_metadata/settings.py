@@ -1,0 +1,100 @@
+"""The settings of config.yaml: what is wrong with them, in one sentence."""
+
+import os
+from difflib import get_close_matches
+
+import yaml
+
+from .errors import MetadataError
+from .layout import split_folder
+
+TYPES = {"string": "text", "array": "a list", "object": "a section", "integer": "a whole number"}
+
+
+def explain(error) -> str:
+    """What a ``jsonschema.ValidationError`` means to the person who wrote the setting.
+
+    Args:
+        error: As raised for config.yaml and the ``--config`` options together.
+    """
+    where = ": ".join(name for name in error.absolute_path if isinstance(name, str))
+    start = f"config: {where}: " if where else "config: "
+    value, due = error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = [key for key in value if key not in known]
+        close = get_close_matches(str(unknown[0]), known, 1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{start}there is no setting {unknown[0]!r}.{guess} Known are {', '.join(known)}."
+    if error.validator == "enum":
+        return f"{start}{value!r} is not one of {', '.join(map(str, due))}."
+    if error.validator == "type":
+        types = [due] if isinstance(due, str) else due
+        wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")
+        hint = f", for instance '[{value}]'" if "array" in types and isinstance(value, str) else ""
+        return f"{start}{value!r} is not {wanted}{hint}."
+    if error.validator == "minimum":
+        return f"{start}{value!r} is below {due}."
+    if error.validator == "minItems":
+        return f"{start}the list is empty."
+    if error.validator == "uniqueItems":
+        return f"{start}something stands twice in {value!r}."
+    return f"{start}{error.message}"
+
+
+def with_scalars(config: dict) -> dict:
+    """The settings with numbers and truth values in the place of their texts.
+
+    Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.
+    """
+
+    def scalar(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: scalar(inner) for key, inner in value.items()}
+        read = yaml.safe_load(value) if isinstance(value, str) else value
+        return read if isinstance(read, bool | int) else value
+
+    return {
+        key: scalar(value) if isinstance(value, dict) else value for key, value in config.items()
+    }
+
+
+def folders(config: dict) -> tuple[str, str, list[str]]:
+    """Root and extra as absolute paths, and the splits: the user's, or those of the demo.
+
+    Raises:
+        MetadataError: One of root and extra is set without the other.
+    """
+    if config["root"] and not config["extra"]:
+        raise MetadataError(
+            "config: `root` is set, but not `extra`: name the folder for the metadata files "
+            "(it may be the same as root)."
+        )
+    if config["extra"] and not config["root"]:
+        raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
+    used = config if config["root"] else config["demo"]
+    root, extra = (os.path.abspath(os.path.expanduser(used[key])) for key in ("root", "extra"))
+    return root, extra, used["splits"]
+
+
+def check_folders(root: str, extra: str, splits: list[str]) -> None:
+    """Check what a schema can not: the folders against each other and against the disk.
+
+    Raises:
+        MetadataError: ``root`` is no folder, ``extra`` lies in a split folder, or has braces.
+    """
+    if not os.path.isdir(root):
+        raise MetadataError(f"config: root: {root} is not a folder.")
+    if "{" in extra or "}" in extra:
+        raise MetadataError(
+            f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "
+            "Choose a folder without."
+        )
+    real = os.path.realpath(extra)
+    for split in splits:
+        folder = os.path.realpath(os.path.join(root, split_folder(split)))
+        if os.path.commonpath([real, folder]) == folder:
+            raise MetadataError(
+                f"config: extra: {extra} lies in the split folder {folder}. Choose root itself or "
+                "a folder elsewhere."
+            )

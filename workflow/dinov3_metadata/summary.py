@@ -1,0 +1,26 @@
+"""The last lines of a run: what was published where."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import count
+from .publish import metadata_name
+
+
+def summarise(extra: str | os.PathLike, splits: Iterable[str]) -> str:
+    """A few lines for the terminal, from the ``metadata-SPLIT.json`` of each split."""
+    lines = [f"DINOv3 metadata, verified, in {extra}:"]
+    for split in splits:
+        described = json.loads(Path(extra, metadata_name(split)).read_text())
+        counts = count(described["images"], "image")
+        if described["classes"]:
+            counts += f" in {count(described['classes'], 'class', 'classes')}"
+        if described["skipped"]:
+            counts += f", {described['skipped']:,} skipped"
+        size = sum(file["bytes"] for file in described["files"].values())
+        lines.append(
+            f"  {split:<5}  {counts}, {size / 1e6:,.1f} MB: {', '.join(described['files'])}"
+        )
+    return "\n".join(lines)

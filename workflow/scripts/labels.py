@@ -1,0 +1,10 @@
+from typing import TYPE_CHECKING
+
+from dinov3_metadata.labels import read_labels
+from dinov3_metadata.log import stage
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake.log[0], snakemake.config["log"]["level"]):
+    read_labels(snakemake.params.path).save(snakemake.output.labels)
