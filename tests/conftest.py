@@ -1,0 +1,93 @@
+"""Trees to work on, and the stages and the workflow as functions of (root, extra)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from dinov3_metadata.classes import dump_class_arrays
+from dinov3_metadata.entries import dump_entries
+from dinov3_metadata.files import sha256
+from dinov3_metadata.labels import read_labels
+from dinov3_metadata.layout import LABELLED
+from dinov3_metadata.publish import array_names
+from dinov3_metadata.scan import scan_split
+
+REPOSITORY = Path(__file__).parent.parent
+
+LABELS = "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"
+FILES = [
+    "train/n01440764/n01440764_10026.JPEG",
+    "train/n01440764/n01440764_9.JPEG",
+    "train/n01443537/n01443537_177134.JPEG",
+    "train/n01484850/n01484850_1.JPEG",
+    "val/n01440764/ILSVRC2012_val_00000293.JPEG",
+    "val/n01443537/ILSVRC2012_val_00000236.JPEG",
+    "val/n01484850/ILSVRC2012_val_00002338.JPEG",
+    "test/ILSVRC2012_test_00000001.JPEG",
+    "test/ILSVRC2012_test_00000002.JPEG",
+]
+
+
+def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) -> Path:
+    """Lay empty files, or empty folders for names that end with a slash, below ``root``."""
+    for name in files:
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    (root / "labels.txt").write_bytes(labels.encode())
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A dataset of three classes with all three splits."""
+    return make_tree(tmp_path / "root")
+
+
+def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> dict[str, Path]:
+    """Run the stages from labels to classes and return the arrays by their published names."""
+    extra.mkdir(parents=True, exist_ok=True)
+    paths = [extra / name for name in array_names(split)]
+    scan = scan_split(root, split, unaddressable=unaddressable)
+    labels = read_labels(root / "labels.txt") if split in LABELLED else None
+    dump_entries(scan, labels, paths[0])
+    if split in LABELLED:
+        dump_class_arrays(paths[0], scan, *paths[1:])
+    return {path.name: path for path in paths}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The sha256 of each published array."""
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}
+
+
+@pytest.fixture
+def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the real ``snakemake --cores 2`` of this checkout in a working folder of the test."""
+    workdir = tmp_path / "workdir"
+    workdir.mkdir()
+
+    def run(*options: str, fails: bool = False, **config: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+        command += ["--cores", "2", "--directory", str(workdir), *options]
+        if config:
+            command += ["--config", *(f"{key}={value}" for key, value in config.items())]
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=os.environ | {"COLUMNS": "200"},
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        assert "Traceback" not in done.stdout, done.stdout
+        return done
+
+    return run

@@ -1,0 +1,34 @@
+"""The arrays are the reference's to the byte, by digests that the reference itself gave.
+
+``golden.json`` was made with ``ImageNet.dump_extra()`` of facebookresearch/dinov3, NumPy 2.4.6 and
+torchvision 0.29.2; the digest of TEST with NumPy 1.26, as the reference fails on NumPy 2.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import digests, dump, make_tree
+from dinov3_metadata.entries import dump_entries
+from dinov3_metadata.files import sha256
+from dinov3_metadata.scan import Scan
+
+CASES = json.loads(Path(__file__).with_name("golden.json").read_text())
+FULL_TEST = "91d543be19b75a091d9c373779fb5d2be2605148df728d910df779480dede145"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bytes_of_the_reference(case: str, tmp_path: Path) -> None:
+    due = CASES[case]["sha256"]
+    root = make_tree(tmp_path / "root", CASES[case]["files"], CASES[case]["labels"])
+    for split in ("TRAIN", "VAL"):
+        if f"entries-{split}.npy" in due:
+            dump(root, tmp_path / "extra", split)
+    assert digests(tmp_path / "extra") == due
+
+
+def test_bytes_of_the_full_test_split(tmp_path: Path) -> None:
+    scan = Scan(np.array([""]), np.array([100_000]), np.arange(1, 100_001, dtype="<u4"))
+    dump_entries(scan, None, tmp_path / "entries-TEST.npy")
+    assert sha256(tmp_path / "entries-TEST.npy") == FULL_TEST

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import digests, dump
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.labels import read_labels
+from dinov3_metadata.publish import publish, receipt_name
+from dinov3_metadata.scan import scan_split
+from dinov3_metadata.verify import verify
+
+
+class Split:
+    """A verified split that waits to be published."""
+
+    def __init__(self, root: Path, work: Path, extra: Path) -> None:
+        self.root, self.work, self.extra = root, work, extra
+        work.mkdir()
+        self.verify()
+
+    def verify(self) -> None:
+        self.staged = {
+            name: str(path) for name, path in dump(self.root, self.work, "TRAIN").items()
+        }
+        self.report = verify(
+            self.root,
+            "TRAIN",
+            scan_split(self.root, "TRAIN"),
+            read_labels(self.root / "labels.txt"),
+            self.staged,
+        )
+
+    def name(self) -> str:
+        return receipt_name(self.work, self.extra, "TRAIN")
+
+    def due(self) -> bool:
+        return not (self.work / f"{self.name()}.json").exists()
+
+    def publish(self) -> list[str]:
+        receipt = self.work / f"{self.name()}.json"
+        return publish(self.report, self.staged, str(self.root), self.extra, str(receipt))
+
+
+@pytest.fixture
+def split(tree: Path, tmp_path: Path) -> Split:
+    return Split(tree, tmp_path / "work", tmp_path / "extra")
+
+
+ALL = ["metadata-TRAIN.json", "entries-TRAIN.npy", "class-ids-TRAIN.npy", "class-names-TRAIN.npy"]
+
+
+def test_what_is_published(split: Split) -> None:
+    assert split.due()
+    assert split.publish() == ALL
+    assert digests(split.extra) == digests(split.work)
+    described = json.loads((split.extra / "metadata-TRAIN.json").read_text())
+    assert described["root"] == str(split.root)
+    assert (described["images"], described["classes"], described["skipped"]) == (4, 3, 0)
+    assert {name: file["sha256"] for name, file in described["files"].items()} == digests(
+        split.extra
+    )
+    assert set(described["versions"]) == {"python", "numpy", "dinov3-metadata"}
+    assert not split.due()
+    assert sorted(path.name for path in split.extra.iterdir()) == sorted(ALL)
+
+
+def test_equal_files_are_not_touched(split: Split) -> None:
+    split.publish()
+    before = {path.name: path.stat() for path in split.extra.iterdir()}
+    split.verify()
+    assert split.publish() == []
+    assert {path.name: path.stat() for path in split.extra.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("damage", ["deleted", "overwritten", "replaced"])
+def test_a_damaged_file_is_put_back_once(name: str, damage: str, split: Split) -> None:
+    split.publish()
+    path = split.extra / name
+    good = path.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "overwritten":
+        path.write_bytes(b"\0" * len(good))
+    else:
+        path.rename(split.extra / "other")
+        path.write_bytes(good[::-1])
+    assert split.due()
+    assert split.publish() == [name]
+    assert path.read_bytes() == good
+    assert not split.due()
+
+
+def test_everything_deleted_twice_is_put_back_twice(split: Split) -> None:
+    for _ in range(3):
+        assert split.due()
+        assert split.publish() == ALL
+        for path in split.extra.iterdir():
+            path.unlink()
+
+
+def test_a_damaged_receipt_is_as_good_as_none(split: Split) -> None:
+    split.publish()
+    (receipt,) = split.work.glob("receipt-*.json")
+    receipt.write_text("{")
+    assert split.due()
+    assert split.publish() == []
+
+
+def test_a_reader_keeps_the_old_bytes(split: Split) -> None:
+    split.publish()
+    rows = np.load(split.extra / "entries-TRAIN.npy", mmap_mode="r")
+    old = rows.tolist()
+    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
+    split.verify()
+    split.publish()
+    assert rows.tolist() == old
+    assert len(np.load(split.extra / "entries-TRAIN.npy")) == len(old) + 1
+
+
+def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> None:
+    split.publish()
+    before = digests(split.extra)
+    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
+    split.verify()
+    Path(split.staged["class-ids-TRAIN.npy"]).write_bytes(b"")
+    (split.extra / "class-ids-TRAIN.npy").unlink()
+    with pytest.raises(MetadataError, match="is not the file that was verified, and was removed"):
+        split.publish()
+    del before["class-ids-TRAIN.npy"]
+    assert digests(split.extra) == before
+    assert not list(split.extra.glob(".*"))
+
+
+def test_extra_that_can_not_be_written(split: Split) -> None:
+    split.extra.write_text("a file, no folder")
+    with pytest.raises(MetadataError, match=r"extra can not be written: (File exists|Not a dir)"):
+        split.publish()

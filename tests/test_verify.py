@@ -1,0 +1,167 @@
+"""Each check of ``verify`` fails when the thing it names is broken."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import dump, make_tree
+from dinov3_metadata import verify as verify_module
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.files import sha256
+from dinov3_metadata.labels import read_labels
+from dinov3_metadata.scan import scan_split
+from dinov3_metadata.verify import verify
+
+Check = Callable[..., dict]
+
+
+@pytest.fixture
+def check(tree: Path, tmp_path: Path) -> Check:
+    """Dump a split, let ``damage(arrays)`` change the files by published name, and verify."""
+
+    def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> dict:
+        scan = scan_split(tree, split, unaddressable="skip")
+        labels = None if split == "TEST" else read_labels(tree / "labels.txt")
+        files = dump(tree, tmp_path / "extra", split, unaddressable="skip")
+        if damage:
+            damage({name.split("-TRAIN")[0]: path for name, path in files.items()})
+        return verify(
+            tree, split, scan, labels, {name: str(path) for name, path in files.items()}, **options
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("level", ["sample", "full"])
+@pytest.mark.parametrize("split", ["TRAIN", "VAL", "TEST"])
+def test_report(split: str, level: str, check: Check, tmp_path: Path) -> None:
+    report = check(split, level=level)
+    entries = tmp_path / f"extra/entries-{split}.npy"
+    assert report["images"] == len(np.load(entries))
+    assert report["classes"] == (0 if split == "TEST" else 3)
+    assert report["class_id_length"] == (0 if split == "TEST" else 9)
+    assert report["class_name_length"] == (0 if split == "TEST" else 17)
+    assert report["files"][entries.name] == {
+        "bytes": entries.stat().st_size,
+        "sha256": sha256(entries),
+    }
+    assert ("fresh" in report["checks"][-1]) == (level == "full")
+
+
+def change(name: str, edit: Callable[[np.ndarray], np.ndarray | None]) -> Callable:
+    def damage(files: dict[str, Path]) -> None:
+        array = np.load(files[name])
+        changed = edit(array)
+        np.save(files[name], array if changed is None else changed)
+
+    return damage
+
+
+def put(column: str, row: int, value: object) -> Callable:
+    def edit(rows: np.ndarray) -> None:
+        rows[column][row] = value
+
+    return change("entries", edit)
+
+
+DAMAGES = {
+    "header": (
+        lambda files: files["entries"].write_bytes(b"\x93NUMPY\x01\x00" + b"x" * 200),
+        r"can not be read back",
+    ),
+    "truncated": (
+        lambda files: files["entries"].write_bytes(files["entries"].read_bytes()[:-1]),
+        r"can not be read back",
+    ),
+    "pickled": (
+        change("class-ids", lambda ids: ids.astype(object)),
+        r"can not be read back: .*pickle|Array can't be memory-mapped",
+    ),
+    "field order": (
+        change(
+            "entries",
+            lambda rows: np.array(rows.tolist(), [rows.dtype.descr[i] for i in (1, 0, 2, 3)]),
+        ),
+        r"is due",
+    ),
+    "wider dtype": (
+        change("class-names", lambda names: names.astype("<U30")),
+        r"is due",
+    ),
+    "shape": (change("entries", lambda rows: rows.reshape(2, 2)), r"\(images,\) is due"),
+    "class array shape": (change("class-names", lambda names: names[:2]), r"do not fit each other"),
+    "lost row": (change("entries", lambda rows: rows[:-1]), r"3 rows, the scan has 4"),
+    "row order": (
+        change("entries", lambda rows: rows[[1, 0, 2, 3]]),
+        r"unlike the scan(?s:.)*row 0",
+    ),
+    "actual_index": (put("actual_index", 3, 2), r"unlike the scan:\n  row 3: \(2, 2, 'n01484850'"),
+    "class_index": (put("class_index", 1, 2), r"unlike the scan:\n  row 1"),
+    "class_index beyond": (put("class_index", 3, 3), r"unlike the scan:\n  row 3"),
+    "class_id": (put("class_id", 0, "n01440765"), r"unlike the scan:\n  row 0"),
+    "class_name": (put("class_name", 2, "goldfisk"), r"unlike the scan:\n  row 2"),
+    "class ids": (
+        change("class-ids", lambda ids: ids[::-1]),
+        r"class ids are not those of the scan",
+    ),
+    "class names": (
+        change("class-names", lambda names: names[[1, 0, 2]]),
+        r"unlike the labels:\n  n01440764: 'goldfish' where 'tench' is due",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found(damage: str, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "ROWS", 2)
+    edit, message = DAMAGES[damage]
+    with pytest.raises(MetadataError, match=message):
+        check(damage=edit)
+
+
+def test_names_that_are_all_too_wide_are_found(check: Check) -> None:
+    def widen(files: dict[str, Path]) -> None:
+        rows, names = np.load(files["entries"]), np.load(files["class-names"])
+        wide = [(*column[:1], "<U20") if column[0] == "class_name" else column
+                for column in rows.dtype.descr]  # fmt: skip
+        np.save(files["entries"], rows.astype(wide))
+        np.save(files["class-names"], names.astype("<U20"))
+
+    with pytest.raises(MetadataError, match="class names are wider than their longest"):
+        check(damage=widen)
+
+
+@pytest.mark.parametrize(("level", "rows"), [("sample", 4), ("full", 4)])
+def test_an_image_that_vanished_is_found(level: str, rows: int, check: Check, tree: Path) -> None:
+    def remove(_files: dict[str, Path]) -> None:
+        (tree / "train/n01443537/n01443537_177134.JPEG").unlink()
+
+    with pytest.raises(MetadataError, match=rf"1 image of {rows} looked up(?s:.)*n01443537_177134"):
+        check(damage=remove, level=level)
+
+
+def test_the_sample_is_spread_over_the_split(check: Check, tree: Path) -> None:
+    def remove(_files: dict[str, Path]) -> None:
+        (tree / "train/n01440764/n01440764_9.JPEG").unlink()
+
+    report = check(damage=remove, sample=2)  # rows 0 and 3
+    assert "the paths of 2 rows of 4 exist" in report["checks"]
+
+
+@pytest.mark.parametrize("split", ["TRAIN", "TEST"])
+def test_the_witness_finds_an_image_that_the_scan_has_not(
+    split: str, check: Check, tree: Path
+) -> None:
+    new = {
+        "TRAIN": "train/n01440764/n01440764_1.JPEG",
+        "TEST": "test/ILSVRC2012_test_00000009.JPEG",
+    }
+    with pytest.raises(MetadataError, match=r"1 of them not in the entries \(0 skipped\)"):
+        check(split, level="full", damage=lambda _files: make_tree(tree, [new[split]]))
+
+
+def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None:
+    make_tree(tree, ["train/n01440764/n01440764_1.png"])
+    report = check(level="full")
+    assert report["skipped"] == 1

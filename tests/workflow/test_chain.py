@@ -1,0 +1,155 @@
+"""The real ``snakemake``, end to end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import digests, dump, make_tree
+from PIL import Image
+
+NOTHING = "Nothing to be done"
+
+
+def fresh(root: Path, extra: Path, splits: tuple[str, ...] = ("TRAIN", "VAL")) -> dict[str, str]:
+    """What a published folder must hold: the arrays that the functions write elsewhere."""
+    for split in splits:
+        dump(root, extra, split)
+    return digests(extra)
+
+
+def test_without_any_setting_a_demo_is_made_and_used(snakemake, tmp_path: Path) -> None:
+    said = snakemake().stdout
+    demo = tmp_path / "workdir/demo"
+    images = list((demo / "imagenet").rglob("*.JPEG"))
+    assert len(images) == 300
+    for image in images:
+        Image.open(image).convert("RGB")
+    assert len((demo / "imagenet/labels.txt").read_text().splitlines()) == 10
+    splits = ("TRAIN", "VAL", "TEST")
+    assert digests(demo / "extra") == fresh(demo / "imagenet", tmp_path / "fresh", splits)
+    assert "TRAIN  200 images in 10 classes" in said
+    assert f"in {demo / 'extra'}:" in said
+    assert NOTHING in snakemake().stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["新加卷/tiny imagenet", """it's "quoted" $HOME; `x` & %d""", "a*[b]?"]
+)
+@pytest.mark.parametrize("where", ["extra", "the same folder"])
+def test_odd_paths(name: str, where: str, snakemake, tmp_path: Path) -> None:
+    root = make_tree(tmp_path / name)
+    extra = root if where == "the same folder" else tmp_path / f"{name} extra"
+    settings = {"root": root, "extra": extra, "splits": "[TRAIN,VAL,TEST]"}
+    snakemake(**settings)
+    assert digests(extra) == fresh(root, tmp_path / "fresh", ("TRAIN", "VAL", "TEST"))
+    assert json.loads((extra / "metadata-VAL.json").read_text())["root"] == str(root)
+    assert NOTHING in snakemake(**settings).stdout
+
+
+def test_what_lies_in_extra(tree: Path, snakemake, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    before = sorted(tree.rglob("*"))
+    snakemake(root=tree, extra=extra)
+    assert sorted(path.name for path in extra.iterdir()) == [
+        ".dinov3-metadata",
+        *(f"class-ids-{split}.npy" for split in ("TRAIN", "VAL")),
+        *(f"class-names-{split}.npy" for split in ("TRAIN", "VAL")),
+        *(f"entries-{split}.npy" for split in ("TRAIN", "VAL")),
+        *(f"metadata-{split}.json" for split in ("TRAIN", "VAL")),
+    ]
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_test_alone_needs_no_labels(tree: Path, snakemake, tmp_path: Path) -> None:
+    (tree / "labels.txt").unlink()
+    said = snakemake(root=tree, extra=tmp_path / "extra", splits="[TEST]").stdout
+    assert [path.name for path in (tmp_path / "extra").glob("*.npy")] == ["entries-TEST.npy"]
+    assert "TEST   2 images, " in said
+
+
+def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None:
+    make_tree(tree, ["train/n01440764/photo.JPEG"])
+    (tree / "labels.txt").rename(tmp_path / "names.csv")
+    (tmp_path / "mine.yaml").write_text(
+        f"root: {tree}\nextra: {tmp_path}/extra\nsplits: [TRAIN]\nlabels: {tmp_path}/names.csv\n"
+        "scan: {engine: torchvision, unaddressable: skip}\n"
+        "verify: {level: full}\nlog: {level: debug}\n"
+    )
+    said = snakemake("--configfile", str(tmp_path / "mine.yaml")).stdout
+    assert "1 skipped" in said
+    assert "n01440764/photo.JPEG (no number before the suffix)" in said
+    work = tmp_path / "extra/.dinov3-metadata"
+    (report,) = work.rglob("verify-TRAIN.json")
+    described = json.loads(report.read_text())
+    assert described["skipped"] == 1
+    assert "the whole split against a fresh torchvision.datasets.ImageFolder" in described["checks"]
+    (log,) = work.rglob("scan.log")
+    assert "DEBUG n01440764: 2 images" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rot": "/x"}, "there is no setting 'rot'. Did you mean 'root'?"),
+        ({"scan": "{engin: x}"}, "scan: there is no setting 'engin'. Did you mean 'engine'?"),
+        ({"splits": "[TRIAN]"}, "splits: 'TRIAN' is not one of TRAIN, VAL, TEST."),
+        ({"splits": "TRAIN"}, "splits: 'TRAIN' is not a list, for instance '[TRAIN]'."),
+        ({"splits": "[TRAIN,TRAIN]"}, "splits: something stands twice in ['TRAIN', 'TRAIN']."),
+        ({"splits": "[]"}, "splits: the list is empty."),
+        ({"verify": "{sample: 0}"}, "verify: sample: 0 is below 1."),
+        ({"verify": "{sample: many}"}, "verify: sample: 'many' is not a whole number."),
+        ({"log": "debug"}, "log: 'debug' is not a section."),
+        ({"root": "/nowhere", "extra": "/x"}, "root: /nowhere is not a folder."),
+        ({"root": "/tmp"}, "`root` is set, but not `extra`"),
+        ({"extra": "/tmp"}, "`extra` is set, but not `root`"),
+        ({"root": "/tmp", "extra": "/tmp/train/x"}, "/tmp/train/x lies in the split folder"),
+        ({"root": "/tmp", "extra": "/tmp/{split}"}, "has braces"),
+    ],
+)
+def test_a_wrong_setting_is_one_plain_sentence(settings, message: str, snakemake) -> None:
+    said = snakemake("-n", fails=True, **settings).stdout.splitlines()
+    assert said[-1].startswith("Error: config: ")
+    assert message in said[-1]
+
+
+def test_a_refusal_stands_on_the_last_screen(tree: Path, snakemake, tmp_path: Path) -> None:
+    make_tree(tree, ["val/n01440764/val_0.JPEG"], "n01440764,tench\nn01443537\n")
+    said = snakemake(root=tree, extra=tmp_path / "extra", fails=True).stdout
+    screen = "\n".join(said.splitlines()[-24:])
+    assert f"Error: {tree}/labels.txt, line 2: only one column ('n01443537')" in screen
+    assert "Error: VAL: DINOv3 can not address 1 image" in screen
+    assert "n01440764/val_0.JPEG (DINOv3 would open" in screen
+    assert digests(tmp_path / "extra") == {}
+
+
+def test_a_failure_leaves_the_last_good_files(tree: Path, snakemake, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    snakemake(root=tree, extra=extra)
+    before = {path.name: path.stat() for path in extra.glob("*-*")}
+    make_tree(tree, ["train/n02/n02_1.JPEG", "val/n01440764/photo.png"])
+    said = snakemake("--keep-going", root=tree, extra=extra, fails=True).stdout
+    assert "1 class folder has no row" in said
+    assert {path.name: path.stat() for path in extra.glob("*-*")} == before
+    (tree / "val/n01440764/photo.png").unlink()
+    make_tree(tree, labels=(tree / "labels.txt").read_text() + "n02,new\n")
+    snakemake(root=tree, extra=extra)
+    assert digests(extra) == fresh(tree, tmp_path / "fresh")
+    assert NOTHING in snakemake(root=tree, extra=extra).stdout
+
+
+@pytest.mark.parametrize("lost", ["the records of Snakemake", "a working folder"])
+def test_an_edit_is_seen_without_snakemakes_records(
+    lost: str, tree: Path, snakemake, tmp_path: Path
+) -> None:
+    extra = tmp_path / "extra"
+    snakemake(root=tree, extra=extra)
+    make_tree(tree, ["train/n01440764/n01440764_77.JPEG"])
+    if lost == "a working folder":
+        snakemake("--directory", str(tmp_path / "other"), root=tree, extra=extra)
+    else:
+        shutil.rmtree(tmp_path / "workdir/.snakemake")
+        snakemake("--rerun-triggers", "mtime", root=tree, extra=extra)
+    assert 77 in np.load(extra / "entries-TRAIN.npy")["actual_index"]
+    assert digests(extra) == fresh(tree, tmp_path / "fresh")
