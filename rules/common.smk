@@ -2,7 +2,7 @@
 # (see workflow/dinov3_metadata/fingerprint.py):
 #
 #   <EXTRA>/.dinov3-metadata/labels/<labels>/labels.json
-#   <EXTRA>/.dinov3-metadata/<split>/<tree>/scan.npz
+#   <EXTRA>/.dinov3-metadata/<split>/<tree>/scan.npz, folders.json
 #   <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/entries-<split>.npy, ...
 #   <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json, <receipt>.json
 
@@ -50,7 +50,7 @@ CHECKS = f"{ROWS}/{{checks}}"
 wildcard_constraints:
     split="TRAIN|VAL|TEST",
     tree="[0-9]+-folders-[0-9a-f]+",
-    labels="(labels|no-labels)-[0-9a-f]+",
+    labels="labels-([0-9a-f]+|none)-[0-9a-f]+",
     checks="(sample|full)-[0-9]+-[0-9a-f]+",
     receipt="receipt-[0-9a-f]+",
 
@@ -71,23 +71,38 @@ def labels_file(wildcards):
 
 
 @lru_cache
+def scan_settings(wildcards=None):
+    """All that a scan depends on besides the split folder."""
+    code = fingerprint.of_code("files", "fingerprint", "layout", "scan")
+    return fingerprint.digest(ROOT, sorted(config["scan"].items()), code)
+
+
+@lru_cache
+def tree(split):
+    """The name of the scan that is true of a split folder now, and why it is to be made."""
+    return fingerprint.of_tree(
+        f"{WORK}/{split}",
+        os.path.join(ROOT, split_folder(split)),
+        scan_settings(),
+        config["scan"]["trust_timestamps"],
+    )
+
+
+def why_scan(wildcards, output):
+    """For the message only: a function of the output is no reason for Snakemake to run a job."""
+    return tree(wildcards.split).why
+
+
+@lru_cache
 def state(split):
     """The wildcards that name the present state of a split, from the dataset to the receipt."""
-    scan, verify = config["scan"], config["verify"]
+    verify = config["verify"]
     arrays = fingerprint.of_code("files", "labels", "entries", "classes")
+    source = fingerprint.of_content(labels_file(None)) if split in LABELLED else "none"
     names = {
         "split": split,
-        "tree": fingerprint.of_folders(
-            os.path.join(ROOT, split_folder(split)),
-            ROOT,
-            sorted(scan.items()),
-            fingerprint.of_code("files", "layout", "scan"),
-        ),
-        "labels": (
-            fingerprint.of_labels(labels_file(None), labels_file(None), arrays)
-            if split in LABELLED
-            else f"no-labels-{arrays}"
-        ),
+        "tree": tree(split).name,
+        "labels": f"labels-{source}-{fingerprint.digest(labels_file(None), arrays)}",
         "checks": f"{verify['level']}-{verify['sample']}-{fingerprint.of_code('verify')}",
     }
     return names | {"receipt": receipt_name(expand(CHECKS, **names)[0], EXTRA, split)}

@@ -1,6 +1,8 @@
+# The dataset is no input: Snakemake asks whether an input is newer, which an edit need not make it.
 rule scan_split:
     output:
         scan=f"{TREE}/scan.npz",
+        folders=f"{TREE}/{fingerprint.RECORD}",
     log:
         f"{TREE}/scan.log",
     benchmark:
@@ -11,7 +13,10 @@ rule scan_split:
         root=root,
         engine=config["scan"]["engine"],
         unaddressable=config["scan"]["unaddressable"],
+        trust_timestamps=config["scan"]["trust_timestamps"],
+        settings=scan_settings,
+        why=why_scan,
     message:
-        "Scan {wildcards.split} ({wildcards.tree})"
+        "Scan {wildcards.split}: {params.why}"
     script:
         "../workflow/scripts/scan.py"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dinov3_metadata.classes import dump_class_arrays
 from dinov3_metadata.entries import dump_entries
@@ -13,7 +14,7 @@ from dinov3_metadata.files import sha256
 from dinov3_metadata.labels import read_labels
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.publish import array_names
-from dinov3_metadata.scan import scan_split
+from dinov3_metadata.scan import Scan, scan_split
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -54,12 +55,23 @@ def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> 
     """Run the stages from labels to classes and return the arrays by their published names."""
     extra.mkdir(parents=True, exist_ok=True)
     paths = [extra / name for name in array_names(split)]
-    scan = scan_split(root, split, unaddressable=unaddressable)
+    scan, _ = scan_split(root, split, unaddressable=unaddressable)
     labels = read_labels(root / "labels.txt") if split in LABELLED else None
     dump_entries(scan, labels, paths[0])
     if split in LABELLED:
         dump_class_arrays(paths[0], scan, *paths[1:])
     return {path.name: path for path in paths}
+
+
+def make_scan(class_ids: list[str], counts: list[int], actual_index: list[int]) -> Scan:
+    """A scan that was never made from a folder."""
+    return Scan(
+        np.array(class_ids),
+        np.array(counts, "<i8"),
+        np.array(actual_index, "<u4"),
+        np.array(["", *filter(None, class_ids)]),
+        np.zeros(len(class_ids) + 1, "<i8"),
+    )
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -2,12 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dump
+from conftest import dump, make_scan
 from dinov3_metadata import entries
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import Labels
-from dinov3_metadata.scan import Scan
 
 
 def test_rows(tree: Path, tmp_path: Path) -> None:
@@ -34,7 +33,7 @@ def test_bytes_are_those_of_np_save(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entries, "ROWS", block)
-    scan = Scan(np.array(["a", "丁鱥"]), np.array([4, 3]), np.arange(7, dtype="<u4"))
+    scan = make_scan(["a", "丁鱥"], [4, 3], range(7))
     dump_entries(scan, Labels("", {"丁鱥": "x", "a": "y" * 40, "b": "z" * 90}), tmp_path / "a.npy")
     rows = [(i, i // 4, ("a", "丁鱥")[i // 4], ("y" * 40, "x")[i // 4]) for i in range(7)]
     np.save(tmp_path / "b.npy", np.array(rows, entries.entries_dtype(2, 40)))

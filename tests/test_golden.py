@@ -7,12 +7,10 @@ torchvision 0.29.2; the digest of TEST with NumPy 1.26, as the reference fails o
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import digests, dump, make_tree
+from conftest import digests, dump, make_scan, make_tree
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.files import sha256
-from dinov3_metadata.scan import Scan
 
 CASES = json.loads(Path(__file__).with_name("golden.json").read_text())
 FULL_TEST = "91d543be19b75a091d9c373779fb5d2be2605148df728d910df779480dede145"
@@ -29,6 +27,6 @@ def test_bytes_of_the_reference(case: str, tmp_path: Path) -> None:
 
 
 def test_bytes_of_the_full_test_split(tmp_path: Path) -> None:
-    scan = Scan(np.array([""]), np.array([100_000]), np.arange(1, 100_001, dtype="<u4"))
+    scan = make_scan([""], [100_000], range(1, 100_001))
     dump_entries(scan, None, tmp_path / "entries-TEST.npy")
     assert sha256(tmp_path / "entries-TEST.npy") == FULL_TEST

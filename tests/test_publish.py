@@ -26,7 +26,7 @@ class Split:
         self.report = verify(
             self.root,
             "TRAIN",
-            scan_split(self.root, "TRAIN"),
+            scan_split(self.root, "TRAIN")[0],
             read_labels(self.root / "labels.txt"),
             self.staged,
         )

@@ -21,7 +21,7 @@ def check(tree: Path, tmp_path: Path) -> Check:
     """Dump a split, let ``damage(arrays)`` change the files by published name, and verify."""
 
     def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> dict:
-        scan = scan_split(tree, split, unaddressable="skip")
+        scan, _ = scan_split(tree, split, unaddressable="skip")
         labels = None if split == "TEST" else read_labels(tree / "labels.txt")
         files = dump(tree, tmp_path / "extra", split, unaddressable="skip")
         if damage:

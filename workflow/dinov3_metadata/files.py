@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,14 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_siblings(folder: str | os.PathLike) -> None:
+    """Remove the folders beside ``folder``: the artefacts of states that have passed."""
+    folder = Path(folder)
+    for sibling in folder.parent.iterdir():
+        if sibling != folder and sibling.is_dir() and not sibling.is_symlink():
+            shutil.rmtree(sibling, ignore_errors=True)
 
 
 def sha256(path: str | os.PathLike) -> str:

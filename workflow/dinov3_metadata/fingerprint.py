@@ -9,8 +9,17 @@ This module is imported at every start and uses the standard library alone.
 """
 
 import hashlib
+import json
 import os
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
+
+from .errors import count
+
+State = list[int] | list[str] | None
+"""What tells that the names in a folder are still the same; None for a folder that is gone."""
 
 
 def digest(*parts: object) -> str:
@@ -24,33 +33,122 @@ def of_code(*modules: str) -> str:
     return digest([(folder / f"{module}.py").read_bytes() for module in modules])
 
 
-def of_labels(path: str | os.PathLike, *settings: object) -> str:
-    """The state of the labels file: its content, so that touching it is no change."""
+def of_content(path: str | os.PathLike) -> str:
+    """The state of a small file: its content, so that touching it is no change."""
     try:
-        content = Path(path).read_bytes()
+        return digest(Path(path).read_bytes())
     except OSError:
-        content = None  # the stage that reads it says what is wrong
-    return f"labels-{digest(content, settings)}"
+        return digest(None)  # the stage that reads the file says what is wrong
 
 
-def of_folders(folder: str | os.PathLike, *settings: object) -> str:
-    """The state of a split folder and of the folders in it, by their stats.
+def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> State:
+    """The state of a folder, not of those in it: [mtime in ns, ctime in ns, inode].
 
-    A folder's mtime and ctime change with every name that is added, removed or replaced in it,
-    and ctime can not be set back; the inode tells a folder from one that was put in its place.
+    Every name that is added, removed or replaced changes mtime and ctime; ctime can not be set
+    back, and the inode tells a folder from one that was put in its place. Where the times of
+    folders mean nothing, the state is a digest of the names.
     """
-    states = []
     try:
-        states.append(_state(folder))
+        if trust_timestamps:
+            state = os.stat(folder)
+            return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    states.append((entry.name, *_state(entry.path)))
+            return [digest(sorted((entry.name, entry.is_dir()) for entry in entries))]
     except OSError:
-        pass  # the stage that scans it says what is wrong
-    return f"{max(len(states) - 1, 0)}-folders-{digest(sorted(states[1:]), states[:1], settings)}"
+        return None
 
 
-def _state(folder: str | os.PathLike) -> tuple[int, int, int]:
-    state = os.stat(folder)
-    return state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+def folder_states(
+    folder: str | os.PathLike, deeper: Iterable[str] = (), trust_timestamps: bool = True
+) -> dict[str, State]:
+    """The states of a split folder (named ``""``), of the folders in it, and of ``deeper`` ones.
+
+    Args:
+        folder: The split folder.
+        deeper: Paths below it of folders that lie deeper than the class folders.
+        trust_timestamps: See ``folder_state``.
+    """
+    states = {"": folder_state(folder, trust_timestamps)}
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        names = []  # the stage that scans the folder says what is wrong
+    for name in [*names, *deeper]:
+        states[name] = folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
+    return states
+
+
+def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
+    """The folders that differ between two sets of states, came or went, sorted."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+class Tree(NamedTuple):
+    """The name of a scan that is, or would be, true of a split folder as it is now, and why."""
+
+    name: str
+    why: str
+
+
+def of_tree(
+    work: str | os.PathLike,
+    folder: str | os.PathLike,
+    settings: str,
+    trust_timestamps: bool = True,
+) -> Tree:
+    """Name the scan of a split folder: one that is still true if there is one, or a new name.
+
+    A scan in ``work`` is true if it was made with the same settings and every folder that it
+    visited is in the state that it noted. A new name depends on the scans that are not true too,
+    so that none of them can have it.
+
+    Args:
+        work: Where the scans of the split lie, each in a folder of its name.
+        folder: The split folder.
+        settings: Stands for everything else that a scan depends on.
+        trust_timestamps: See ``folder_state``.
+    """
+    now = folder_states(folder, (), trust_timestamps)
+    what = count(max(len(now) - 1, 1), "folder")
+    why = f"{what}, none of them scanned before"
+    untrue = []
+    for record in sorted(Path(work).glob(f"*/{RECORD}")):
+        noted = read_record(record)
+        untrue.append((record.parent.name, noted))
+        if noted is None or noted["settings"] != settings:
+            continue
+        deeper = [name for name in noted["folders"] if "/" in name]
+        states = now | {
+            name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps) for name in deeper
+        }
+        changed = changed_folders(states, noted["folders"])
+        if not changed:
+            return Tree(record.parent.name, f"{what}, none of them changed")
+        shown = ", ".join(name or "the split folder" for name in islice(changed, 3))
+        why = f"{len(changed):,} of {what} changed: {shown}{', ...' * (len(changed) > 3)}"
+    name = f"{max(len(now) - 1, 1)}-folders-{digest(settings, sorted(now.items()), untrue)}"
+    return Tree(name, why)
+
+
+RECORD = "folders.json"
+"""The file beside a scan that notes the state of each folder that it visited."""
+
+
+def write_record(path: str | os.PathLike, settings: str, folders: dict[str, State]) -> None:
+    """Note the state of the folders that a scan visited."""
+    from .files import write_atomically
+
+    with write_atomically(path) as file:
+        file.write(json.dumps({"settings": settings, "folders": folders}).encode())
+
+
+def read_record(path: str | os.PathLike) -> dict | None:
+    """Read what ``write_record`` wrote; None if there is nothing of the kind."""
+    try:
+        record = json.loads(Path(path).read_bytes())
+        if isinstance(record["settings"], str) and isinstance(record["folders"], dict):
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .errors import MetadataError, count, listing
 from .files import write_atomically
+from .fingerprint import digest
 
 FORMAT = """\
 labels.txt is a CSV file of two columns without a header, one class a line:
@@ -57,19 +58,24 @@ class Labels:
         return [self.names[class_id] for class_id in class_ids]
 
 
-def read_labels(path: str | os.PathLike) -> Labels:
+def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:
     """Read labels.txt.
 
     UTF-8 with or without a byte order mark, any line ends, blank lines passed over. Ids and names
     stay exactly as the csv module reads them, blanks around them included, because DINOv3 does
     the same (``ImageNet._load_labels``).
 
+    Args:
+        path: The labels file.
+        fingerprint: What ``fingerprint.of_content`` said of the file, if it must still be that.
+
     Raises:
         MetadataError: The file is missing or not UTF-8, has no rows, or has a row that is not an id
-            and a name, or the same id twice; with file and line number.
+            and a name, or the same id twice; with file and line number. Or it has changed.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
+        text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise MetadataError(
             f"The labels file {path} does not exist.\n{FORMAT}\n"
@@ -83,6 +89,9 @@ def read_labels(path: str | os.PathLike) -> Labels:
             f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8. "
             f"Save the file as UTF-8 (for instance `iconv -f LATIN1 -t UTF-8`)."
         ) from None
+
+    if fingerprint not in (None, digest(content)):
+        raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
 
     names: dict[str, str] = {}
     line_of: dict[str, int] = {}

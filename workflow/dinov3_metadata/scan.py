@@ -1,19 +1,35 @@
-"""Scan: which classes and images a split folder holds, in ImageFolder's order."""
+"""Scan: which classes and images a split folder holds, in ImageFolder's order.
+
+Only folders that changed since the previous scan are listed. A folder's timestamps tell, so they
+must be read with care: an edit right after a listing can leave the very timestamps that were read
+before it, if the clock of the file system has not ticked in between. Therefore a folder that
+changed of late is listed only a tick after its timestamps were read, and a scan is through only
+when a last look finds every folder as it was read.
+"""
 
 import os
-from collections.abc import Iterator
+import time
+import zipfile
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from .errors import SHOWN, MetadataError, count, listing
 from .files import write_atomically
+from .fingerprint import RECORD, State, folder_state, folder_states, read_record
 from .layout import LABELLED, MAX_INDEX, image_name, name_parts, split_folder
 from .log import logger, progress
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+LOOKS = 10  # at a split folder that will not hold still
+LATELY = 3600 * 10**9  # ns; as far as the clocks of machine and file server may be apart
+TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
+COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
+CHANGES_SHOWN = 20  # changed classes named in the log
 
 
 @dataclass(frozen=True)
@@ -24,13 +40,17 @@ class Scan:
         class_ids: (classes,), ``<U``: the sorted folder names. For TEST one empty string.
         counts: (classes,), ``<i8``: images of each class, all above 0.
         actual_index: (images,), ``<u4``: the number in each image's file name.
-        skipped: Images passed over because DINOv3 could not address them.
+        folders: (folders,), ``<U``: every folder that was visited, by its path below the split
+            folder, which is the empty string.
+        skipped: (folders,), ``<i8``: images in each folder that were passed over because DINOv3
+            could not address them.
     """
 
     class_ids: np.ndarray
     counts: np.ndarray
     actual_index: np.ndarray
-    skipped: int = 0
+    folders: np.ndarray
+    skipped: np.ndarray
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the scan to ``path``, an uncompressed ``.npz``."""
@@ -41,21 +61,50 @@ class Scan:
     def load(cls, path: str | os.PathLike) -> "Scan":
         """Read what ``save`` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            return cls(
-                arrays["class_ids"],
-                arrays["counts"],
-                arrays["actual_index"],
-                int(arrays["skipped"]),
-            )
+            return cls(**arrays)
 
     def class_index(self) -> np.ndarray:
         """(images,), ``<u4``: the position of each image's class in ``class_ids``."""
         return np.repeat(np.arange(len(self.counts), dtype="<u4"), self.counts)
 
 
+@dataclass
+class Folder:
+    """What was found in one folder.
+
+    Attributes:
+        state: Of the folder, read before it was listed.
+        below: The paths of the folders in it.
+        actual_index: (images,), ``<u4``: the numbers of its addressable images.
+        images: How many images were found, addressable or not.
+        offenders: The first of the others, with the reason.
+    """
+
+    state: State
+    below: list[str]
+    actual_index: np.ndarray
+    images: int
+    offenders: list[str] = field(default_factory=list)
+
+    @property
+    def skipped(self) -> int:
+        """How many images are not addressable."""
+        return self.images - len(self.actual_index)
+
+
+Found = dict[str, Folder]
+"""Path below the split folder -> what was found there; the split folder itself is ``""``."""
+
+
 def scan_split(
-    root: str | os.PathLike, split: str, *, engine: str = "scandir", unaddressable: str = "refuse"
-) -> Scan:
+    root: str | os.PathLike,
+    split: str,
+    *,
+    engine: str = "scandir",
+    unaddressable: str = "refuse",
+    trust_timestamps: bool = True,
+    previous: Found | None = None,
+) -> tuple[Scan, dict[str, State]]:
     """Scan a split folder.
 
     Classes, images and their order are those of ``torchvision.datasets.ImageFolder``; TEST is flat
@@ -68,10 +117,16 @@ def scan_split(
             do it, many times slower. The result is the same. TEST is always listed by us.
         unaddressable: ``refuse`` raises for images that DINOv3 could not open by the path it
             rebuilds; ``skip`` passes them over and counts them.
+        trust_timestamps: Whether a folder whose timestamps are the same is the same; otherwise
+            its names are compared.
+        previous: What an earlier scan of the same folder found; see ``last_scan``.
+
+    Returns:
+        The scan, and the state of every folder that was visited, all at one moment of the scan.
 
     Raises:
         MetadataError: The split folder is missing, empty or not of the layout that is due, a class
-            has no images, or images are not addressable.
+            has no images, images are not addressable, or folders keep changing.
     """
     folder = Path(root, split_folder(split))
     if not folder.is_dir():
@@ -79,122 +134,268 @@ def scan_split(
             f"The {split} split folder {folder} does not exist. `root` must be the folder that "
             f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
         )
-    if split not in LABELLED:
-        classes, listed = [""], iter([list_images(folder)])
+    found = dict(previous or {})
+    if trust_timestamps:
+        _doubt_times(folder, found)
+    listed: set[str] = set()
+    for _ in range(LOOKS):
+        changed = _look(folder, split, found, trust_timestamps)
+        if not changed:
+            break
+        listed.update(changed)
+        if engine == "torchvision" and split in LABELLED:
+            _ask_image_folder(folder, split, found)
     else:
-        classes = find_classes(folder, split)
-        listed = (
-            list_with_image_folder(folder, classes)
-            if engine == "torchvision"
-            else (list_images(folder / class_id) for class_id in classes)
+        raise MetadataError(
+            f"{folder} keeps changing while it is scanned (for instance "
+            f"{folder / min(changed)}). Run the same command again when all is copied. If nobody "
+            "writes there, the times of its folders mean nothing: set "
+            "`scan: trust_timestamps: false`."
+        )
+    classes = sorted(found[""].below) if split in LABELLED else [""]
+    _check(folder, split, found, classes, unaddressable)
+    indices = [found[name].actual_index for name in classes]
+    if split not in LABELLED:
+        indices = [np.sort(indices[0])]
+    scan = Scan(
+        np.array(classes),
+        np.array(list(map(len, indices)), "<i8"),
+        np.concatenate(indices),
+        np.array(sorted(found)),
+        np.array([found[name].skipped for name in sorted(found)], "<i8"),
+    )
+    _log_changes(previous, found, listed)
+    logger.info(
+        "%s: %s in %s; %d of %s listed",
+        folder,
+        count(len(scan.actual_index), "image"),
+        count(len(classes), "class", "classes"),
+        len(listed & found.keys()),
+        count(len(found), "folder"),
+    )
+    return scan, {name: found[name].state for name in sorted(found)}
+
+
+def last_scan(work: str | os.PathLike, settings: str) -> Found | None:
+    """What the last scan with the same settings found, if it lies in ``work`` and can be read."""
+    records = Path(work).glob(f"*/{RECORD}")
+    for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        record = read_record(path)
+        if record and record["settings"] == settings:
+            found = found_before(path.with_name("scan.npz"), record["folders"])
+            if found is not None:
+                return found
+    return None
+
+
+def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | None:
+    """What an earlier scan found, for ``scan_split`` to start from.
+
+    Args:
+        scan: The file of the scan.
+        folders: The states that it noted.
+
+    Returns:
+        None if the file can not be read or does not fit the states: then all is listed anew.
+    """
+    try:
+        before = Scan.load(scan)
+        if sorted(folders) != before.folders.tolist() or before.counts.min() < 0:
+            return None
+        skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
+        numbers = dict(
+            zip(
+                before.class_ids.tolist(),
+                np.split(before.actual_index, np.cumsum(before.counts)[:-1]),
+                strict=True,
+            )
+        )
+        if sum(map(len, numbers.values())) != before.counts.sum():
+            return None
+    except (OSError, ValueError, TypeError, KeyError, MemoryError, EOFError, zipfile.BadZipFile):
+        return None
+    below: dict[str, list[str]] = {name: [] for name in skipped}
+    for name in skipped:
+        if name:
+            below[name.rpartition("/")[0]].append(name)
+    nothing = np.empty(0, "<u4")
+    return {
+        name: Folder(folders[name], below[name], index, len(index) + skipped[name])
+        for name in skipped
+        for index in [numbers.get(name, nothing)]  # TEST has its images in ""
+    }
+
+
+def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> list[str]:
+    """Bring ``found`` up to date, from the split folder down; return what was listed or is gone."""
+    changed: list[str] = []
+    reached: set[str] = set()
+    level = [""]
+    while level:
+        states = {name: folder_state(folder / name, trust_timestamps) for name in level}
+        stale = [
+            name
+            for name, state in states.items()
+            if name not in found or state is None or found[name].state != state
+        ]
+        if trust_timestamps:
+            _wait_for_a_tick([states[name] for name in stale])
+        for name in progress(stale, len(stale), f"scan {split}"):
+            try:
+                subfolders, files = list_folder(folder / name)
+                below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
+                below = [path for path in below if not _leads_round(folder, path)]
+            except FileNotFoundError:  # gone since its parent was listed: look again
+                found.pop(name, None)
+                continue
+            images = sorted(filter(is_image, files))
+            found[name] = _number(images, split, name, states[name], below)
+            logger.debug("listed %s: %s", folder / name, count(len(images), "image"))
+        changed += stale
+        reached.update(level)
+        level = [path for name in level if name in found for path in found[name].below]
+    gone = found.keys() - reached
+    for name in gone:
+        del found[name]
+    return changed + sorted(gone)
+
+
+def _doubt_times(folder: Path, before: Found) -> None:
+    """Warn of timestamps that can not be right: all zero, or all changed and equal to now."""
+    states = folder_states(folder, [name for name in before if "/" in name])
+    ctimes = [state[1] for state in states.values() if state]
+    now = time.time_ns()
+    all_zero = not any(ctimes)
+    all_now = before and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)
+    if all_zero or (all_now and all(one.state != states.get(name) for name, one in before.items())):
+        logger.warning(
+            "The times of all folders in %s are %s, so edits can not be told by them. If the file "
+            "system has no real ones, set `scan: trust_timestamps: false`.",
+            folder,
+            "zero" if all_zero else "those of right now",
         )
 
-    numbers: list[np.ndarray] = []
-    offenders = Offenders()
-    empty: list[str] = []
-    for class_id, images in progress(
-        zip(classes, listed, strict=True), len(classes), f"scan {split}"
-    ):
-        indices = parse_names(images, split, class_id)
-        if indices is None:
-            indices = offenders.part(images, split, class_id)
-        logger.debug("%s: %s", class_id or folder, count(len(indices), "image"))
-        if not len(indices):
-            empty.append(class_id)
-        numbers.append(indices)
 
-    if offenders.total:
-        text = offenders.message(folder, split)
+def _wait_for_a_tick(states: list[State]) -> None:
+    """Wait until any further edit leaves other timestamps than those just read.
+
+    The waiting counts from the reading, not from the timestamps, so that the clock of a file server
+    may be wrong by as much as ``LATELY``.
+    """
+    now = time.time_ns()
+    late = [state[1] for state in states if state and abs(now - state[1]) < LATELY]
+    if late:
+        coarse = any(ctime % 10**9 == 0 for ctime in late)
+        time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
+
+
+def _leads_round(folder: Path, path: str) -> bool:
+    """Whether a folder below a class folder is one of those that lead to it, by a link."""
+    parts = path.split("/")[:-1]
+    return any(
+        os.path.samefile(folder / path, folder.joinpath(*parts[:depth]))
+        for depth in range(len(parts) + 1 if parts else 0)
+    )
+
+
+def _number(images: list[str], split: str, name: str, state: State, below: list[str]) -> Folder:
+    """Take the numbers from the names of a folder's images."""
+    if split not in LABELLED:
+        class_id, inside = "", name
+    elif name:
+        class_id, _, inside = name.partition("/")
+    else:  # images beside the class folders belong to no class
+        strays = [f"{count(len(images), 'image')} (for instance {images[0]})"] if images else []
+        return Folder(state, below, np.empty(0, "<u4"), 0, strays)
+    images = [f"{inside}/{image}" for image in images] if inside else images
+    numbers = parse_names(images, split, class_id)
+    if numbers is not None:
+        return Folder(state, below, numbers, len(images))
+    each = [parse_names([image], split, class_id) for image in images]
+    offenders = (
+        f"{class_id}/{image} ({_why(image, images, split, class_id)})".lstrip("/")
+        for image, number in zip(images, each, strict=True)
+        if number is None
+    )
+    good = [number for number in each if number is not None]
+    numbers = np.concatenate(good) if good else np.empty(0, "<u4")
+    return Folder(state, below, numbers, len(images), list(islice(offenders, SHOWN)))
+
+
+def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
+    """Put the images that torchvision's ImageFolder finds in the place of those that we found."""
+    from torchvision.datasets import ImageFolder
+
+    images: dict[str, list[str]] = {name: [] for name in found}
+    if found[""].below:
+        for path, _ in ImageFolder(folder, allow_empty=True).samples:
+            below, _, name = os.path.relpath(path, folder).rpartition("/")
+            images.setdefault(below, []).append(name)
+    for name in found.keys() - {""}:
+        before = found[name]
+        found[name] = _number(images[name], split, name, before.state, before.below)
+
+
+def _check(folder: Path, split: str, found: Found, classes: list[str], unaddressable: str) -> None:
+    """Refuse what can not become metadata."""
+    strays = found[""].offenders if split in LABELLED else []
+    if strays and not classes:
+        raise MetadataError(
+            f"The {split} split folder {folder} is flat: {strays[0]} and no "
+            "class folders. Kaggle's val/ comes like this: sort the images into one folder per "
+            "class id first, by LOC_val_solution.csv."
+        )
+    if not classes:
+        raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
+    if strays:
+        logger.warning("Passed over, as beside the class folders in %s: %s", folder, strays[0])
+    if total := sum(one.skipped for one in found.values()):
+        shown = islice((text for name in sorted(found) if name or split not in LABELLED
+                        for text in found[name].offenders), SHOWN)  # fmt: skip
+        text = _refusal(folder, split, list(shown), total)
         if unaddressable == "refuse":
             raise MetadataError(text)
         logger.warning("%s", text)
+    empty = [name for name in classes if not len(found[name].actual_index)]
+    what = "addressable images" if total else "images"
+    if empty and split not in LABELLED:
+        raise MetadataError(f"The {split} split folder {folder} holds no {what}.")
     if empty:
-        what = "addressable images" if offenders.total else "images"
-        if split not in LABELLED:
-            raise MetadataError(f"The {split} split folder {folder} holds no {what}.")
         raise MetadataError(
             f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:\n"
             f"{listing(empty, len(empty))}\n"
             "Fill or remove them. A hidden folder (.ipynb_checkpoints) counts as a class too."
         )
-    if split not in LABELLED:
-        numbers[0].sort()
-    scan = Scan(
-        np.array(classes),
-        np.array([len(part) for part in numbers], "<i8"),
-        np.concatenate(numbers),
-        offenders.total,
-    )
-    logger.info(
-        "%s: %s in %s", folder, count(len(scan.actual_index), "image"),
-        count(len(classes), "class", "classes"),
-    )  # fmt: skip
-    return scan
 
 
-def find_classes(folder: Path, split: str) -> list[str]:
-    """The class folders of a split, sorted by code point, as torchvision's ``find_classes``.
-
-    Raises:
-        MetadataError: The folder is missing, empty, or flat where class folders are due.
-    """
-    classes, files = list_folder(folder)
-    images = [name for name in files if is_image(name)]
-    if not classes and images:
-        raise MetadataError(
-            f"The {split} split folder {folder} is flat: {count(len(images), 'image')} "
-            f"(for instance {min(images)}) and no class folders. Kaggle's val/ comes like this: "
-            "sort the images into one folder per class id first, by LOC_val_solution.csv."
+def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None:
+    """Log how many images each changed class gained and lost since the previous scan."""
+    if previous is None:
+        return
+    nothing = np.empty(0, "<u4")
+    classes = sorted({name.partition("/")[0] for name in listed if name})
+    changes = []
+    for name in classes or [""] * bool(listed):
+        before = previous[name].actual_index if name in previous else nothing
+        after = found[name].actual_index if name in found else nothing
+        more, less = (len(np.setdiff1d(*pair)) for pair in ((after, before), (before, after)))
+        new = "" if name in previous else "new, "
+        gone = "" if name in found else "gone, "
+        changes.append((name, f"{new}{gone}+{more:,} \N{MINUS SIGN}{less:,} images"))
+    for name, change in changes[:CHANGES_SHOWN]:
+        logger.info("%s: %s", name or "the split folder", change)
+    if len(changes) > CHANGES_SHOWN:
+        logger.info(
+            "... and %d more; %d changed in all", len(changes) - CHANGES_SHOWN, len(changes)
         )
-    if not classes:
-        raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
-    if images:
-        logger.warning(
-            "%s in %s itself are passed over: they belong to no class.",
-            count(len(images), "image"), folder,
-        )  # fmt: skip
-    return sorted(classes)
-
-
-def list_images(folder: Path) -> list[str]:
-    """The images below a folder as paths relative to it, in the order of ``make_dataset``.
-
-    Links to files and folders are followed, but not round in circles.
-
-    Raises:
-        MetadataError: A folder is missing or can not be listed.
-    """
-    subfolders, files = list_folder(folder)
-    images = sorted(filter(is_image, files))
-    if subfolders:
-        images += list(_nested_images(folder, subfolders))
-    return images
-
-
-def _nested_images(folder: Path, subfolders: list[str]) -> Iterator[str]:
-    below: dict[str, list[str]] = {}
-    pending = [(Path(name), {_identity(folder)}) for name in subfolders]
-    while pending:
-        relative, above = pending.pop()
-        if (identity := _identity(folder / relative)) in above:
-            continue
-        deeper, files = list_folder(folder / relative)
-        below[str(relative)] = sorted(filter(is_image, files))
-        pending += [(relative / name, above | {identity}) for name in deeper]
-    for relative in sorted(below):
-        yield from (f"{relative}/{name}" for name in below[relative])
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    state = os.stat(folder)
-    return state.st_dev, state.st_ino
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the subfolders and of everything else in a folder, links followed, unsorted.
 
     Raises:
-        MetadataError: The folder is missing or can not be listed.
+        FileNotFoundError: The folder is not there.
+        MetadataError: The folder can not be listed.
     """
     subfolders: list[str] = []
     files: list[str] = []
@@ -203,9 +404,7 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
             for entry in entries:
                 (subfolders if _is_folder(entry) else files).append(entry.name)
     except FileNotFoundError:
-        raise MetadataError(f"The folder {folder} does not exist.") from None
-    except NotADirectoryError:
-        raise MetadataError(f"{folder} is not a folder.") from None
+        raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
     return subfolders, files
@@ -221,17 +420,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def is_image(name: str) -> bool:
     """Whether torchvision takes the name for an image's."""
     return name.lower().endswith(IMG_EXTENSIONS)
-
-
-def list_with_image_folder(folder: Path, classes: list[str]) -> Iterator[list[str]]:
-    """For each class, what ``list_images`` gives, but found by torchvision's ImageFolder."""
-    from torchvision.datasets import ImageFolder
-
-    dataset = ImageFolder(folder, allow_empty=True)
-    images: list[list[str]] = [[] for _ in classes]
-    for path, class_index in dataset.samples:
-        images[class_index].append(os.path.relpath(path, folder / classes[class_index]))
-    yield from images
 
 
 def parse_names(images: list[str], split: str, class_id: str) -> np.ndarray | None:
@@ -257,42 +445,21 @@ def parse_names(images: list[str], split: str, class_id: str) -> np.ndarray | No
     return np.array(numbers, "<u4")
 
 
-@dataclass
-class Offenders:
-    """The images of a split that are not addressable: how many, and why the first ones are not."""
-
-    total: int = 0
-    shown: list[str] = field(default_factory=list)
-
-    def part(self, images: list[str], split: str, class_id: str) -> np.ndarray:
-        """Note the offenders among a class's images and return the numbers of the others."""
-        names = set(images)
-        numbers = []
-        for name in images:
-            index = parse_names([name], split, class_id)
-            if index is not None:
-                numbers.append(index[0])
-                continue
-            self.total += 1
-            if len(self.shown) < SHOWN:
-                where = f"{class_id}/{name}" if class_id else name
-                self.shown.append(f"{where} ({_why(name, names, split, class_id)})")
-        return np.array(numbers, "<u4")
-
-    def message(self, folder: Path, split: str) -> str:
-        """The refusal: which rule is broken, the first ten, the total, what to do."""
-        pattern = "<class_id>/<class_id>_<number>" if split == "TRAIN" else (
-            f"{'<class_id>/' if split in LABELLED else ''}ILSVRC2012_{split.lower()}_<8 digits>"
-        )  # fmt: skip
-        return (
-            f"{split}: DINOv3 can not address {count(self.total, 'image')} in {folder}. "
-            f"It opens only {pattern}.JPEG:\n"
-            f"{listing(self.shown, self.total)}\n"
-            "Rename, move or remove them, or set `scan: unaddressable: skip` to leave them out."
-        )
+def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
+    pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
+    if split == "TRAIN":
+        pattern = "<class_id>_<number>"
+    if split in LABELLED:
+        pattern = f"<class_id>/{pattern}"
+    return (
+        f"{split}: DINOv3 can not address {count(total, 'image')} in {folder}. "
+        f"It opens only {pattern}.JPEG:\n"
+        f"{listing(shown, total)}\n"
+        "Rename, move or remove them, or set `scan: unaddressable: skip` to leave them out."
+    )
 
 
-def _why(name: str, names: set[str], split: str, class_id: str) -> str:
+def _why(name: str, images: list[str], split: str, class_id: str) -> str:
     """Why an image is not addressable. The number is found as the reference finds it."""
     stem = os.path.splitext(os.path.basename(name))[0]
     try:
@@ -305,4 +472,4 @@ def _why(name: str, names: set[str], split: str, class_id: str) -> str:
         return "its number is below 0"
     rebuilt = image_name(split, class_id, number)
     where = f"{class_id}/{rebuilt}" if class_id else rebuilt
-    return f"DINOv3 would open {where}" + (", another image" if rebuilt in names else "")
+    return f"DINOv3 would open {where}" + (", another image" if rebuilt in images else "")

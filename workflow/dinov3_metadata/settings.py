@@ -8,7 +8,13 @@ import yaml
 from .errors import MetadataError
 from .layout import split_folder
 
-TYPES = {"string": "text", "array": "a list", "object": "a section", "integer": "a whole number"}
+TYPES = {
+    "string": "text",
+    "array": "a list",
+    "object": "a section",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
 
 
 def explain(error) -> str:

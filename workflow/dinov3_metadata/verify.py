@@ -69,7 +69,7 @@ def verify(
         "split": split,
         "images": len(entries),
         "classes": 0 if class_ids is None else len(class_ids),
-        "skipped": scan.skipped,
+        "skipped": int(scan.skipped.sum()),
         "class_id_length": widths[0],
         "class_name_length": widths[1],
         "files": {
@@ -209,10 +209,11 @@ def _check_witness(root: str | os.PathLike, split: str, entries: np.ndarray, sca
     )
     known = set(ours)
     others = [path for path, index in found if (path, index) not in known]
-    if len(others) != scan.skipped or [row for row in found if row in known] != ours:
+    skipped = int(scan.skipped.sum())
+    if len(others) != skipped or [row for row in found if row in known] != ours:
         raise MetadataError(
             f"{split}: {witness} finds {count(len(found), 'image')} in {folder}, "
-            f"{len(others):,} of them not in the entries ({scan.skipped:,} skipped):\n"
+            f"{len(others):,} of them not in the entries ({skipped:,} skipped):\n"
             f"{listing(others, len(others))}\n"
             "If the dataset changed meanwhile, run the same command again."
         )

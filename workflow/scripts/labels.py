@@ -1,5 +1,7 @@
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinov3_metadata.files import remove_siblings
 from dinov3_metadata.labels import read_labels
 from dinov3_metadata.log import stage
 
@@ -7,4 +9,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake.log[0], snakemake.config["log"]["level"]):
-    read_labels(snakemake.params.path).save(snakemake.output.labels)
+    read_labels(snakemake.params.path, snakemake.params.content).save(snakemake.output.labels)
+    remove_siblings(Path(snakemake.output.labels).parent)
