@@ -1,0 +1,381 @@
+"""Scanning again: only what changed is listed, and the result is that of a full scan."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_tree
+from dinov3_metadata import fingerprint, scan
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.files import remove_siblings
+from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
+from dinov3_metadata.layout import split_folder
+from dinov3_metadata.scan import Scan, last_scan, scan_split
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+
+class Scanner:
+    """Scan a split as the workflow does: the last scan is kept, and taken while it is true."""
+
+    def __init__(self, root: Path, work: Path, split: str = "TRAIN", trust: bool = True) -> None:
+        self.root, self.work, self.split, self.trust = root, work, split, trust
+
+    def due(self) -> bool:
+        return not (self.work / self.name() / RECORD).exists()
+
+    def name(self) -> str:
+        return of_tree(self.work, self.root / split_folder(self.split), "", self.trust).name
+
+    def scan(self) -> Scan:
+        folder = self.work / self.name()
+        if not (folder / RECORD).exists():
+            found, states = scan_split(
+                self.root,
+                self.split,
+                unaddressable="skip",
+                trust_timestamps=self.trust,
+                previous=last_scan(self.work, ""),
+            )
+            folder.mkdir(parents=True)
+            found.save(folder / "scan.npz")
+            write_record(folder / RECORD, "", states)
+            remove_siblings(folder)
+        return Scan.load(folder / "scan.npz")
+
+    def is_true(self) -> bool:
+        full, _ = scan_split(
+            self.root, self.split, unaddressable="skip", trust_timestamps=self.trust
+        )
+        return all(map(np.array_equal, vars(self.scan()).values(), vars(full).values()))
+
+
+@pytest.fixture
+def scanner(tree: Path, tmp_path: Path) -> Scanner:
+    scanner = Scanner(tree, tmp_path / "work")
+    scanner.scan()
+    return scanner
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the folders that are listed from now on."""
+    names: list[str] = []
+    real = scan.list_folder
+
+    def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+        names.append(folder.name)
+        return real(folder)
+
+    monkeypatch.setattr(scan, "list_folder", list_folder)
+    return names
+
+
+def test_one_changed_folder_is_listed_and_the_others_are_not(
+    scanner: Scanner, listed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    make_tree(scanner.root, [f"train/n01440764/n01440764_{i}.JPEG" for i in (5, 6)])
+    (scanner.root / "train/n01440764/n01440764_9.JPEG").unlink()
+    found = scanner.scan()
+    assert listed == ["n01440764"]
+    assert found.actual_index.tolist() == [10026, 5, 6, 177134, 1]
+    said = [record.getMessage() for record in caplog.records]
+    assert "n01440764: +2 \N{MINUS SIGN}1 images" in said
+    assert any(text.endswith("5 images in 3 classes; 1 of 4 folders listed") for text in said)
+
+
+def test_what_new_and_gone_classes_are_called(
+    scanner: Scanner, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    make_tree(scanner.root, [f"train/c{i:02d}/c{i:02d}_1.JPEG" for i in range(30)])
+    shutil.rmtree(scanner.root / "train/n01484850")
+    scanner.scan()
+    said = [record.getMessage() for record in caplog.records]
+    assert "c00: new, +1 \N{MINUS SIGN}0 images" in said
+    assert "c19: new, +1 \N{MINUS SIGN}0 images" in said
+    assert not any(text.startswith("c20") for text in said)
+    assert "... and 11 more; 31 changed in all" in said
+
+
+def test_a_scan_that_is_true_is_found_again(scanner: Scanner, listed: list[str]) -> None:
+    assert not scanner.due()
+    (scanner.root / "train/n01440764/n01440764_9.JPEG").write_text("pixels")
+    assert not scanner.due()
+    scanner.scan()
+    assert listed == []
+
+
+def test_an_edit_right_after_the_scan_is_seen(scanner: Scanner) -> None:
+    """A hundred times, without any pause between the scan and the edit."""
+    folder = scanner.root / "train/n01440764"
+    for i in range(100):
+        path = folder / f"n01440764_{i + 20_000}.JPEG"
+        path.touch()
+        assert scanner.due()
+        found = scanner.scan()
+        path.rename(folder / f"n01440764_{i + 30_000}.JPEG")
+        assert i + 20_000 in found.actual_index
+        assert i + 30_000 in scanner.scan().actual_index
+        path = folder / f"n01440764_{i + 30_000}.JPEG"
+        path.unlink()
+        assert scanner.due()
+
+
+def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]) -> None:
+    """Make one edit after each listing of a folder, as long as there are any."""
+    real = scan.list_folder
+
+    def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+        found = real(folder)
+        if edits:
+            edits.pop(0)()
+        return found
+
+    monkeypatch.setattr(scan, "list_folder", list_folder)
+
+
+class Clock:
+    """A file system whose timestamps keep to whole ticks, as ``os.stat`` shows them."""
+
+    def __init__(self, tick: int, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.real, self.tick, self.ahead = os.stat, tick, ahead
+        monkeypatch.setattr(fingerprint.os, "stat", self.stat)
+
+    def stat(self, path: str | os.PathLike, **options) -> os.stat_result:
+        state = self.real(path, **options)
+        fields = list(state)
+        times = {
+            name: (getattr(state, name) + self.ahead) // self.tick * self.tick
+            for name in ("st_mtime_ns", "st_ctime_ns")
+        }
+        return os.stat_result(fields, {**{n: getattr(state, n) for n in dir(state)
+                                          if n.startswith("st_")}, **times})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tick", "ahead"),
+    [(10**7, 0), (10**7, -600), (10**7, 600), (10**9, 0)],
+    ids=["10 ms", "10 ms, server behind", "10 ms, server ahead", "1 s"],
+)
+def test_an_edit_within_a_tick_of_the_listing_is_seen(
+    tick: int, ahead: int, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(tick, ahead * 10**9, monkeypatch)
+    scanner = Scanner(tree, tmp_path / "work")
+    edits: list[Callable[[], object]] = []
+    interfere(monkeypatch, edits)
+    for i in range(20 if tick < 10**9 else 2):
+        before, after = (f"train/n01440764/n01440764_{i + n}.JPEG" for n in (20_000, 30_000))
+        edits.append(lambda name=after: make_tree(tree, [name]))
+        make_tree(tree, [before])
+        assert i + 30_000 in scanner.scan().actual_index
+        assert not scanner.due()
+
+
+def test_a_folder_that_changes_while_it_is_listed_is_listed_again(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tree / "train/n01440764"
+    interfere(
+        monkeypatch,
+        [
+            lambda: None,
+            lambda: [(folder / f"n01440764_{i}.JPEG").touch() for i in (1, 2)],
+            lambda: shutil.rmtree(tree / "train/n01484850"),
+            lambda: make_tree(tree, ["train/n00/n00_1.JPEG"]),
+        ],
+    )
+    found, states = scan_split(tree, "TRAIN")
+    assert found.class_ids.tolist() == ["n00", "n01440764", "n01443537"]
+    assert found.actual_index.tolist() == [1, 1, 10026, 2, 9, 177134]
+    assert states == fingerprint.folder_states(tree / "train")
+
+
+def test_a_folder_that_will_not_hold_still_ends_the_scan(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (tree / f"train/n01440764/n01440764_{i}.JPEG" for i in range(100, 1100))
+    interfere(monkeypatch, [lambda: next(names).touch()] * 1000)
+    with pytest.raises(MetadataError, match=r"train keeps changing .*instance .*n01440764\)"):
+        scan_split(tree, "TRAIN")
+
+
+def test_an_mtime_in_the_future_neither_hides_edits_nor_makes_work(scanner: Scanner) -> None:
+    folder = scanner.root / "train/n01440764"
+    os.utime(folder, (2**32, 2**32))
+    scanner.scan()
+    assert not scanner.due()
+    make_tree(scanner.root, ["train/n01440764/n01440764_5.JPEG"])
+    os.utime(folder, (2**32, 2**32))
+    assert scanner.due()
+    assert 5 in scanner.scan().actual_index
+    assert not scanner.due()
+
+
+def other_settings(folder: Path) -> None:
+    write_record(folder / RECORD, "other", read_record(folder / RECORD)["folders"])
+
+
+def forged(**arrays: np.ndarray) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        with np.load(folder / "scan.npz") as good:
+            np.savez(folder / "scan.npz", **{**good, **arrays})
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "scan gone": lambda folder: (folder / "scan.npz").unlink(),
+    "scan empty": lambda folder: (folder / "scan.npz").write_bytes(b""),
+    "scan truncated": lambda folder: os.truncate(folder / "scan.npz", 700),
+    "scan of zeros": lambda folder: (folder / "scan.npz").write_bytes(bytes(5000)),
+    "record gone": lambda folder: (folder / RECORD).unlink(),
+    "record empty": lambda folder: (folder / RECORD).write_bytes(b""),
+    "record of another kind": lambda folder: (folder / RECORD).write_text('{"folders": []}'),
+    "record of other settings": other_settings,
+    "record of other folders": lambda folder: write_record(folder / RECORD, "", {"": [1, 2, 3]}),
+    "an object array": forged(class_ids=np.array([{}, {}, {}], object)),
+    "absurd counts": forged(counts=np.array([2**62, 1, 1])),
+    "negative counts": forged(counts=np.array([-1, 4, 1])),
+    "counts of another sum": forged(counts=np.array([2, 2, 1])),
+    "too few classes": forged(class_ids=np.array(["n01440764"])),
+    "an unknown array": forged(other=np.array([1])),
+    "no dimension": forged(counts=np.array(3)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_scan_that_can_not_be_used_is_made_anew(damage: str, scanner: Scanner) -> None:
+    make_tree(scanner.root, ["train/n01440764/n01440764_5.JPEG"])
+    DAMAGES[damage](scanner.work / next(scanner.work.iterdir()).name)
+    assert scanner.is_true()
+
+
+def test_names_are_compared_where_times_mean_nothing(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", None)  # nothing to wait for
+    scanner = Scanner(tree, tmp_path / "work", trust=False)
+    scanner.scan()
+    os.utime(tree / "train/n01440764")
+    (tree / "train/n01440764").chmod(0o700)
+    assert not scanner.due()
+    times = (tree / "train/n01440764").stat()
+    make_tree(tree, ["train/n01440764/n01440764_5.JPEG"])
+    os.utime(tree / "train/n01440764", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert scanner.due()
+    assert scanner.is_true()
+    assert not scanner.due()
+
+
+def test_times_that_are_all_zero_bring_a_warning(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Clock(2**63, 0, monkeypatch)
+    scan_split(tree, "TRAIN")
+    assert "are zero, so edits can not" in caplog.text
+    assert "scan: trust_timestamps: false" in caplog.text
+    caplog.clear()
+    scan_split(tree, "TRAIN", trust_timestamps=False)
+    assert caplog.text == ""
+
+
+def test_times_that_are_always_now_bring_a_warning(
+    scanner: Scanner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.stat
+
+    def stat(path: str | os.PathLike, **options) -> os.stat_result:
+        state = real(path, **options)
+        now = time.time_ns()
+        return os.stat_result(
+            list(state), {"st_mtime_ns": now, "st_ctime_ns": now, "st_ino": state.st_ino}
+        )
+
+    monkeypatch.setattr(fingerprint.os, "stat", stat)
+    with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
+        scan_split(scanner.root, "TRAIN", previous=last_scan(scanner.work, ""))
+    assert "are those of right now" in caplog.text
+
+
+CLASSES = st.sampled_from(["n00", "n01", "n02", "a b", "鱥"])
+NUMBERS = st.integers(0, 12)
+INSIDE = st.sampled_from(["", "notes/", "notes/deep/"])
+
+
+class Edits(RuleBasedStateMachine):
+    """Random edits; after each, scanning again gives what a full scan gives."""
+
+    @initialize(split=st.sampled_from(["TRAIN", "VAL", "TEST"]), trust=st.booleans())
+    def start(self, split: str, trust: bool) -> None:
+        self.home = Path(os.environ["PYTEST_TMP"], f"edits{time.time_ns()}")
+        self.split, self.train = split, self.home / "root" / split_folder(split)
+        first = {"TRAIN": "n00/n00_1", "VAL": "n00/ILSVRC2012_val_00000001",
+                 "TEST": "ILSVRC2012_test_00000001"}[split]  # fmt: skip
+        make_tree(self.home / "root", [f"{split_folder(split)}/{first}.JPEG"])
+        self.kept = self.train / f"{first}.JPEG"
+        self.scanner = Scanner(self.home / "root", self.home / "work", split, trust)
+
+    def image(self, class_id: str, number: int) -> Path:
+        if self.split == "TEST":
+            return self.train / f"ILSVRC2012_test_{number:08d}.JPEG"
+        name = f"{class_id}_{number}" if self.split == "TRAIN" else f"ILSVRC2012_val_{number:08d}"
+        return self.train / class_id / f"{name}.JPEG"
+
+    @rule(class_id=CLASSES, number=NUMBERS)
+    def add(self, class_id: str, number: int) -> None:
+        path = self.image(class_id, number)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    @rule(class_id=CLASSES, inside=INSIDE, name=st.sampled_from(["x.txt", "x_1.png"]))
+    def add_other(self, class_id: str, inside: str, name: str) -> None:
+        if (self.train / class_id).is_dir():
+            make_tree(self.train / class_id, [f"{inside}{name}"])
+            (self.train / class_id / "labels.txt").unlink()
+
+    @rule(class_id=CLASSES, number=NUMBERS)
+    def remove(self, class_id: str, number: int) -> None:
+        path = self.image(class_id, number)
+        if path != self.kept and path.exists() and len(list(path.parent.glob("*.JPEG"))) > 1:
+            path.unlink()
+
+    @rule(class_id=CLASSES)
+    def remove_class(self, class_id: str) -> None:
+        if self.split != "TEST" and self.train / class_id != self.kept.parent:
+            shutil.rmtree(self.train / class_id, ignore_errors=True)
+
+    @rule(class_id=CLASSES, other=CLASSES)
+    def replace_class(self, class_id: str, other: str) -> None:
+        """Put a copy of one class in the place of another, with its old times."""
+        source, target = self.train / class_id, self.train / other
+        if self.split == "VAL" and source.is_dir() and target not in (source, self.kept.parent):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+            os.utime(target, (10**9, 10**9))
+            os.utime(self.train, (10**9, 10**9))
+
+    @invariant()
+    def scanning_again_gives_what_a_full_scan_gives(self) -> None:
+        if hasattr(self, "scanner"):
+            assert self.scanner.is_true()
+            assert not self.scanner.due()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def test_random_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_TMP", str(tmp_path))
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        Edits, settings=settings(max_examples=25, stateful_step_count=15, deadline=None)
+    )
