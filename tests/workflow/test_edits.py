@@ -327,3 +327,27 @@ def test_a_later_run_repairs_what_a_failed_one_left(dataset: Dataset) -> None:
     assert chain("TRAIN", start="entries") <= dataset.run()[0] <= chain("TRAIN")
     assert dataset.is_true()
     assert dataset.run() == (NOTHING, set())
+
+
+def test_a_dry_run_says_what_changed(dataset: Dataset) -> None:
+    settings = {"root": dataset.root, "extra": dataset.extra, "splits": "[TRAIN,VAL,TEST]"}
+    make_tree(dataset.root.parent, ["root/train/n01440764/n01440764_5.JPEG"], "")
+    said = dataset.snakemake("-n", **settings).stdout
+    assert "Scan TRAIN: 1 of 4 folders changed: n01440764\n" in said
+    said = dataset.snakemake("-n", "--quiet", "host", **settings).stdout
+    assert re.search(
+        r"Reason: Missing output files: .*/TRAIN/4-folders-[0-9a-f]{12}/scan.npz", said
+    )
+    shutil.rmtree(dataset.extra)
+    said = dataset.snakemake("-n", **settings).stdout
+    assert "Scan TRAIN: 4 folders, none of them scanned before\n" in said
+
+
+def test_folders_are_listed_at_every_run_where_times_mean_nothing(dataset: Dataset) -> None:
+    distrust = {"scan": "{trust_timestamps: false}"}
+    dataset.run(**distrust)
+    shell(f"touch -d 2001-01-01 {TENCH}; chmod 700 {TENCH}")(dataset)
+    assert dataset.run(**distrust) == (NOTHING, set())
+    make_tree(dataset.root.parent, ["root/train/n01440764/n01440764_5.JPEG"], "")
+    assert dataset.run(**distrust) == (TRAIN, {TENCH})
+    assert dataset.is_true()
