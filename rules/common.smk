@@ -8,39 +8,49 @@
 
 import os
 import sys
+import time
 from functools import lru_cache
 
 from snakemake.utils import validate
 
+START = time.time()
+
 # Jobs are processes of their own and shall run the code of this checkout, whatever is installed.
 PACKAGES = os.path.join(workflow.basedir, "workflow")
+if os.pathsep in PACKAGES:
+    sys.exit(f"Error: {workflow.basedir} has a {os.pathsep!r} in it. Move this checkout elsewhere.")
 sys.path.insert(0, PACKAGES)
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 )
 
-from dinov3_metadata import fingerprint
+from dinov3_metadata import fingerprint, layout
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import LABELLED, split_folder
-from dinov3_metadata.log import error_in
+from dinov3_metadata.lock import lock_run
+from dinov3_metadata.log import error_in, refused
 from dinov3_metadata.publish import array_names, receipt_name
-from dinov3_metadata.settings import check_folders, explain, folders, with_scalars
+from dinov3_metadata.settings import check_folders, explain, folders, prepare
 from dinov3_metadata.summary import summarise
 
-config.update(with_scalars(config))
+prepared = prepare(config)
+config.clear()
+config.update(prepared)
 try:
     validate(config, "../workflow/schemas/config.schema.yaml")
     ROOT, EXTRA, SPLITS = folders(config)
     if not config["root"]:
         make_demo(ROOT, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
-    check_folders(ROOT, EXTRA, SPLITS)
+    check_folders(ROOT, EXTRA)
 except WorkflowError as error:
     sys.exit(f"Error: {explain(error.__context__)}")
-except (MetadataError, OSError) as error:
+except MetadataError as error:
     sys.exit(f"Error: {error}")
+except OSError as error:
+    sys.exit(f"Error: {refused(error)}")
 
-WORK = f"{EXTRA}/.dinov3-metadata"
+WORK = f"{EXTRA}/{layout.WORK}"
 LABELS = f"{WORK}/labels/{{labels}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
 ROWS = f"{TREE}/{{labels}}"
@@ -103,7 +113,7 @@ def state(split):
         "split": split,
         "tree": tree(split).name,
         "labels": f"labels-{source}-{fingerprint.digest(labels_file(None), arrays)}",
-        "checks": f"{verify['level']}-{verify['sample']}-{fingerprint.of_code('verify')}",
+        "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('verify')}",
     }
     return names | {"receipt": receipt_name(expand(CHECKS, **names)[0], EXTRA, split)}
 
@@ -118,9 +128,22 @@ def labels_of(wildcards):
     return f"{LABELS}/labels.json" if wildcards.split in LABELLED else []
 
 
+@lru_cache  # keeps the lock to the end of this process
+def lock():
+    """Become the one run on the work folder, before the state of anything is read."""
+    try:
+        return lock_run(WORK)
+    except MetadataError as error:
+        sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: {refused(error)}")
+
+
 def artefacts(wildcards):
     """Every file of every stage in the present state. Asking for all of them, not only for the
     last, makes a stage that was interrupted run again (snakemake#1978)."""
+    if workflow.is_main_process and workflow.execution_settings and not workflow.dryrun:
+        lock()
     names = []
     for split in SPLITS:
         patterns = [
@@ -138,5 +161,6 @@ def failures():
     """The messages of the stages that failed, for the end of the terminal's last screen."""
     logs = [f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
-    found = (error_in(log) for split in SPLITS for log in expand(logs, **state(split)))
+    logs = [log for split in SPLITS for log in expand(logs, **state(split))]
+    found = [error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime > START]
     return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.fingerprint import of_content
 from dinov3_metadata.labels import Labels, read_labels
 
 
@@ -39,9 +40,14 @@ def test_rows_as_the_csv_module_reads_them(
         (b"n01,a\n\nn02\n", r"line 3: only one column \('n02'\)"),
         (b'n01,tench, Tinca "x"\n', r'line 1: 3 columns(?s:.)*n01,"tench, Tinca ""x"""'),
         (b'n01,"a\nb"\nn02,x,y\n', r"line 3: 3 columns"),
+        (
+            b"n01440764 tench, Tinca tinca\n",
+            r"line 1: a blank .*LOC_synset_mapping(?s:.)*n01440764,\"tench, Tinca tinca\"",
+        ),
+        (b"n01440764\ttench\n", r"line 1: a blank .*LOC_synset_mapping"),
         (b"n01,a\n,b\n", r"line 2: the class id is empty"),
         (b"n01,\n", r"line 1: the class name is empty"),
-        (b"n01,a\nn02,b\nn01,c\n", r"line 3: the class id 'n01' stands already in line 1"),
+        (b"n00,z\nn01,a\nn02,b\nn01,c\n", r"line 4: the class id 'n01' stands already in line 2"),
         (b"n01,a\nn02,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8"),
         (b"n01,a\0\n", r"line 1: .*NUL"),
         (b"n01," + b"x" * 200_000, r"line 1: field larger than"),
@@ -58,6 +64,16 @@ def test_refusals_name_file_and_line(content: bytes, message: str, tmp_path: Pat
 def test_a_missing_file_says_where_such_a_file_comes_from(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"does not exist(?s:.)*LOC_synset_mapping.txt"):
         read_labels(tmp_path / "labels.txt")
+
+
+def test_a_file_that_changed_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("n01,a")
+    before = of_content(path)
+    assert read_labels(path, before).names == {"n01": "a"}
+    path.write_text("n01,b")
+    with pytest.raises(MetadataError, match="has changed meanwhile"):
+        read_labels(path, before)
 
 
 def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import digests, dump
+from dinov3_metadata import publish as publish_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import read_labels
 from dinov3_metadata.publish import publish, receipt_name
@@ -47,12 +48,13 @@ def split(tree: Path, tmp_path: Path) -> Split:
     return Split(tree, tmp_path / "work", tmp_path / "extra")
 
 
-ALL = ["metadata-TRAIN.json", "entries-TRAIN.npy", "class-ids-TRAIN.npy", "class-names-TRAIN.npy"]
+ARRAYS = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "class-names-TRAIN.npy"]
+ALL = [*ARRAYS, "metadata-TRAIN.json"]
 
 
 def test_what_is_published(split: Split) -> None:
     assert split.due()
-    assert split.publish() == ALL
+    assert split.publish() == ARRAYS
     assert digests(split.extra) == digests(split.work)
     described = json.loads((split.extra / "metadata-TRAIN.json").read_text())
     assert described["root"] == str(split.root)
@@ -73,11 +75,11 @@ def test_equal_files_are_not_touched(split: Split) -> None:
     assert {path.name: path.stat() for path in split.extra.iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("damaged", ALL)
 @pytest.mark.parametrize("damage", ["deleted", "overwritten", "replaced"])
-def test_a_damaged_file_is_put_back_once(name: str, damage: str, split: Split) -> None:
+def test_a_damaged_file_is_put_back_once(damaged: str, damage: str, split: Split) -> None:
     split.publish()
-    path = split.extra / name
+    path = split.extra / damaged
     good = path.read_bytes()
     if damage == "deleted":
         path.unlink()
@@ -87,7 +89,7 @@ def test_a_damaged_file_is_put_back_once(name: str, damage: str, split: Split) -
         path.rename(split.extra / "other")
         path.write_bytes(good[::-1])
     assert split.due()
-    assert split.publish() == [name]
+    assert split.publish() == [name for name in ARRAYS if name == damaged]
     assert path.read_bytes() == good
     assert not split.due()
 
@@ -95,7 +97,7 @@ def test_a_damaged_file_is_put_back_once(name: str, damage: str, split: Split) -
 def test_everything_deleted_twice_is_put_back_twice(split: Split) -> None:
     for _ in range(3):
         assert split.due()
-        assert split.publish() == ALL
+        assert split.publish() == ARRAYS
         for path in split.extra.iterdir():
             path.unlink()
 
@@ -133,7 +135,23 @@ def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> N
     assert not list(split.extra.glob(".*"))
 
 
-def test_extra_that_can_not_be_written(split: Split) -> None:
-    split.extra.write_text("a file, no folder")
-    with pytest.raises(MetadataError, match=r"extra can not be written: (File exists|Not a dir)"):
+def test_a_folder_in_the_place_of_a_file(split: Split) -> None:
+    (split.extra / "entries-TRAIN.npy").mkdir(parents=True)
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy is a folder"):
         split.publish()
+    assert [path.name for path in split.extra.iterdir()] == ["entries-TRAIN.npy"]
+
+
+def test_receipts_do_not_pile_up(split: Split) -> None:
+    for _ in range(3):
+        split.publish()
+        (split.extra / "entries-TRAIN.npy").unlink()
+    assert len(list(split.work.glob("receipt-*.json"))) == 1
+
+
+def test_an_upgrade_publishes_again(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    split.publish()
+    monkeypatch.setattr(publish_module, "of_code", lambda *_modules: "new")
+    assert split.due()
+    assert split.publish() == []
+    assert not split.due()

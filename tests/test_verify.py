@@ -68,30 +68,54 @@ def put(column: str, row: int, value: object) -> Callable:
 DAMAGES = {
     "header": (
         lambda files: files["entries"].write_bytes(b"\x93NUMPY\x01\x00" + b"x" * 200),
-        r"can not be read back",
+        r"entries-TRAIN.npy: header or size are not those of 4 x",
     ),
     "truncated": (
         lambda files: files["entries"].write_bytes(files["entries"].read_bytes()[:-1]),
-        r"can not be read back",
+        r"entries-TRAIN.npy: header or size",
+    ),
+    "garbage after the data": (
+        lambda files: files["class-ids"].open("ab").write(b"garbage"),
+        r"class-ids-TRAIN.npy: header or size",
+    ),
+    "version 2.0": (
+        lambda files: np.lib.format.write_array(
+            files["class-ids"].open("rb+"), np.load(files["class-ids"]), version=(2, 0)
+        ),
+        r"class-ids-TRAIN.npy: header or size",
+    ),
+    "gone": (
+        lambda files: files["class-ids"].unlink(),
+        r"class-ids-TRAIN.npy can not be read back",
+    ),
+    "byte order": (
+        change("class-ids", lambda ids: ids.astype(">U9")),
+        r"class-ids-TRAIN.npy: header or size",
     ),
     "pickled": (
         change("class-ids", lambda ids: ids.astype(object)),
-        r"can not be read back: .*pickle|Array can't be memory-mapped",
+        r"class-ids-TRAIN.npy: header or size",
     ),
     "field order": (
         change(
             "entries",
             lambda rows: np.array(rows.tolist(), [rows.dtype.descr[i] for i in (1, 0, 2, 3)]),
         ),
-        r"is due",
+        r"entries-TRAIN.npy: header or size",
     ),
     "wider dtype": (
         change("class-names", lambda names: names.astype("<U30")),
-        r"is due",
+        r"class-names-TRAIN.npy: header or size",
     ),
-    "shape": (change("entries", lambda rows: rows.reshape(2, 2)), r"\(images,\) is due"),
-    "class array shape": (change("class-names", lambda names: names[:2]), r"do not fit each other"),
-    "lost row": (change("entries", lambda rows: rows[:-1]), r"3 rows, the scan has 4"),
+    "shape": (
+        change("entries", lambda rows: rows.reshape(2, 2)),
+        r"entries-TRAIN.npy: header or size",
+    ),
+    "class array shape": (
+        change("class-names", lambda names: names[:2]),
+        r"class-names-TRAIN.npy: header or size",
+    ),
+    "lost row": (change("entries", lambda rows: rows[:-1]), r"entries-TRAIN.npy: header or size"),
     "row order": (
         change("entries", lambda rows: rows[[1, 0, 2, 3]]),
         r"unlike the scan(?s:.)*row 0",
@@ -113,11 +137,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_found(damage: str, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "ROWS", 2)
+def test_damage_is_found(
+    damage: str, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "BLOCK", 250)
     edit, message = DAMAGES[damage]
     with pytest.raises(MetadataError, match=message):
         check(damage=edit)
+    assert list((tmp_path / "extra").iterdir()) == []  # to be made anew
 
 
 def test_names_that_are_all_too_wide_are_found(check: Check) -> None:
@@ -128,7 +155,7 @@ def test_names_that_are_all_too_wide_are_found(check: Check) -> None:
         np.save(files["entries"], rows.astype(wide))
         np.save(files["class-names"], names.astype("<U20"))
 
-    with pytest.raises(MetadataError, match="class names are wider than their longest"):
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy: header or size"):
         check(damage=widen)
 
 
@@ -165,3 +192,24 @@ def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None
     make_tree(tree, ["train/n01440764/n01440764_1.png"])
     report = check(level="full")
     assert report["skipped"] == 1
+
+
+def test_a_link_that_leads_nowhere_is_called_one(check: Check, tree: Path) -> None:
+    (tree / "train/n01443537/n01443537_3.JPEG").symlink_to("nowhere")
+    with pytest.raises(MetadataError, match=r"n01443537_3.JPEG \(a link that leads nowhere\)"):
+        check()
+
+
+def test_the_witness_knows_the_classes(check: Check, tree: Path) -> None:
+    with pytest.raises(MetadataError, match=r"ImageFolder finds other classes"):
+        check(level="full", damage=lambda _files: make_tree(tree, ["train/n02/n02_1.JPEG"]))
+
+
+def test_an_addressable_image_can_not_pass_as_skipped(check: Check, tree: Path) -> None:
+    make_tree(tree, ["train/n01440764/photo.png"])
+
+    def exchange(_files: dict[str, Path]) -> None:
+        (tree / "train/n01440764/photo.png").rename(tree / "train/n01440764/n01440764_7.JPEG")
+
+    with pytest.raises(MetadataError, match=r"\(1 skipped\):\n  train/n01440764/n01440764_7.JPEG"):
+        check(level="full", damage=exchange)

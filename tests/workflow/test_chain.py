@@ -31,7 +31,9 @@ def test_without_any_setting_a_demo_is_made_and_used(snakemake, tmp_path: Path) 
     assert digests(demo / "extra") == fresh(demo / "imagenet", tmp_path / "fresh", splits)
     assert "TRAIN  200 images in 10 classes" in said
     assert f"in {demo / 'extra'}:" in said
+    born = (demo / "imagenet").stat().st_ino
     assert NOTHING in snakemake().stdout
+    assert (demo / "imagenet").stat().st_ino == born
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,7 @@ def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None
         ({"root": "/nowhere", "extra": "/x"}, "root: /nowhere is not a folder."),
         ({"root": "/tmp"}, "`root` is set, but not `extra`"),
         ({"extra": "/tmp"}, "`extra` is set, but not `root`"),
+        ({"root": "2024", "extra": "/tmp"}, "root: '2024' is not text; put it in quotes."),
         ({"root": "/tmp", "extra": "/tmp/train/x"}, "/tmp/train/x lies in the split folder"),
         ({"root": "/tmp", "extra": "/tmp/{split}"}, "has braces"),
     ],
@@ -116,7 +119,7 @@ def test_a_wrong_setting_is_one_plain_sentence(settings, message: str, snakemake
 
 def test_a_refusal_stands_on_the_last_screen(tree: Path, snakemake, tmp_path: Path) -> None:
     make_tree(tree, ["val/n01440764/val_0.JPEG"], "n01440764,tench\nn01443537\n")
-    said = snakemake(root=tree, extra=tmp_path / "extra", fails=True).stdout
+    said = snakemake("--keep-going", root=tree, extra=tmp_path / "extra", fails=True).stdout
     screen = "\n".join(said.splitlines()[-24:])
     assert f"Error: {tree}/labels.txt, line 2: only one column ('n01443537')" in screen
     assert "Error: VAL: DINOv3 can not address 1 image" in screen

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .files import write_atomically
+from .files import open_array, reading, write_atomically
 from .log import logger
 from .scan import Scan
 
@@ -21,7 +21,8 @@ def dump_class_arrays(
     the reference (``ImageNet._dump_class_ids_and_names``).
     """
     first = np.cumsum(scan.counts) - scan.counts
-    rows = np.load(entries, mmap_mode="r", allow_pickle=False)[first]
+    with reading(entries):
+        rows = open_array(entries)[first]
     for column, out in (("class_id", class_ids_out), ("class_name", class_names_out)):
         with write_atomically(out) as file:
             np.save(file, np.ascontiguousarray(rows[column]))

@@ -1,6 +1,7 @@
 """entries-SPLIT.npy: one row per image."""
 
 import os
+from io import BytesIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -11,7 +12,7 @@ from .layout import MAX_INDEX
 from .log import logger, progress
 from .scan import Scan
 
-ROWS = 1 << 16  # rows filled and written at a time
+BLOCK = 1 << 23  # bytes filled and written at a time
 
 
 def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
@@ -28,6 +29,16 @@ def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
             ("class_name", f"<U{class_name_length}"),
         ]
     )
+
+
+def npy_header(dtype: np.dtype, rows: int) -> bytes:
+    """The first bytes of an ``.npy`` file, version 1.0, of ``rows`` elements of ``dtype``."""
+    header = BytesIO()
+    npy.write_array_header_1_0(
+        header,
+        {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)},
+    )
+    return header.getvalue()
 
 
 def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
@@ -67,16 +78,12 @@ def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> N
     per_class = class_rows(scan, labels)
     images = len(scan.actual_index)
     class_index = scan.class_index()
-    header = {
-        "descr": npy.dtype_to_descr(per_class.dtype),
-        "fortran_order": False,
-        "shape": (images,),
-    }
-    with write_atomically(out) as file:
-        npy.write_array_header_1_0(file, header)
-        starts = range(0, images, ROWS)
+    with write_atomically(out, images * per_class.itemsize) as file:
+        file.write(npy_header(per_class.dtype, images))
+        rows_at_a_time = max(1, BLOCK // per_class.itemsize)
+        starts = range(0, images, rows_at_a_time)
         for start in progress(starts, len(starts), "entries"):
-            block = slice(start, start + ROWS)
+            block = slice(start, start + rows_at_a_time)
             rows = per_class[class_index[block]]
             rows["actual_index"] = scan.actual_index[block]
             file.write(rows.data)

@@ -1,35 +1,61 @@
 """Files that are either whole or not there: atomic writing, and the sha256 of what lies on disk."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+from zipfile import BadZipFile
+
+from .errors import MetadataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
-def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryIO]:
     """Open a new file beside ``path``, which takes its name once the block is through.
 
     A reader finds the old file or the whole new one, also after a power cut: the bytes reach the
-    disk before the name does. If the block raises, ``path`` is as it was and nothing is left over.
+    disk before the name does. If the block raises, ``path`` is as it was and nothing is left over;
+    what a killed process left over is removed by the next one that writes ``path``.
+
+    Args:
+        path: The file.
+        size: Bytes that will be written, if they are many: there must be room for them.
 
     Raises:
+        MetadataError: There is no room for ``size`` bytes.
         OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for left_over in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        left_over.unlink(missing_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise MetadataError(
+            f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free there. "
+            "Make room and run the same command again."
+        )
+    new = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     try:
         with open(new, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             new.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 
@@ -49,6 +75,35 @@ def remove_siblings(folder: str | os.PathLike) -> None:
     for sibling in folder.parent.iterdir():
         if sibling != folder and sibling.is_dir() and not sibling.is_symlink():
             shutil.rmtree(sibling, ignore_errors=True)
+
+
+@contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Read an artefact in the block; one that is damaged is removed, so that it is made anew.
+
+    Raises:
+        MetadataError: The artefact can not be read or is not what it should be.
+    """
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, EOFError, MemoryError, BadZipFile) as why:
+        with suppress(OSError):
+            os.unlink(path)
+        raise MetadataError(
+            f"{path} can not be read back ({why}) and was removed. Run the same command again."
+        ) from None
+
+
+def open_array(path: str | os.PathLike) -> np.ndarray:
+    """Map an ``.npy`` file read-only; objects are never unpickled.
+
+    Raises:
+        MetadataError: See ``reading``.
+    """
+    import numpy as np
+
+    with reading(path):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -8,6 +8,7 @@ do not follow the artefacts to another working folder.
 This module is imported at every start and uses the standard library alone.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import count
+from .errors import count, printable
 
 State = list[int] | list[str] | None
 """What tells that the names in a folder are still the same; None for a folder that is gone."""
@@ -41,6 +42,14 @@ def of_content(path: str | os.PathLike) -> str:
         return digest(None)  # the stage that reads the file says what is wrong
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, links followed, or may be one that can not be looked at."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        return error.errno != errno.ELOOP
+
+
 def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> State:
     """The state of a folder, not of those in it: [mtime in ns, ctime in ns, inode].
 
@@ -53,7 +62,7 @@ def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> St
             state = os.stat(folder)
             return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         with os.scandir(folder) as entries:
-            return [digest(sorted((entry.name, entry.is_dir()) for entry in entries))]
+            return [digest(sorted((entry.name, is_folder(entry)) for entry in entries))]
     except OSError:
         return None
 
@@ -71,7 +80,7 @@ def folder_states(
     states = {"": folder_state(folder, trust_timestamps)}
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
+            names = [entry.name for entry in entries if is_folder(entry)]
     except OSError:
         names = []  # the stage that scans the folder says what is wrong
     for name in [*names, *deeper]:
@@ -125,7 +134,7 @@ def of_tree(
         changed = changed_folders(states, noted["folders"])
         if not changed:
             return Tree(record.parent.name, f"{what}, none of them changed")
-        shown = ", ".join(name or "the split folder" for name in islice(changed, 3))
+        shown = ", ".join(printable(name) or "the split folder" for name in islice(changed, 3))
         why = f"{len(changed):,} of {what} changed: {shown}{', ...' * (len(changed) > 3)}"
     name = f"{max(len(now) - 1, 1)}-folders-{digest(settings, sorted(now.items()), untrue)}"
     return Tree(name, why)

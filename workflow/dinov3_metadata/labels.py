@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MetadataError, count, listing
-from .files import write_atomically
+from .files import reading, write_atomically
 from .fingerprint import digest
 
 FORMAT = """\
@@ -39,8 +40,13 @@ class Labels:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Labels":
-        """Read what ``save`` wrote."""
-        return cls(**json.loads(Path(path).read_bytes()))
+        """Read what ``save`` wrote.
+
+        Raises:
+            MetadataError: The file is not whole; it is removed.
+        """
+        with reading(path):
+            return cls(**json.loads(Path(path).read_bytes()))
 
     def of(self, class_ids: Sequence[str]) -> list[str]:
         """The name of each class, matched by id; ids without a class folder are passed over.
@@ -118,6 +124,13 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
 
 def _check_row(row: list[str], path: str | os.PathLike, line: int) -> list[str]:
     where = f"{path}, line {line}"
+    if mapping := re.match(r"(n\d{8})[ \t]+(.+)", ",".join(row)):
+        name = mapping[2].replace('"', '""')
+        raise MetadataError(
+            f"{where}: a blank stands between id and name, as in LOC_synset_mapping.txt. "
+            "labels.txt has a comma there, and quotes around names with commas:\n"
+            f'  {mapping[1]},"{name}"'
+        )
     if len(row) > 2:
         quoted = ",".join(row[1:]).replace('"', '""')
         raise MetadataError(

@@ -5,6 +5,8 @@ Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets
 
 LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one flat folder
 
+WORK = ".dinov3-metadata"  # the folder below extra for everything that is not published
+
 MAX_INDEX = 2**32 - 1  # actual_index is stored as <u4
 
 

@@ -1,12 +1,16 @@
 """What a stage says: to its log file, to the terminal, and to the user when it must stop."""
 
+import errno
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from .errors import MetadataError
+from .layout import WORK
+from .lock import lock_job
 
 logger = logging.getLogger("dinov3_metadata")
 
@@ -15,11 +19,11 @@ logger = logging.getLogger("dinov3_metadata")
 def stage(log_file: str, level: str) -> Iterator[None]:
     """Run one stage: its messages go to ``log_file``, warnings and errors to the terminal as well.
 
-    A MetadataError ends the process with exit code 1 and its message; anything else is a defect of
-    ours and keeps its traceback.
+    A MetadataError, or what the system refuses to do, ends the process with exit code 1 and one
+    message; anything else is a defect of ours and keeps its traceback.
 
     Args:
-        log_file: Written anew.
+        log_file: Written anew; the work folder that it lies in is locked meanwhile.
         level: ``debug``, ``info`` or ``warning``: the least that the log file takes.
     """
     to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8", errors="backslashreplace")
@@ -30,13 +34,24 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     sys.stderr.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
-        yield
+        work = next(parent for parent in Path(log_file).parents if parent.name == WORK)
+        with lock_job(work) or nullcontext():
+            yield
     except MetadataError as error:
         logger.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        logger.error("%s", refused(error))
         sys.exit(1)
     except BaseException:
         logger.exception("unexpected, please report it")
         raise
+
+
+def refused(error: OSError) -> str:
+    """What the system refused, in one sentence."""
+    hint = " Make room and run the same command again." if error.errno == errno.ENOSPC else ""
+    return f"{error.filename or 'A file'}: {error.strerror or error}.{hint}"
 
 
 def error_in(log_file: str) -> str | None:
@@ -45,7 +60,8 @@ def error_in(log_file: str) -> str | None:
         text = Path(log_file).read_text(encoding="utf-8")
     except OSError:
         return None
-    return text.rpartition(" ERROR ")[2].strip() if " ERROR " in text else None
+    errors = re.split(r"^[\d-]{10} [\d:,]{12} ERROR ", text, flags=re.MULTILINE)[1:]
+    return errors[-1].strip() if errors else None
 
 
 def progress(items: Iterable, total: int, what: str) -> Iterator:

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import __version__
 from .errors import MetadataError
 from .files import sha256, write_atomically
-from .fingerprint import digest
+from .fingerprint import digest, of_code
 from .layout import LABELLED
 from .log import logger
 
@@ -44,43 +44,40 @@ def publish(
         receipt: Where to note what was published, see ``receipt_name``.
 
     Returns:
-        The names of the files that were written.
+        The names of the arrays that were written.
 
     Raises:
-        MetadataError: A file is not the one that was verified, or ``extra`` can not be written.
+        MetadataError: A file is not the one that was verified, or there is no room for it.
+        OSError: ``extra`` can not be written.
     """
     split = report["split"]
-    try:
-        Path(extra).mkdir(parents=True, exist_ok=True)
-        with ExitStack() as renames:  # unwound from the last to the first: metadata, entries, ...
-            written = []
-            description = describe(report, root)
-            if _read(Path(extra, metadata_name(split))) != description:
-                file = renames.enter_context(write_atomically(Path(extra, metadata_name(split))))
-                file.write(description)
-                written.append(metadata_name(split))
-            for name, path in staged.items():
-                due = report["files"][name]["sha256"]
-                target = Path(extra, name)
-                if target.is_file() and sha256(target) == due:
-                    continue
-                if _copy(path, renames.enter_context(write_atomically(target))) != due:
-                    os.unlink(path)
-                    raise MetadataError(
-                        f"{path} is not the file that was verified, and was removed. "
-                        "Run the same command again."
-                    )
-                written.append(name)
-    except OSError as error:
-        raise MetadataError(
-            f"{error.filename or extra} can not be written: {error.strerror}."
-        ) from None
+    Path(extra).mkdir(parents=True, exist_ok=True)
+    description = describe(report, root)
+    due = {name: report["files"][name] for name in staged}
+    if folder := next((name for name in staged if Path(extra, name).is_dir()), None):
+        raise MetadataError(f"{Path(extra, folder)} is a folder, where a file is due. Remove it.")
+    written = [name for name in staged if not _is(Path(extra, name), due[name]["sha256"])]
+    with ExitStack() as renames:  # unwound from the last to the first: metadata, entries, ...
+        metadata = Path(extra, metadata_name(split))
+        if _read(metadata) != description:
+            file = renames.enter_context(write_atomically(metadata))
+            file.write(description)
+        room = sum(due[name]["bytes"] for name in written)
+        for name in written:
+            file = renames.enter_context(write_atomically(Path(extra, name), room))
+            room -= due[name]["bytes"]
+            if _copy(staged[name], file) != due[name]["sha256"]:
+                os.unlink(staged[name])
+                raise MetadataError(
+                    f"{staged[name]} is not the file that was verified, and was removed. "
+                    "Run the same command again."
+                )
     for name in written:
         logger.info("%s: written", Path(extra, name))
     for old in Path(receipt).parent.glob("receipt-*.json"):
         old.unlink()
     with write_atomically(receipt) as file:
-        file.write(json.dumps({"files": _states(extra, split)}).encode())
+        file.write(json.dumps(_published(extra, split)).encode())
     return written
 
 
@@ -113,19 +110,20 @@ def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str
         extra: The folder that was published to.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
     """
-    now = _states(extra, split)
+    now = _published(extra, split)
     receipts = {path.stem: _read(path) for path in sorted(Path(folder).glob("receipt-*.json"))}
     for name, text in receipts.items():
         try:
-            if json.loads(text)["files"] == now:
+            if json.loads(text) == now:
                 return name
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue  # damaged: as good as none
     return f"receipt-{digest(now, receipts)}"
 
 
-def _states(extra: str | os.PathLike, split: str) -> dict[str, list[int] | None]:
-    states: dict[str, list[int] | None] = {}
+def _published(extra: str | os.PathLike, split: str) -> dict[str, object]:
+    """The code that publishes, and size, times and inode of what it published."""
+    states: dict[str, object] = {"code": of_code("__init__", "publish")}
     for name in [*array_names(split), metadata_name(split)]:
         try:
             state = os.stat(Path(extra, name))
@@ -140,6 +138,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def _is(path: Path, due: str) -> bool:
+    """Whether a file is there and has a sha256."""
+    return path.is_file() and sha256(path) == due
 
 
 def _copy(path: str, file) -> str:

@@ -7,18 +7,18 @@ changed of late is listed only a tick after its timestamps were read, and a scan
 when a last look finds every folder as it was read.
 """
 
+import errno
 import os
 import time
-import zipfile
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from .errors import SHOWN, MetadataError, count, listing
-from .files import write_atomically
-from .fingerprint import RECORD, State, folder_state, folder_states, read_record
+from .errors import SHOWN, MetadataError, count, listing, printable
+from .files import reading, write_atomically
+from .fingerprint import RECORD, State, folder_state, folder_states, is_folder, read_record
 from .layout import LABELLED, MAX_INDEX, image_name, name_parts, split_folder
 from .log import logger, progress
 
@@ -59,9 +59,22 @@ class Scan:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Scan":
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**arrays)
+        """Read what ``save`` wrote.
+
+        Raises:
+            MetadataError: The file is not a whole scan; it is removed.
+        """
+        with reading(path):
+            with np.load(path, allow_pickle=False) as arrays:
+                scan = cls(**arrays)
+            if not (
+                len(scan.class_ids) == len(scan.counts)
+                and len(scan.folders) == len(scan.skipped)
+                and scan.counts.min() >= 0
+                and scan.counts.sum() == len(scan.actual_index)
+            ):
+                raise ValueError("its arrays do not fit each other")
+            return scan
 
     def class_index(self) -> np.ndarray:
         """(images,), ``<u4``: the position of each image's class in ``class_ids``."""
@@ -130,8 +143,9 @@ def scan_split(
     """
     folder = Path(root, split_folder(split))
     if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
         raise MetadataError(
-            f"The {split} split folder {folder} does not exist. `root` must be the folder that "
+            f"The {split} split folder {folder} {what}. `root` must be the folder that "
             f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
         )
     found = dict(previous or {})
@@ -200,24 +214,17 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
     """
     try:
         before = Scan.load(scan)
-        if sorted(folders) != before.folders.tolist() or before.counts.min() < 0:
-            return None
-        skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
-        numbers = dict(
-            zip(
-                before.class_ids.tolist(),
-                np.split(before.actual_index, np.cumsum(before.counts)[:-1]),
-                strict=True,
-            )
-        )
-        if sum(map(len, numbers.values())) != before.counts.sum():
-            return None
-    except (OSError, ValueError, TypeError, KeyError, MemoryError, EOFError, zipfile.BadZipFile):
+    except MetadataError:
         return None
+    if sorted(folders) != before.folders.tolist() or not {""}.issubset(folders):
+        return None
+    skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
+    indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
+    numbers = dict(zip(before.class_ids.tolist(), indices, strict=True))
     below: dict[str, list[str]] = {name: [] for name in skipped}
     for name in skipped:
         if name:
-            below[name.rpartition("/")[0]].append(name)
+            below.setdefault(name.rpartition("/")[0], []).append(name)
     nothing = np.empty(0, "<u4")
     return {
         name: Folder(folders[name], below[name], index, len(index) + skipped[name])
@@ -244,7 +251,7 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
             try:
                 subfolders, files = list_folder(folder / name)
                 below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
-                below = [path for path in below if not _leads_round(folder, path)]
+                _refuse_circles(folder, name, below, files, not name and split in LABELLED)
             except FileNotFoundError:  # gone since its parent was listed: look again
                 found.pop(name, None)
                 continue
@@ -289,13 +296,29 @@ def _wait_for_a_tick(states: list[State]) -> None:
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
-def _leads_round(folder: Path, path: str) -> bool:
-    """Whether a folder below a class folder is one of those that lead to it, by a link."""
-    parts = path.split("/")[:-1]
-    return any(
-        os.path.samefile(folder / path, folder.joinpath(*parts[:depth]))
-        for depth in range(len(parts) + 1 if parts else 0)
-    )
+def _refuse_circles(folder: Path, name: str, below: list[str], files: list[str], due: bool) -> None:
+    """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
+    parts = name.split("/") if name else []
+    above = [folder.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    round_about = [
+        path for path in below
+        if (folder / path).is_symlink()
+        and any(os.path.samefile(folder / path, one) for one in above)
+    ]  # fmt: skip
+    if due:  # below a class folder, such a link is passed over like any file that is no image
+        round_about += [path for path in files if _is_loop(folder / path)]
+    if round_about:
+        raise MetadataError(
+            f"{folder / round_about[0]} is a link that leads round in circles. Remove it."
+        )
+
+
+def _is_loop(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _number(images: list[str], split: str, name: str, state: State, below: list[str]) -> Folder:
@@ -305,7 +328,7 @@ def _number(images: list[str], split: str, name: str, state: State, below: list[
     elif name:
         class_id, _, inside = name.partition("/")
     else:  # images beside the class folders belong to no class
-        strays = [f"{count(len(images), 'image')} (for instance {images[0]})"] if images else []
+        strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
         return Folder(state, below, np.empty(0, "<u4"), 0, strays)
     images = [f"{inside}/{image}" for image in images] if inside else images
     numbers = parse_names(images, split, class_id)
@@ -324,11 +347,9 @@ def _number(images: list[str], split: str, name: str, state: State, below: list[
 
 def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
     """Put the images that torchvision's ImageFolder finds in the place of those that we found."""
-    from torchvision.datasets import ImageFolder
-
     images: dict[str, list[str]] = {name: [] for name in found}
     if found[""].below:
-        for path, _ in ImageFolder(folder, allow_empty=True).samples:
+        for path, _ in image_folder(folder).samples:
             below, _, name = os.path.relpath(path, folder).rpartition("/")
             images.setdefault(below, []).append(name)
     for name in found.keys() - {""}:
@@ -336,19 +357,34 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
         found[name] = _number(images[name], split, name, before.state, before.below)
 
 
+def image_folder(folder: Path):
+    """torchvision's ``ImageFolder`` of a split folder, classes without images allowed.
+
+    Raises:
+        MetadataError: It can not read the folder.
+    """
+    from torchvision.datasets import ImageFolder
+
+    try:
+        return ImageFolder(folder, allow_empty=True)
+    except OSError as error:
+        raise MetadataError(f"torchvision's ImageFolder can not read {folder}: {error}") from None
+
+
 def _check(folder: Path, split: str, found: Found, classes: list[str], unaddressable: str) -> None:
     """Refuse what can not become metadata."""
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
         raise MetadataError(
-            f"The {split} split folder {folder} is flat: {strays[0]} and no "
+            f"The {split} split folder {folder} is flat: {printable(strays[0])} and no "
             "class folders. Kaggle's val/ comes like this: sort the images into one folder per "
             "class id first, by LOC_val_solution.csv."
         )
     if not classes:
         raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
     if strays:
-        logger.warning("Passed over, as beside the class folders in %s: %s", folder, strays[0])
+        what = printable(strays[0])
+        logger.warning("Passed over, as beside the class folders in %s: %s", folder, what)
     if total := sum(one.skipped for one in found.values()):
         shown = islice((text for name in sorted(found) if name or split not in LABELLED
                         for text in found[name].offenders), SHOWN)  # fmt: skip
@@ -359,7 +395,10 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
     empty = [name for name in classes if not len(found[name].actual_index)]
     what = "addressable images" if total else "images"
     if empty and split not in LABELLED:
-        raise MetadataError(f"The {split} split folder {folder} holds no {what}.")
+        raise MetadataError(
+            f"The {split} split folder {folder} holds no {what}. Put them there, or take {split} "
+            "out of `splits`."
+        )
     if empty:
         raise MetadataError(
             f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:\n"
@@ -383,7 +422,7 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
         gone = "" if name in found else "gone, "
         changes.append((name, f"{new}{gone}+{more:,} \N{MINUS SIGN}{less:,} images"))
     for name, change in changes[:CHANGES_SHOWN]:
-        logger.info("%s: %s", name or "the split folder", change)
+        logger.info("%s: %s", printable(name) or "the split folder", change)
     if len(changes) > CHANGES_SHOWN:
         logger.info(
             "... and %d more; %d changed in all", len(changes) - CHANGES_SHOWN, len(changes)
@@ -402,19 +441,12 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                (subfolders if _is_folder(entry) else files).append(entry.name)
+                (subfolders if is_folder(entry) else files).append(entry.name)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
     return subfolders, files
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads round in circles is no folder, as in os.walk
-        return False
 
 
 def is_image(name: str) -> bool:

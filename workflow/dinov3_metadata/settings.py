@@ -5,8 +5,8 @@ from difflib import get_close_matches
 
 import yaml
 
-from .errors import MetadataError
-from .layout import split_folder
+from .errors import MetadataError, printable
+from .layout import LABELLED, split_folder
 
 TYPES = {
     "string": "text",
@@ -38,9 +38,13 @@ def explain(error) -> str:
         types = [due] if isinstance(due, str) else due
         wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")
         hint = f", for instance '[{value}]'" if "array" in types and isinstance(value, str) else ""
-        return f"{start}{value!r} is not {wanted}{hint}."
-    if error.validator == "minimum":
-        return f"{start}{value!r} is below {due}."
+        if "string" in types:
+            hint = "; put it in quotes"
+        return f"{start}{str(value)!r} is not {wanted}{hint}."
+    if error.validator in ("minimum", "maximum"):
+        return f"{start}{value} is {'below' if error.validator == 'minimum' else 'above'} {due}."
+    if error.validator == "minLength":
+        return f"{start}the text is empty."
     if error.validator == "minItems":
         return f"{start}the list is empty."
     if error.validator == "uniqueItems":
@@ -48,20 +52,22 @@ def explain(error) -> str:
     return f"{start}{error.message}"
 
 
-def with_scalars(config: dict) -> dict:
-    """The settings with numbers and truth values in the place of their texts.
+def prepare(config: dict) -> dict:
+    """The settings without empty ones, and with numbers and truth values in place of their texts.
 
     Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.
     """
 
-    def scalar(value: object) -> object:
+    def read(value: object) -> object:
         if isinstance(value, dict):
-            return {key: scalar(inner) for key, inner in value.items()}
-        read = yaml.safe_load(value) if isinstance(value, str) else value
-        return read if isinstance(read, bool | int) else value
+            return {key: read(inner) for key, inner in value.items() if inner is not None}
+        scalar = yaml.safe_load(value) if isinstance(value, str) else value
+        return scalar if isinstance(scalar, bool | int) else value
 
     return {
-        key: scalar(value) if isinstance(value, dict) else value for key, value in config.items()
+        key: read(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value is not None
     }
 
 
@@ -83,11 +89,12 @@ def folders(config: dict) -> tuple[str, str, list[str]]:
     return root, extra, used["splits"]
 
 
-def check_folders(root: str, extra: str, splits: list[str]) -> None:
+def check_folders(root: str, extra: str) -> None:
     """Check what a schema can not: the folders against each other and against the disk.
 
     Raises:
-        MetadataError: ``root`` is no folder, ``extra`` lies in a split folder, or has braces.
+        MetadataError: ``root`` is no folder, or ``extra`` lies in a split folder or has a name that
+            Snakemake can not handle.
     """
     if not os.path.isdir(root):
         raise MetadataError(f"config: root: {root} is not a folder.")
@@ -96,8 +103,15 @@ def check_folders(root: str, extra: str, splits: list[str]) -> None:
             f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "
             "Choose a folder without."
         )
+    try:
+        extra.encode()
+    except UnicodeEncodeError:
+        raise MetadataError(
+            f"config: extra: {printable(extra)} has bytes that are not UTF-8. "
+            "Choose a folder without."
+        ) from None
     real = os.path.realpath(extra)
-    for split in splits:
+    for split in (*LABELLED, "TEST"):
         folder = os.path.realpath(os.path.join(root, split_folder(split)))
         if os.path.commonpath([real, folder]) == folder:
             raise MetadataError(

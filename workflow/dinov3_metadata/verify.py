@@ -2,21 +2,23 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from .entries import entries_dtype
+from .entries import entries_dtype, npy_header
 from .errors import MetadataError, count, listing
-from .files import sha256, write_atomically
+from .files import open_array, reading, sha256, write_atomically
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, image_path, split_folder
 from .log import logger, progress
-from .scan import Scan, is_image
+from .scan import Scan, image_folder, is_image
 
-ROWS = 1 << 16  # rows held in memory at a time
+BLOCK = 1 << 23  # bytes of rows held in memory at a time
+PATHS = 1 << 14  # paths held in memory at a time
 
 
 def verify(
@@ -48,17 +50,41 @@ def verify(
 
     Raises:
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
+            The new files are removed, so that the next run makes them anew.
     """
-    arrays = [_open(path) for path in files.values()]
+    try:
+        return _verify(root, split, scan, labels, files, level, sample)
+    except MetadataError as error:
+        for path in files.values():
+            Path(path).unlink(missing_ok=True)
+        raise MetadataError(
+            f"{error}\nNothing of {split} was published. If the dataset changed meanwhile, run the "
+            "same command again."
+        ) from None
+
+
+def _verify(
+    root: str | os.PathLike,
+    split: str,
+    scan: Scan,
+    labels: Labels | None,
+    files: dict[str, str],
+    level: str,
+    sample: int,
+) -> dict:
+    ids = scan.class_ids.tolist()
+    names = labels.of(ids) if labels else [""]
+    types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
+    types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
+    rows_due = [len(scan.actual_index), len(ids), len(ids)]
+    checks = [_check_headers(files, types, rows_due)]
+    arrays = [open_array(path) for path in files.values()]
     entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
-    name = next(iter(files))
-    checks = [_check_types(name, entries, class_ids, class_names, split)]
-    if class_ids is not None:
-        checks.append(_check_classes(class_ids, class_names, scan, labels))
-    checks.append(_check_rows(name, entries, class_ids, class_names, scan))
-    rows = np.unique(np.linspace(0, len(entries) - 1, sample).astype(int))
-    if level == "full":
-        rows = np.arange(len(entries))
+    if labels:
+        checks.append(_check_classes(class_ids, class_names, ids, names))
+    checks.append(_check_rows(next(iter(files)), entries, class_ids, class_names, scan))
+    looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
+    rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
     checks.append(_check_paths(root, split, entries, rows))
     if level == "full":
         checks.append(_check_witness(root, split, entries, scan))
@@ -87,58 +113,41 @@ def write_report(report: dict, out: str | os.PathLike) -> None:
         file.write(json.dumps(report, indent=1).encode())
 
 
-def _open(path: str) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{path} can not be read back: {error}") from None
-
-
-def _check_types(
-    name: str, entries: np.ndarray, ids: np.ndarray | None, names: np.ndarray | None, split: str
-) -> str:
-    due = (
-        entries_dtype(0, 0)
-        if ids is None
-        else entries_dtype(ids.dtype.itemsize // 4, names.dtype.itemsize // 4)
-    )
-    if entries.dtype != due or entries.ndim != 1 or not len(entries):
-        raise MetadataError(f"{name}: {entries.dtype} {entries.shape} where {due} (images,) is due")
-    if ids is not None and not (
-        ids.dtype.kind == names.dtype.kind == "U" and ids.ndim == 1 and ids.shape == names.shape
-    ):
-        raise MetadataError(
-            f"class-ids-{split}.npy and class-names-{split}.npy do not fit each other: "
-            f"{ids.dtype} {ids.shape}, {names.dtype} {names.shape}"
-        )
+def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]) -> str:
+    """Check the very bytes before the data, and that the file ends with the data."""
+    for (name, path), dtype, due in zip(files.items(), types, rows, strict=False):
+        header = npy_header(dtype, due)
+        with reading(path), open(path, "rb") as file:
+            found = file.read(len(header))
+        if found != header or os.path.getsize(path) != len(header) + due * dtype.itemsize:
+            raise MetadataError(f"{name}: header or size are not those of {due:,} x {dtype}.")
     return "headers, dtypes, field order and shapes"
 
 
-def _check_classes(ids: np.ndarray, names: np.ndarray, scan: Scan, labels: Labels) -> str:
-    if ids.tolist() != scan.class_ids.tolist():
+def _check_classes(
+    class_ids: np.ndarray, class_names: np.ndarray, ids: list[str], names: list[str]
+) -> str:
+    if class_ids.tolist() != ids:
         raise MetadataError("The class ids are not those of the scan.")
     wrong = [
-        f"{class_id}: {name!r} where {due!r} is due"
-        for class_id, name, due in zip(
-            ids.tolist(), names.tolist(), labels.of(ids.tolist()), strict=True
-        )
-        if name != due
+        f"{class_id}: {found!r} where {due!r} is due"
+        for class_id, found, due in zip(ids, class_names.tolist(), names, strict=True)
+        if found != due
     ]
     if wrong:
         raise MetadataError(f"Class names unlike the labels:\n{listing(wrong, len(wrong))}")
-    for what, array in (("class ids", ids), ("class names", names)):
-        if max(map(len, array.tolist())) != array.dtype.itemsize // 4:
-            raise MetadataError(f"The {what} are wider than their longest: {array.dtype}")
     return f"ids and names of all {count(len(ids), 'class', 'classes')}"
 
 
 def _check_rows(
     name: str, entries: np.ndarray, ids: np.ndarray | None, names: np.ndarray | None, scan: Scan
 ) -> str:
-    if len(entries) != len(scan.actual_index):
-        raise MetadataError(f"{name}: {len(entries)} rows, the scan has {len(scan.actual_index)}")
     class_index = np.full(len(entries), MAX_INDEX, "<u4") if ids is None else scan.class_index()
-    for block in _blocks(len(entries), f"verify {name}"):
+    images = np.zeros(len(scan.counts), int)
+    rows_at_a_time = max(1, BLOCK // entries.itemsize)
+    starts = range(0, len(entries), rows_at_a_time)
+    for start in progress(starts, len(starts), f"verify {name}"):
+        block = slice(start, start + rows_at_a_time)
         rows = np.asarray(entries[block])
         good = (rows["actual_index"] == scan.actual_index[block]) & (
             rows["class_index"] == class_index[block]
@@ -146,36 +155,37 @@ def _check_rows(
         if ids is not None:
             index = np.minimum(rows["class_index"], len(ids) - 1)
             good &= (rows["class_id"] == ids[index]) & (rows["class_name"] == names[index])
+            images += np.bincount(index, minlength=len(ids))
         if not good.all():
             bad = np.flatnonzero(~good)
-            shown = (f"row {block.start + i}: {rows[i].item()}" for i in bad)
+            shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
             raise MetadataError(f"{name}: rows unlike the scan:\n{listing(shown, len(bad))}")
+    if ids is not None and not images.all():
+        raise MetadataError(f"{name}: no row of class {ids[images.argmin()]}.")
     return f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
-
-
-def _blocks(rows: int, what: str) -> Iterator[slice]:
-    starts = range(0, rows, ROWS)
-    for start in progress(starts, len(starts), what):
-        yield slice(start, min(start + ROWS, rows))
 
 
 def _paths(split: str, entries: np.ndarray, rows: np.ndarray) -> Iterator[str]:
     """The paths below root that DINOv3 rebuilds from some rows."""
-    for start in range(0, len(rows), ROWS):
-        for actual_index, _, class_id, _ in entries[rows[start : start + ROWS]].tolist():
+    columns = entries[["actual_index", "class_id"]]
+    for start in range(0, len(rows), PATHS):
+        for actual_index, class_id in columns[rows[start : start + PATHS]].tolist():
             yield image_path(split, class_id, actual_index)
 
 
 def _check_paths(root: str | os.PathLike, split: str, entries: np.ndarray, rows: np.ndarray) -> str:
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
-    gone = [path for path in paths if not os.path.exists(f"{root}/{path}")]
+    gone = [
+        f"{path} (a link that leads nowhere)" if os.path.islink(f"{root}/{path}") else path
+        for path in paths
+        if not os.path.exists(f"{root}/{path}")
+    ]
     if gone:
         raise MetadataError(
             f"{split}: {count(len(gone), 'image')} of {len(rows):,} looked up "
             f"{'is' if len(gone) == 1 else 'are'} not (or no longer) in {root}:\n"
-            f"{listing(gone, len(gone))}\n"
-            "If the dataset changed meanwhile, run the same command again."
+            f"{listing(gone, len(gone))}"
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
 
@@ -184,10 +194,8 @@ def _check_witness(root: str | os.PathLike, split: str, entries: np.ndarray, sca
     """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
     folder = Path(root, split_folder(split))
     if split in LABELLED:
-        from torchvision.datasets import ImageFolder
-
         witness = "torchvision.datasets.ImageFolder"
-        dataset = ImageFolder(folder, allow_empty=True)
+        dataset = image_folder(folder)
         found = [(os.path.relpath(path, root), index) for path, index in dataset.samples]
         if dataset.classes != scan.class_ids.tolist():
             raise MetadataError(f"{split}: {witness} finds other classes in {folder}.")
@@ -210,11 +218,18 @@ def _check_witness(root: str | os.PathLike, split: str, entries: np.ndarray, sca
     known = set(ours)
     others = [path for path, index in found if (path, index) not in known]
     skipped = int(scan.skipped.sum())
-    if len(others) != skipped or [row for row in found if row in known] != ours:
+    overlooked = [path for path in others if _is_addressable(path, split)]
+    if overlooked or len(others) != skipped or [row for row in found if row in known] != ours:
         raise MetadataError(
             f"{split}: {witness} finds {count(len(found), 'image')} in {folder}, "
             f"{len(others):,} of them not in the entries ({skipped:,} skipped):\n"
-            f"{listing(others, len(others))}\n"
-            "If the dataset changed meanwhile, run the same command again."
+            f"{listing(overlooked or others, len(overlooked or others))}"
         )
     return f"the whole split against a fresh {witness}"
+
+
+def _is_addressable(path: str, split: str) -> bool:
+    """Whether a path below root is one that DINOv3 rebuilds."""
+    number = re.search(r"(\d+)\.JPEG$", path)
+    class_id = path.split("/")[1] if split in LABELLED else ""
+    return bool(number) and path == image_path(split, class_id, int(number[1]))

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from dinov3_metadata.layout import WORK
+from dinov3_metadata.log import error_in
+
+STAGE = """
+import errno, logging, sys
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.log import stage
+with stage({log!r}, {level!r}):
+    logging.getLogger("dinov3_metadata").info("an info")
+    logging.getLogger("dinov3_metadata").warning("a warning")
+    {action}
+"""
+
+
+def run(log: Path, action: str = "pass", level: str = "info") -> subprocess.CompletedProcess:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-c", STAGE.format(log=str(log), level=level, action=action)],
+        env={"PYTHONPATH": str(REPOSITORY / "workflow")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / f"an ERROR in the path/{WORK}/TRAIN/scan.log"
+
+
+def test_warnings_go_to_the_terminal_and_the_rest_to_the_log(log: Path) -> None:
+    done = run(log)
+    assert done.stderr == "WARNING: a warning\n"
+    assert "INFO an info" in log.read_text()
+    assert error_in(log) is None
+    run(log, level="warning")
+    assert "an info" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("raise MetadataError('one ERROR\\ntwo')", "one ERROR\ntwo"),
+        ("open('/nowhere/x')", "/nowhere/x: No such file or directory."),
+        (
+            "raise OSError(errno.ENOSPC, 'No space left on device', 'f')",
+            "f: No space left on device. Make room and run the same command again.",
+        ),
+    ],
+)
+def test_an_error_is_one_message_and_exit_code_1(action: str, message: str, log: Path) -> None:
+    done = run(log, action)
+    assert done.returncode == 1
+    assert done.stderr == f"WARNING: a warning\nERROR: {message}\n"
+    assert error_in(log) == message
+
+
+def test_a_defect_of_ours_keeps_its_traceback(log: Path) -> None:
+    done = run(log, "1 / 0")
+    assert "ZeroDivisionError" in done.stderr
+    assert error_in(log).startswith("unexpected, please report it\nTraceback")
+
+
+def test_nothing_heavy_is_imported_on_the_default_path() -> None:
+    modules = ["scan", "entries", "classes", "verify", "publish", "labels", "summary"]
+    code = f"import sys, {', '.join(f'dinov3_metadata.{name}' for name in modules)}\n"
+    code += "print(sorted({'torch', 'torchvision', 'pandas', 'PIL', 'tqdm'} & set(sys.modules)))"
+    environment = {"PYTHONPATH": str(REPOSITORY / "workflow")}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True) == "[]\n"

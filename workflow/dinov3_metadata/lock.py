@@ -1,0 +1,81 @@
+"""One run at a time on a work folder.
+
+``flock`` is released by the kernel when its process ends, however it ends; Linux passes it on to
+NFS servers, which release it when a client's lease runs out. So no lock is ever left behind.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import MetadataError
+
+logger = logging.getLogger("dinov3_metadata")
+
+RUN = "run.lock"  # held by the run, with its name in it
+JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
+
+
+def lock_run(work: str | os.PathLike) -> BinaryIO | None:
+    """Become the one run on a work folder, until the returned file is closed or the process ends.
+
+    If jobs of a run that was killed are still at work, they are waited for.
+
+    Returns:
+        None if the file system knows no locks; a warning is logged.
+
+    Raises:
+        MetadataError: Another run holds the lock; the message names host, process and since when.
+        OSError: The work folder can not be made or written.
+    """
+    Path(work).mkdir(parents=True, exist_ok=True)
+    file = _lock(Path(work, RUN), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if file is None:
+        return None
+    run = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    file.truncate(0)
+    file.write(json.dumps(run).encode())
+    file.flush()
+    if jobs := _lock(Path(work, JOBS), fcntl.LOCK_EX):
+        jobs.close()
+    return file
+
+
+def lock_job(work: str | os.PathLike) -> BinaryIO | None:
+    """Show that a job is at work, until the returned file is closed or the process ends."""
+    return _lock(Path(work, JOBS), fcntl.LOCK_SH)
+
+
+def _lock(path: Path, how: int) -> BinaryIO | None:
+    file = path.open("ab+")
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        file.seek(0)
+        other = {}
+        with suppress(ValueError):
+            other = dict(json.loads(file.read()))
+        raise MetadataError(
+            f"Another run is at work in {path.parent}: process {other.get('pid', '?')} on host "
+            f"{other.get('host', '?')}, since {other.get('since', '?')}. "
+            "Run the same command again when it is through."
+        ) from None
+    except OSError as error:
+        file.close()
+        logger.warning(
+            "%s can not be locked (%s): take care that only one run at a time works there.",
+            path.parent,
+            error.strerror,
+        )
+        return None
+    return file
