@@ -7,6 +7,7 @@
 #   <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json, <receipt>.json
 
 import os
+import shutil
 import sys
 import time
 from functools import lru_cache
@@ -163,4 +164,6 @@ def failures():
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in SPLITS for log in expand(logs, **state(split))]
     found = [error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime > START]
+    if not any(found) and shutil.disk_usage(EXTRA).free < 1 << 16:
+        found = [f"{EXTRA}: No space left on device, not even for a log."]
     return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))

@@ -164,7 +164,8 @@ def test_an_image_that_vanished_is_found(level: str, rows: int, check: Check, tr
     def remove(_files: dict[str, Path]) -> None:
         (tree / "train/n01443537/n01443537_177134.JPEG").unlink()
 
-    with pytest.raises(MetadataError, match=rf"1 image of {rows} looked up(?s:.)*n01443537_177134"):
+    message = rf"1 image of {rows} looked up can not be opened(?s:.)*n01443537_177134.JPEG \(not th"
+    with pytest.raises(MetadataError, match=message):
         check(damage=remove, level=level)
 
 

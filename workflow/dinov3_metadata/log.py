@@ -14,6 +14,9 @@ from .lock import lock_job
 
 logger = logging.getLogger("dinov3_metadata")
 
+HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
+HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
+
 
 @contextmanager
 def stage(log_file: str, level: str) -> Iterator[None]:
@@ -32,6 +35,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     sys.stderr.reconfigure(errors="backslashreplace")
+    logging.raiseExceptions = False  # a full disk takes no log; the terminal gets the message
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
         work = next(parent for parent in Path(log_file).parents if parent.name == WORK)
@@ -50,7 +54,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
 
 def refused(error: OSError) -> str:
     """What the system refused, in one sentence."""
-    hint = " Make room and run the same command again." if error.errno == errno.ENOSPC else ""
+    hint = HINTS.get(error.errno, "")
     return f"{error.filename or 'A file'}: {error.strerror or error}.{hint}"
 
 

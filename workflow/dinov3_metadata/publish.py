@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import MetadataError
-from .files import sha256, write_atomically
+from .files import reading, sha256, write_atomically
 from .fingerprint import digest, of_code
 from .layout import LABELLED
 from .log import logger
@@ -25,6 +25,19 @@ def array_names(split: str) -> list[str]:
 def metadata_name(split: str) -> str:
     """The file that describes the published arrays of a split."""
     return f"metadata-{split}.json"
+
+
+def load_report(path: str | os.PathLike) -> dict:
+    """Read the report of ``verify``.
+
+    Raises:
+        MetadataError: The file is not a whole report; it is removed.
+    """
+    with reading(path):
+        report = json.loads(Path(path).read_bytes())
+        if [*report["files"]] != array_names(report["split"]):
+            raise ValueError("it is not about the files of a split")
+        return report
 
 
 def publish(

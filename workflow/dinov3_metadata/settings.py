@@ -8,6 +8,8 @@ import yaml
 from .errors import MetadataError, printable
 from .layout import LABELLED, split_folder
 
+LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
+
 TYPES = {
     "string": "text",
     "array": "a list",
@@ -110,6 +112,11 @@ def check_folders(root: str, extra: str) -> None:
             f"config: extra: {printable(extra)} has bytes that are not UTF-8. "
             "Choose a folder without."
         ) from None
+    if len(extra.encode()) > LONGEST:
+        raise MetadataError(
+            f"config: extra: the path is too long: {len(extra.encode()):,} bytes, of which "
+            f"Snakemake can handle {LONGEST:,}. Choose a folder with a shorter one."
+        )
     real = os.path.realpath(extra)
     for split in (*LABELLED, "TEST"):
         folder = os.path.realpath(os.path.join(root, split_folder(split)))

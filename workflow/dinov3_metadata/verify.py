@@ -177,17 +177,28 @@ def _check_paths(root: str | os.PathLike, split: str, entries: np.ndarray, rows:
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
-        f"{path} (a link that leads nowhere)" if os.path.islink(f"{root}/{path}") else path
+        f"{path} ({_why_not(f'{root}/{path}')})"
         for path in paths
         if not os.path.exists(f"{root}/{path}")
     ]
     if gone:
         raise MetadataError(
             f"{split}: {count(len(gone), 'image')} of {len(rows):,} looked up "
-            f"{'is' if len(gone) == 1 else 'are'} not (or no longer) in {root}:\n"
+            f"can not be opened in {root}:\n"
             f"{listing(gone, len(gone))}"
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
+
+
+def _why_not(path: str) -> str:
+    """Why there is no image at a path."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return "a link that leads nowhere" if os.path.islink(path) else "not there, or no longer"
+    except OSError as error:
+        return error.strerror
+    return "it is there now"
 
 
 def _check_witness(root: str | os.PathLike, split: str, entries: np.ndarray, scan: Scan) -> str:

@@ -1,0 +1,163 @@
+"""docs/errors.md shows each message word for word: every message there is produced here."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import LABELS, REPOSITORY, dump, make_tree
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.files import open_array, write_atomically
+from dinov3_metadata.labels import read_labels
+from dinov3_metadata.lock import lock_run
+from dinov3_metadata.log import refused
+from dinov3_metadata.publish import publish
+from dinov3_metadata.scan import scan_split
+from dinov3_metadata.settings import check_folders, folders
+from dinov3_metadata.verify import verify
+
+ERRORS = REPOSITORY / "docs/errors.md"
+
+
+def labels(content: bytes | None) -> Callable[[Path], object]:
+    def case(root: Path) -> None:
+        (root / "labels.txt").unlink()
+        if content is not None:
+            (root / "labels.txt").write_bytes(content)
+        read_labels(root / "labels.txt")
+
+    return case
+
+
+def scan(*files: str, split: str = "TRAIN", **options) -> Callable[[Path], object]:
+    return lambda root: scan_split(make_tree(root, files), split, **options)
+
+
+def flat(root: Path) -> None:
+    (root / "val").rename(root / "old")
+    scan_split(make_tree(root, ["val/ILSVRC2012_val_00000001.JPEG"]), "VAL")
+
+
+def missing(root: Path) -> None:
+    (root / "val").rename(root / "validation")
+    scan_split(root, "VAL")
+
+
+def loop(root: Path) -> None:
+    (root / "train/n01440764/again").symlink_to("..")
+    scan_split(root, "TRAIN")
+
+
+def unlabelled(root: Path) -> None:
+    make_tree(root, ["train/n09999999/n09999999_1.JPEG"])
+    dump(root, root / "extra", "TRAIN")
+
+
+def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
+    def case(root: Path) -> None:
+        paths = {name: str(path) for name, path in dump(root, root / "extra", "TRAIN").items()}
+        found, _ = scan_split(root, "TRAIN")
+        edit(root)
+        verify(root, "TRAIN", found, read_labels(root / "labels.txt"), paths)
+
+    return case
+
+
+def folder_in_the_way(root: Path) -> None:
+    (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
+    name = "entries-TRAIN.npy"
+    report = dict.fromkeys(("images", "classes", "skipped"), 0) | {"split": "TRAIN"}
+    publish(report | {"files": {name: {}}}, {name: ""}, str(root), root / "extra", "")
+
+
+def locked(root: Path) -> None:
+    with lock_run(root / "extra/.dinov3-metadata"):
+        lock_run(root / "extra/.dinov3-metadata")
+
+
+def too_large(root: Path) -> None:
+    with write_atomically(root / "extra/entries-TRAIN.npy", 10**15):
+        pass
+
+
+def damaged(root: Path) -> None:
+    (root / "extra/class-ids-TRAIN.npy").write_bytes(b"")
+    open_array(root / "extra/class-ids-TRAIN.npy")
+
+
+def read_only(root: Path) -> None:
+    raise PermissionError(13, "Permission denied", str(root / "extra/entries-TRAIN.npy"))
+
+
+def disk_full(root: Path) -> None:
+    raise OSError(28, "No space left on device", str(root / "extra/entries-TRAIN.npy"))
+
+
+CASES: dict[str, Callable[[Path], object]] = {
+    "labels missing": labels(None),
+    "labels empty": labels(b"\n"),
+    "labels not UTF-8": labels(b"n01440764,caf\xe9\n"),
+    "labels with a third column": labels(
+        b"n01440764,tench\nn01443537,goldfish, Carassius auratus\n"
+    ),
+    "labels with one column": labels(b"n01440764\n"),
+    "labels as in LOC_synset_mapping": labels(b"n01440764 tench, Tinca tinca\n"),
+    "labels without an id": labels(b",tench\n"),
+    "labels without a name": labels(b"n01440764,\n"),
+    "labels with an id twice": labels(b"n01440764,tench\nn01440764,goldfish\n"),
+    "a class without a label": unlabelled,
+    "split missing": missing,
+    "split flat": flat,
+    "not addressable": scan(
+        "train/n01440764/n01440764_1.jpg",
+        "train/n01440764/n01440764_0002.JPEG",
+        "train/n01440764/n01440764_9.png",
+        "train/n01440764/photo.JPEG",
+        "train/n01440764/images/n01440764_5.JPEG",
+        "train/n01443537/n01443537_4294967296.JPEG",
+    ),
+    "class without images": scan("train/.ipynb_checkpoints/"),
+    "link in circles": loop,
+    "image gone": verifying(lambda root: (root / "train/n01440764/n01440764_9.JPEG").unlink()),
+    "file damaged": damaged,
+    "folder in the way": folder_in_the_way,
+    "another run": locked,
+    "no room": too_large,
+    "disk full": disk_full,
+    "read-only": read_only,
+    "root alone": lambda root: folders({"root": str(root), "extra": None}),
+    "extra alone": lambda root: folders({"root": None, "extra": str(root / "extra")}),
+    "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),
+    "extra in a split": lambda root: check_folders(str(root), f"{root}/train/extra"),
+    "extra with braces": lambda root: check_folders(str(root), f"{root}/extra/{{TRAIN}}"),
+}
+
+
+VARIABLE = {
+    r"process \d+ on host \S+, since \S+\.": "process <PID> on host <HOST>, since <TIME>.",
+    r"[\d,.]+ MB, but only [\d,.]+ MB": "<SIZE> MB, but only <FREE> MB",
+    r"read back \(.*?\)": "read back (<WHY>)",
+}
+
+
+def message(case: str, root: Path) -> str:
+    """What a case says, with what differs from machine to machine replaced."""
+    make_tree(root, labels=LABELS)
+    (root / "extra").mkdir()
+    with pytest.raises((MetadataError, OSError)) as error:
+        CASES[case](root)
+    said = refused(error.value) if isinstance(error.value, OSError) else str(error.value)
+    said = said.replace(f"{root}/extra", "<EXTRA>").replace(str(root), "<ROOT>")
+    for pattern, name in VARIABLE.items():
+        said = re.sub(pattern, name, said)
+    return said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors_md_has_the_message_word_for_word(case: str, tmp_path: Path) -> None:
+    shown = re.findall(r"^```\n(.*?)^```$", ERRORS.read_text(), re.MULTILINE | re.DOTALL)
+    assert message(case, tmp_path / "root") + "\n" in shown
+
+
+def test_errors_md_has_no_message_that_is_not_produced() -> None:
+    assert ERRORS.read_text().count("\n```\n") == 2 * len(CASES)
