@@ -95,6 +95,7 @@ def tree(split):
         f"{WORK}/{split}",
         os.path.join(ROOT, split_folder(split)),
         scan_settings(),
+        split in LABELLED,
         config["scan"]["trust_timestamps"],
     )
 
@@ -149,6 +150,7 @@ def artefacts(wildcards):
     for split in SPLITS:
         patterns = [
             f"{TREE}/scan.npz",
+            f"{TREE}/{fingerprint.RECORD}",
             f"{CHECKS}/verify-{split}.json",
             f"{CHECKS}/{{receipt}}.json",
         ]

@@ -102,7 +102,7 @@ def test_a_new_fingerprint_for_a_folder_that_can_not_be_looked_at(tree: Path) ->
     before = of_tree(tree / "work", tree / "train", "").name
     make_tree(tree, ["train/n01440764/n01440764_5.JPEG"])
     assert of_tree(tree / "work", tree / "train", "").name != before
-    assert before.startswith("3-folders-")
+    assert before.startswith("4-folders-")
 
 
 @given(content=st.binary() | st.text('n01,"\n\r ä', max_size=60).map(str.encode))

@@ -1,9 +1,10 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digests, dump
+from conftest import LABELS, digests, dump, make_tree
 from dinov3_metadata import publish as publish_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import read_labels
@@ -119,6 +120,36 @@ def test_a_reader_keeps_the_old_bytes(split: Split) -> None:
     split.publish()
     assert rows.tolist() == old
     assert len(np.load(split.extra / "entries-TRAIN.npy")) == len(old) + 1
+
+
+def test_a_crash_between_two_renames_is_repaired(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split.publish()
+    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
+    make_tree(split.root, [], LABELS.replace("tench", "Tinca"))
+    split.verify()
+    replace, names = os.replace, []
+
+    def crash(source: Path, target: Path) -> None:
+        names.append(target.name)
+        if len(names) == 2:
+            raise SystemExit
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(SystemExit):
+        split.publish()
+    monkeypatch.undo()
+    assert names == ["class-names-TRAIN.npy", "entries-TRAIN.npy"]
+    described = json.loads((split.extra / "metadata-TRAIN.json").read_text())["files"]
+    torn = [name for name, digest in digests(split.extra).items()
+            if described[name]["sha256"] != digest]  # fmt: skip
+    assert torn == ["class-names-TRAIN.npy"]  # so a reader can tell
+    assert split.due()
+    split.publish()
+    assert digests(split.extra) == digests(split.work)
+    assert not split.due()
 
 
 def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> None:

@@ -263,6 +263,11 @@ MATRIX: dict[str, tuple[Edit, set[str], set[str]]] = {
         TRAIN,
         {"train/n01600000"},
     ),
+    "a link to a class whose target is gone": (
+        shell("mv ../elsewhere ../nowhere"),
+        TRAIN,
+        {"train"},
+    ),
     "an image of TEST": (
         shell("touch test/ILSVRC2012_test_00000003.JPEG"),
         chain("TEST"),
@@ -333,14 +338,14 @@ def test_a_dry_run_says_what_changed(dataset: Dataset) -> None:
     settings = {"root": dataset.root, "extra": dataset.extra, "splits": "[TRAIN,VAL,TEST]"}
     make_tree(dataset.root.parent, ["root/train/n01440764/n01440764_5.JPEG"], "")
     said = dataset.snakemake("-n", **settings).stdout
-    assert "Scan TRAIN: 1 of 4 folders changed: n01440764\n" in said
+    assert "Scan TRAIN: 1 of 6 folders changed: n01440764\n" in said
     said = dataset.snakemake("-n", "--quiet", "host", **settings).stdout
     assert re.search(
-        r"Reason: Missing output files: .*/TRAIN/4-folders-[0-9a-f]{12}/scan.npz", said
+        r"Reason: Missing output files: .*/TRAIN/5-folders-[0-9a-f]{12}/scan.npz", said
     )
     shutil.rmtree(dataset.extra)
     said = dataset.snakemake("-n", **settings).stdout
-    assert "Scan TRAIN: 4 folders, none of them scanned before\n" in said
+    assert "Scan TRAIN: 5 folders, none of them scanned before\n" in said
 
 
 def test_folders_are_listed_at_every_run_where_times_mean_nothing(dataset: Dataset) -> None:

@@ -6,12 +6,11 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from zipfile import BadZipFile
 
 from .errors import MetadataError
 
@@ -69,11 +68,13 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def remove_siblings(folder: str | os.PathLike) -> None:
-    """Remove the folders beside ``folder``: the artefacts of states that have passed."""
+def remove_siblings(folder: str | os.PathLike, used: Collection[str] = ()) -> None:
+    """Remove the folders beside ``folder``, but for ``used`` names: states that have passed."""
     folder = Path(folder)
     for sibling in folder.parent.iterdir():
-        if sibling != folder and sibling.is_dir() and not sibling.is_symlink():
+        if sibling.name in {folder.name, *used} or sibling.is_symlink():
+            continue
+        if sibling.is_dir():
             shutil.rmtree(sibling, ignore_errors=True)
 
 
@@ -86,7 +87,9 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, TypeError, LookupError, EOFError, MemoryError, BadZipFile) as why:
+    except MetadataError:
+        raise
+    except Exception as why:  # numpy, zipfile and tokenize raise a dozen kinds on damaged files
         with suppress(OSError):
             os.unlink(path)
         raise MetadataError(

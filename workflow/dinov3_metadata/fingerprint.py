@@ -12,7 +12,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import stat
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from .errors import count, printable
 
 State = list[int] | list[str] | None
-"""What tells that the names in a folder are still the same; None for a folder that is gone."""
+"""What tells that the names in a folder are still the same; None for nothing, [] for a file."""
 
 
 def digest(*parts: object) -> str:
@@ -43,7 +43,10 @@ def of_content(path: str | os.PathLike) -> str:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder, links followed, or may be one that can not be looked at."""
+    """Whether an entry is a folder, links followed, or may be one that can not be looked at.
+
+    A link that leads nowhere, or to itself, is none.
+    """
     try:
         return entry.is_dir()
     except OSError as error:
@@ -60,32 +63,40 @@ def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> St
     try:
         if trust_timestamps:
             state = os.stat(folder)
+            if not stat.S_ISDIR(state.st_mode):
+                return []
             return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         with os.scandir(folder) as entries:
             return [digest(sorted((entry.name, is_folder(entry)) for entry in entries))]
+    except NotADirectoryError:
+        return []
     except OSError:
         return None
 
 
+def class_folders(folder: str | os.PathLike) -> list[str]:
+    """The names of the folders in a split folder, unsorted; none if it can not be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if is_folder(entry)]
+    except OSError:
+        return []  # the stage that scans the folder says what is wrong
+
+
 def folder_states(
-    folder: str | os.PathLike, deeper: Iterable[str] = (), trust_timestamps: bool = True
+    folder: str | os.PathLike, classes: bool = True, trust_timestamps: bool = True
 ) -> dict[str, State]:
-    """The states of a split folder (named ``""``), of the folders in it, and of ``deeper`` ones.
+    """The states of a split folder (named ``""``) and of the class folders in it.
 
     Args:
         folder: The split folder.
-        deeper: Paths below it of folders that lie deeper than the class folders.
+        classes: Whether there are class folders in it; TEST is flat.
         trust_timestamps: See ``folder_state``.
     """
-    states = {"": folder_state(folder, trust_timestamps)}
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if is_folder(entry)]
-    except OSError:
-        names = []  # the stage that scans the folder says what is wrong
-    for name in [*names, *deeper]:
-        states[name] = folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
-    return states
+    return {"": folder_state(folder, trust_timestamps)} | {
+        name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
+        for name in (class_folders(folder) if classes else ())
+    }
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
@@ -104,40 +115,43 @@ def of_tree(
     work: str | os.PathLike,
     folder: str | os.PathLike,
     settings: str,
+    classes: bool = True,
     trust_timestamps: bool = True,
 ) -> Tree:
     """Name the scan of a split folder: one that is still true if there is one, or a new name.
 
     A scan in ``work`` is true if it was made with the same settings and every folder that it
-    visited is in the state that it noted. A new name depends on the scans that are not true too,
-    so that none of them can have it.
+    visited is in the state that it noted, as is every link that might have led to a folder. A new
+    name depends on the records that are not true too, so that none of their scans can have it.
 
     Args:
         work: Where the scans of the split lie, each in a folder of its name.
         folder: The split folder.
         settings: Stands for everything else that a scan depends on.
+        classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
     """
-    now = folder_states(folder, (), trust_timestamps)
-    what = count(max(len(now) - 1, 1), "folder")
-    why = f"{what}, none of them scanned before"
+    now = folder_states(folder, classes, trust_timestamps)
+    why = f"{count(len(now), 'folder')}, none of them scanned before"
     untrue = []
     for record in sorted(Path(work).glob(f"*/{RECORD}")):
         noted = read_record(record)
         untrue.append((record.parent.name, noted))
         if noted is None or noted["settings"] != settings:
+            why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
-        deeper = [name for name in noted["folders"] if "/" in name]
         states = now | {
-            name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps) for name in deeper
+            name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
+            for name in noted["folders"]
+            if name not in now
         }
         changed = changed_folders(states, noted["folders"])
         if not changed:
-            return Tree(record.parent.name, f"{what}, none of them changed")
+            return Tree(record.parent.name, "nothing changed")
         shown = ", ".join(printable(name) or "the split folder" for name in islice(changed, 3))
-        why = f"{len(changed):,} of {what} changed: {shown}{', ...' * (len(changed) > 3)}"
-    name = f"{max(len(now) - 1, 1)}-folders-{digest(settings, sorted(now.items()), untrue)}"
-    return Tree(name, why)
+        why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}"
+        why += ", ..." * (len(changed) > 3)
+    return Tree(f"{len(now)}-folders-{digest(settings, sorted(now.items()), untrue)}", why)
 
 
 RECORD = "folders.json"

@@ -36,7 +36,7 @@ class Labels:
     def save(self, path: str | os.PathLike) -> None:
         """Write the labels to ``path`` as JSON."""
         with write_atomically(path) as file:
-            file.write(json.dumps(vars(self), indent=0).encode())
+            file.write(json.dumps([vars(self), digest(vars(self))], indent=0).encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Labels":
@@ -46,7 +46,10 @@ class Labels:
             MetadataError: The file is not whole; it is removed.
         """
         with reading(path):
-            return cls(**json.loads(Path(path).read_bytes()))
+            labels, due = json.loads(Path(path).read_bytes())
+            if digest(labels) != due:
+                raise ValueError("its digest is another")
+            return cls(**labels)
 
     def of(self, class_ids: Sequence[str]) -> list[str]:
         """The name of each class, matched by id; ids without a class folder are passed over.

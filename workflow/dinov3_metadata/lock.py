@@ -46,7 +46,12 @@ def lock_run(work: str | os.PathLike) -> BinaryIO | None:
     file.truncate(0)
     file.write(json.dumps(run).encode())
     file.flush()
-    if jobs := _lock(Path(work, JOBS), fcntl.LOCK_EX):
+    try:
+        jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except MetadataError:
+        logger.warning("Waiting for the jobs of a run that was killed, in %s.", work)
+        jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX)
+    if jobs:
         jobs.close()
     return file
 

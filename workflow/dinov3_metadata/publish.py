@@ -67,7 +67,8 @@ def publish(
     Path(extra).mkdir(parents=True, exist_ok=True)
     description = describe(report, root)
     due = {name: report["files"][name] for name in staged}
-    if folder := next((name for name in staged if Path(extra, name).is_dir()), None):
+    names = [*staged, metadata_name(split)]
+    if folder := next((name for name in names if Path(extra, name).is_dir()), None):
         raise MetadataError(f"{Path(extra, folder)} is a folder, where a file is due. Remove it.")
     written = [name for name in staged if not _is(Path(extra, name), due[name]["sha256"])]
     with ExitStack() as renames:  # unwound from the last to the first: metadata, entries, ...

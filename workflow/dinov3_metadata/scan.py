@@ -18,15 +18,16 @@ import numpy as np
 
 from .errors import SHOWN, MetadataError, count, listing, printable
 from .files import reading, write_atomically
-from .fingerprint import RECORD, State, folder_state, folder_states, is_folder, read_record
-from .layout import LABELLED, MAX_INDEX, image_name, name_parts, split_folder
+from .fingerprint import RECORD, State, class_folders, folder_state, is_folder, read_record
+from .layout import LABELLED, MAX_INDEX, WORK, image_name, name_parts, split_folder
 from .log import logger, progress
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+UNCHANGED = "  all of them in folders that have not changed since the last scan"
+
 LOOKS = 10  # at a split folder that will not hold still
-LATELY = 3600 * 10**9  # ns; as far as the clocks of machine and file server may be apart
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
 CHANGES_SHOWN = 20  # changed classes named in the log
@@ -149,13 +150,13 @@ def scan_split(
             f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
         )
     found = dict(previous or {})
-    if trust_timestamps:
-        _doubt_times(folder, found)
     listed: set[str] = set()
     for _ in range(LOOKS):
         changed = _look(folder, split, found, trust_timestamps)
         if not changed:
             break
+        if trust_timestamps and not listed:
+            _doubt_times(folder, found, bool(previous) and previous.keys() <= set(changed))
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
             _ask_image_folder(folder, split, found)
@@ -166,7 +167,9 @@ def scan_split(
             "writes there, the times of its folders mean nothing: set "
             "`scan: trust_timestamps: false`."
         )
-    classes = sorted(found[""].below) if split in LABELLED else [""]
+    classes = [""]
+    if split in LABELLED:
+        classes = sorted(name for name in found[""].below if found[name].state)
     _check(folder, split, found, classes, unaddressable)
     indices = [found[name].actual_index for name in classes]
     if split not in LABELLED:
@@ -216,7 +219,7 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
         before = Scan.load(scan)
     except MetadataError:
         return None
-    if sorted(folders) != before.folders.tolist() or not {""}.issubset(folders):
+    if sorted(folders) != before.folders.tolist() or "" not in folders:
         return None
     skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
     indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
@@ -238,26 +241,33 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
     changed: list[str] = []
     reached: set[str] = set()
     level = [""]
+    if "" in found and split in LABELLED:  # links to class folders change without its knowledge
+        known = [name for name in found[""].below if name not in found or found[name].state]
+        if sorted(known) != sorted(class_folders(folder)):
+            del found[""]
     while level:
         states = {name: folder_state(folder / name, trust_timestamps) for name in level}
-        stale = [
-            name
-            for name, state in states.items()
-            if name not in found or state is None or found[name].state != state
-        ]
+        stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
             _wait_for_a_tick([states[name] for name in stale])
         for name in progress(stale, len(stale), f"scan {split}"):
+            path = folder / name
             try:
-                subfolders, files = list_folder(folder / name)
+                subfolders, files = list_folder(path)
                 below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
                 _refuse_circles(folder, name, below, files, not name and split in LABELLED)
-            except FileNotFoundError:  # gone since its parent was listed: look again
-                found.pop(name, None)
+            except (FileNotFoundError, NotADirectoryError):
+                if path.is_symlink() and not path.exists():
+                    found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
+                else:  # gone, or no folder any more, since its parent was listed: look again
+                    found.pop(name, None)
+                    found.pop(name.rpartition("/")[0], None)
                 continue
+            if WORK in subfolders:
+                raise MetadataError(f"{path} holds the work folder {WORK}: it can not be a class.")
             images = sorted(filter(is_image, files))
             found[name] = _number(images, split, name, states[name], below)
-            logger.debug("listed %s: %s", folder / name, count(len(images), "image"))
+            logger.debug("listed %s: %s", path, count(len(images), "image"))
         changed += stale
         reached.update(level)
         level = [path for name in level if name in found for path in found[name].below]
@@ -267,32 +277,29 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
     return changed + sorted(gone)
 
 
-def _doubt_times(folder: Path, before: Found) -> None:
+def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
     """Warn of timestamps that can not be right: all zero, or all changed and equal to now."""
-    states = folder_states(folder, [name for name in before if "/" in name])
-    ctimes = [state[1] for state in states.values() if state]
+    ctimes = [one.state[1] for one in found.values() if one.state]
     now = time.time_ns()
-    all_zero = not any(ctimes)
-    all_now = before and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)
-    if all_zero or (all_now and all(one.state != states.get(name) for name, one in before.items())):
+    zero = not any(ctimes)
+    if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
         logger.warning(
             "The times of all folders in %s are %s, so edits can not be told by them. If the file "
             "system has no real ones, set `scan: trust_timestamps: false`.",
             folder,
-            "zero" if all_zero else "those of right now",
+            "zero" if zero else "those of right now",
         )
 
 
 def _wait_for_a_tick(states: list[State]) -> None:
     """Wait until any further edit leaves other timestamps than those just read.
 
-    The waiting counts from the reading, not from the timestamps, so that the clock of a file server
-    may be wrong by as much as ``LATELY``.
+    The waiting counts from the reading, whatever the timestamps say, as the clock of a file server
+    may be wrong.
     """
-    now = time.time_ns()
-    late = [state[1] for state in states if state and abs(now - state[1]) < LATELY]
-    if late:
-        coarse = any(ctime % 10**9 == 0 for ctime in late)
+    ctimes = [state[1] for state in states if state]
+    if ctimes:
+        coarse = any(ctime % 10**9 == 0 for ctime in ctimes)
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
@@ -303,6 +310,7 @@ def _refuse_circles(folder: Path, name: str, below: list[str], files: list[str],
     round_about = [
         path for path in below
         if (folder / path).is_symlink()
+        and (folder / path).exists()
         and any(os.path.samefile(folder / path, one) for one in above)
     ]  # fmt: skip
     if due:  # below a class folder, such a link is passed over like any file that is no image
@@ -432,8 +440,10 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the subfolders and of everything else in a folder, links followed, unsorted.
 
+    A link that leads nowhere counts as a subfolder, which may come, unless it is named as an image.
+
     Raises:
-        FileNotFoundError: The folder is not there.
+        FileNotFoundError, NotADirectoryError: The folder is not there, or is none.
         MetadataError: The folder can not be listed.
     """
     subfolders: list[str] = []
@@ -441,12 +451,19 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                (subfolders if is_folder(entry) else files).append(entry.name)
-    except FileNotFoundError:
+                if is_folder(entry) or (entry.is_symlink() and _may_become_folder(entry)):
+                    subfolders.append(entry.name)
+                else:
+                    files.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
     return subfolders, files
+
+
+def _may_become_folder(link: os.DirEntry) -> bool:
+    return not is_image(link.name) and not os.path.lexists(os.path.realpath(link.path))
 
 
 def is_image(name: str) -> bool:
@@ -486,7 +503,7 @@ def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
     return (
         f"{split}: DINOv3 can not address {count(total, 'image')} in {folder}. "
         f"It opens only {pattern}.JPEG:\n"
-        f"{listing(shown, total)}\n"
+        f"{listing(shown, total) if shown else UNCHANGED}\n"
         "Rename, move or remove them, or set `scan: unaddressable: skip` to leave them out."
     )
 

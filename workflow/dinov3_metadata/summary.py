@@ -13,10 +13,10 @@ def summarise(extra: str | os.PathLike, splits: Iterable[str]) -> str:
     """A few lines for the terminal, from the ``metadata-SPLIT.json`` of each split."""
     lines = [f"DINOv3 metadata, verified, in {extra}:"]
     for split in splits:
-        path = Path(extra, metadata_name(split))
-        if not path.exists():
-            continue  # a run up to an earlier stage
-        described = json.loads(path.read_text())
+        try:
+            described = json.loads(Path(extra, metadata_name(split)).read_text())
+        except (OSError, ValueError):
+            continue  # a run up to an earlier stage does not mend what is missing or damaged
         counts = count(described["images"], "image")
         if described["classes"]:
             counts += f" in {count(described['classes'], 'class', 'classes')}"

@@ -10,4 +10,5 @@ if TYPE_CHECKING:
 
 with stage(snakemake.log[0], snakemake.config["log"]["level"]):
     read_labels(snakemake.params.path, snakemake.params.content).save(snakemake.output.labels)
-    remove_siblings(Path(snakemake.output.labels).parent)
+    folder = Path(snakemake.output.labels).parent
+    remove_siblings(folder, {used.name for used in folder.parent.parent.glob("*/*/labels-*")})
