@@ -171,6 +171,7 @@ def scan_split(
     if split in LABELLED:
         classes = sorted(name for name in found[""].below if found[name].state)
     _check(folder, split, found, classes, unaddressable)
+    visited = sorted(name for name in found if found[name].state)
     indices = [found[name].actual_index for name in classes]
     if split not in LABELLED:
         indices = [np.sort(indices[0])]
@@ -178,8 +179,8 @@ def scan_split(
         np.array(classes),
         np.array(list(map(len, indices)), "<i8"),
         np.concatenate(indices),
-        np.array(sorted(found)),
-        np.array([found[name].skipped for name in sorted(found)], "<i8"),
+        np.array(visited),
+        np.array([found[name].skipped for name in visited], "<i8"),
     )
     _log_changes(previous, found, listed)
     logger.info(
@@ -187,8 +188,8 @@ def scan_split(
         folder,
         count(len(scan.actual_index), "image"),
         count(len(classes), "class", "classes"),
-        len(listed & found.keys()),
-        count(len(found), "folder"),
+        len(listed.intersection(visited)),
+        count(len(visited), "folder"),
     )
     return scan, {name: found[name].state for name in sorted(found)}
 
@@ -219,19 +220,20 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
         before = Scan.load(scan)
     except MetadataError:
         return None
-    if sorted(folders) != before.folders.tolist() or "" not in folders:
+    visited = sorted(name for name, state in folders.items() if state)
+    if visited != before.folders.tolist() or "" not in visited:
         return None
     skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
     indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
     numbers = dict(zip(before.class_ids.tolist(), indices, strict=True))
-    below: dict[str, list[str]] = {name: [] for name in skipped}
-    for name in skipped:
+    below: dict[str, list[str]] = {name: [] for name in folders}
+    for name in folders:
         if name:
             below.setdefault(name.rpartition("/")[0], []).append(name)
     nothing = np.empty(0, "<u4")
     return {
-        name: Folder(folders[name], below[name], index, len(index) + skipped[name])
-        for name in skipped
+        name: Folder(folders[name], below[name], index, len(index) + skipped.get(name, 0))
+        for name in folders
         for index in [numbers.get(name, nothing)]  # TEST has its images in ""
     }
 
