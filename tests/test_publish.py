@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,31 @@ def test_a_crash_between_two_renames_is_repaired(
     split.publish()
     assert digests(split.extra) == digests(split.work)
     assert not split.due()
+
+
+@pytest.mark.parametrize("call", range(1, 5))
+def test_a_disk_that_refuses_late_changes_nothing(
+    call: int, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split.publish()
+    before = {path.name: path.read_bytes() for path in split.extra.iterdir()}
+    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
+    shutil.copytree(split.root / "train/n01440764", split.root / "train/n01440764x")
+    for path in (split.root / "train/n01440764x").iterdir():
+        path.rename(path.with_name(path.name.replace("n01440764", "n01440764x")))
+    make_tree(split.root, [], LABELS + "n01440764x,a class more\n")
+    split.verify()
+    calls, fsync = iter(range(1, 100)), os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if next(calls) == call:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        split.publish()
+    assert {path.name: path.read_bytes() for path in split.extra.iterdir()} == before
 
 
 def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> None:

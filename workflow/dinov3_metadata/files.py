@@ -47,8 +47,7 @@ def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryI
     try:
         with open(new, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
         os.replace(new, path)
     except BaseException as error:
         with suppress(OSError):
@@ -57,6 +56,12 @@ def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryI
             error.filename = str(path)
         raise
     sync_folder(path.parent)
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring all that was written to an open file to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import MetadataError
-from .files import reading, sha256, write_atomically
+from .files import reading, sha256, sync, write_atomically
 from .fingerprint import digest, of_code
 from .layout import LABELLED
 from .log import logger
@@ -76,6 +76,7 @@ def publish(
         if _read(metadata) != description:
             file = renames.enter_context(write_atomically(metadata))
             file.write(description)
+            sync(file)
         room = sum(due[name]["bytes"] for name in written)
         for name in written:
             file = renames.enter_context(write_atomically(Path(extra, name), room))
@@ -86,6 +87,7 @@ def publish(
                     f"{staged[name]} is not the file that was verified, and was removed. "
                     "Run the same command again."
                 )
+            sync(file)  # what the disk refuses, it shall refuse before the first rename
     for name in written:
         logger.info("%s: written", Path(extra, name))
     for old in Path(receipt).parent.glob("receipt-*.json"):
