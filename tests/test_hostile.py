@@ -84,7 +84,9 @@ def test_a_folder_of_a_million_images(tree: Path, monkeypatch: pytest.MonkeyPatc
     names = [f"n01440764_{i}.JPEG" for i in range(1_000_000)]
     real = scan.list_folder
     monkeypatch.setattr(
-        scan, "list_folder", lambda path: ([], names) if path.name == "n01440764" else real(path)
+        scan,
+        "list_folder",
+        lambda path: ([], names, []) if path.name == "n01440764" else real(path),
     )
     found, _ = scan_split(tree, "TRAIN")
     assert found.counts.tolist() == [1_000_000, 1, 1]

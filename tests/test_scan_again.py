@@ -69,7 +69,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = scan.list_folder
 
-    def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
         names.append(folder.name)
         return real(folder)
 
@@ -133,7 +133,7 @@ def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]
     """Make one edit after each listing of a folder, as long as there are any."""
     real = scan.list_folder
 
-    def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
         found = real(folder)
         if edits:
             edits.pop(0)()

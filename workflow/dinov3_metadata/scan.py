@@ -255,9 +255,8 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
         for name in progress(stale, len(stale), f"scan {split}"):
             path = folder / name
             try:
-                subfolders, files = list_folder(path)
-                below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
-                _refuse_circles(folder, name, below, files, not name and split in LABELLED)
+                subfolders, files, links = list_folder(path)
+                _refuse_circles(folder, name, links, files, not name and split in LABELLED)
             except (FileNotFoundError, NotADirectoryError):
                 if path.is_symlink() and not path.exists():
                     found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
@@ -267,6 +266,7 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
                 continue
             if WORK in subfolders:
                 raise MetadataError(f"{path} holds the work folder {WORK}: it can not be a class.")
+            below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
             images = sorted(filter(is_image, files))
             found[name] = _number(images, split, name, states[name], below)
             logger.debug("listed %s: %s", path, count(len(images), "image"))
@@ -305,22 +305,20 @@ def _wait_for_a_tick(states: list[State]) -> None:
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
-def _refuse_circles(folder: Path, name: str, below: list[str], files: list[str], due: bool) -> None:
+def _refuse_circles(folder: Path, name: str, links: list[str], files: list[str], due: bool) -> None:
     """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
     parts = name.split("/") if name else []
     above = [folder.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    paths = [folder / name / link for link in links]
     round_about = [
-        path for path in below
-        if (folder / path).is_symlink()
-        and (folder / path).exists()
-        and any(os.path.samefile(folder / path, one) for one in above)
-    ]  # fmt: skip
-    if due:  # below a class folder, such a link is passed over like any file that is no image
-        round_about += [path for path in files if _is_loop(folder / path)]
+        path
+        for path in paths
+        if path.exists() and any(os.path.samefile(path, one) for one in above)
+    ]
+    if due:  # in a class folder, a link to itself is passed over like any file that is no image
+        round_about += [path for path in (folder / file for file in files) if _is_loop(path)]
     if round_about:
-        raise MetadataError(
-            f"{folder / round_about[0]} is a link that leads round in circles. Remove it."
-        )
+        raise MetadataError(f"{round_about[0]} is a link that leads round in circles. Remove it.")
 
 
 def _is_loop(path: Path) -> bool:
@@ -439,8 +437,10 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
         )
 
 
-def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
     """The names of the subfolders and of everything else in a folder, links followed, unsorted.
+
+    The third list has those of the subfolders again that are links.
 
     A link that leads nowhere counts as a subfolder, which may come, unless it is named as an image.
 
@@ -450,18 +450,21 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     """
     subfolders: list[str] = []
     files: list[str] = []
+    links: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_folder(entry) or (entry.is_symlink() and _may_become_folder(entry)):
+                link = entry.is_symlink()
+                if is_folder(entry) or (link and _may_become_folder(entry)):
                     subfolders.append(entry.name)
+                    links += [entry.name] * link
                 else:
                     files.append(entry.name)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
-    return subfolders, files
+    return subfolders, files, links
 
 
 def _may_become_folder(link: os.DirEntry) -> bool:
