@@ -9,12 +9,9 @@
 import os
 import shutil
 import sys
-import time
 from functools import lru_cache
 
 from snakemake.utils import validate
-
-START = time.time()
 
 # Jobs are processes of their own and shall run the code of this checkout, whatever is installed.
 PACKAGES = os.path.join(workflow.basedir, "workflow")
@@ -29,7 +26,7 @@ from dinov3_metadata import fingerprint, layout
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import LABELLED, split_folder
-from dinov3_metadata.lock import lock_run
+from dinov3_metadata.lock import RUN, lock_run
 from dinov3_metadata.log import error_in, refused
 from dinov3_metadata.publish import array_names, receipt_name
 from dinov3_metadata.settings import check_folders, explain, folders, prepare
@@ -51,6 +48,11 @@ except MetadataError as error:
 except OSError as error:
     sys.exit(f"Error: {refused(error)}")
 
+SILENT = (
+    "A job ended without a message of ours: what Snakemake says of it stands above. If it was killed "
+    "(out of memory?), nothing is lost: run the same command again."
+)
+
 WORK = f"{EXTRA}/{layout.WORK}"
 LABELS = f"{WORK}/labels/{{labels}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
@@ -66,8 +68,22 @@ wildcard_constraints:
     receipt="receipt-[0-9a-f]+",
 
 
+@lru_cache  # keeps the lock to the end of this process
+def lock():
+    """Become the one run on the work folder, before the state of anything is read."""
+    if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
+        return None
+    try:
+        return lock_run(WORK)
+    except MetadataError as error:
+        sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: {refused(error)}")
+
+
 def root(wildcards):
     """The dataset's folder, as a function: Snakemake looks for wildcards in plain text."""
+    lock()
     return ROOT
 
 
@@ -130,22 +146,10 @@ def labels_of(wildcards):
     return f"{LABELS}/labels.json" if wildcards.split in LABELLED else []
 
 
-@lru_cache  # keeps the lock to the end of this process
-def lock():
-    """Become the one run on the work folder, before the state of anything is read."""
-    try:
-        return lock_run(WORK)
-    except MetadataError as error:
-        sys.exit(f"Error: {error}")
-    except OSError as error:
-        sys.exit(f"Error: {refused(error)}")
-
-
 def artefacts(wildcards):
     """Every file of every stage in the present state. Asking for all of them, not only for the
     last, makes a stage that was interrupted run again (snakemake#1978)."""
-    if workflow.is_main_process and workflow.execution_settings and not workflow.dryrun:
-        lock()
+    lock()
     names = []
     for split in SPLITS:
         patterns = [
@@ -165,7 +169,11 @@ def failures():
     logs = [f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in SPLITS for log in expand(logs, **state(split))]
-    found = [error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime > START]
-    if not any(found) and shutil.disk_usage(EXTRA).free < 1 << 16:
-        found = [f"{EXTRA}: No space left on device, not even for a log."]
+    start = os.stat(f"{WORK}/{RUN}").st_mtime  # by the clock that the logs are dated by
+    found = [
+        error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime >= start
+    ]
+    if not any(found):
+        full = shutil.disk_usage(EXTRA).free < 1 << 16
+        found = [f"{EXTRA}: No space left on device, not even for a log." if full else SILENT]
     return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))

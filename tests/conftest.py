@@ -79,6 +79,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}
 
 
+def file_states(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """What tells that files were not touched; reading them may change st_atime."""
+    states = {path.name: path.stat() for path in paths}
+    return {
+        name: (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        for name, state in states.items()
+    }
+
+
 @pytest.fixture
 def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run the real ``snakemake --cores 2`` of this checkout in a working folder of the test."""

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from conftest import LABELS, REPOSITORY, dump, make_tree
+from dinov3_metadata import scan as scan_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import open_array, write_atomically
 from dinov3_metadata.labels import read_labels
@@ -41,6 +43,32 @@ def flat(root: Path) -> None:
 def missing(root: Path) -> None:
     (root / "val").rename(root / "validation")
     scan_split(root, "VAL")
+
+
+def restless(root: Path) -> None:
+    real, names = scan_module.list_folder, iter(range(100, 1000))
+
+    def list_folder(path: Path) -> object:
+        found = real(path)
+        (root / f"train/n01440764/n01440764_{next(names)}.JPEG").touch()
+        return found
+
+    with patch.object(scan_module, "list_folder", list_folder):
+        scan_split(root, "TRAIN")
+
+
+def edited_labels(root: Path) -> None:
+    read_labels(root / "labels.txt", "fingerprint of another content")
+
+
+def no_classes(root: Path) -> None:
+    (root / "train").rename(root / "old")
+    scan_split(make_tree(root, ["train/"]), "TRAIN")
+
+
+def no_images(root: Path) -> None:
+    (root / "test").rename(root / "old")
+    scan_split(make_tree(root, ["test/"]), "TEST")
 
 
 def loop(root: Path) -> None:
@@ -85,12 +113,15 @@ def damaged(root: Path) -> None:
     open_array(root / "extra/class-ids-TRAIN.npy")
 
 
-def read_only(root: Path) -> None:
-    raise PermissionError(13, "Permission denied", str(root / "extra/entries-TRAIN.npy"))
+def refusing(function: str, error: OSError) -> Callable[[Path], object]:
+    """The system refuses something while a file is written."""
 
+    def case(root: Path) -> None:
+        path = root / "extra/entries-TRAIN.npy"
+        with patch(function, side_effect=error, create=True), write_atomically(path) as file:
+            file.write(b"x")
 
-def disk_full(root: Path) -> None:
-    raise OSError(28, "No space left on device", str(root / "extra/entries-TRAIN.npy"))
+    return case
 
 
 CASES: dict[str, Callable[[Path], object]] = {
@@ -118,13 +149,17 @@ CASES: dict[str, Callable[[Path], object]] = {
     ),
     "class without images": scan("train/.ipynb_checkpoints/"),
     "link in circles": loop,
+    "no classes": no_classes,
+    "no images": no_images,
+    "keeps changing": restless,
+    "labels changed": edited_labels,
     "image gone": verifying(lambda root: (root / "train/n01440764/n01440764_9.JPEG").unlink()),
     "file damaged": damaged,
     "folder in the way": folder_in_the_way,
     "another run": locked,
     "no room": too_large,
-    "disk full": disk_full,
-    "read-only": read_only,
+    "disk full": refusing("os.fsync", OSError(28, "No space left on device")),
+    "read-only": refusing("dinov3_metadata.files.open", PermissionError(13, "Permission denied")),
     "root alone": lambda root: folders({"root": str(root), "extra": None}),
     "extra alone": lambda root: folders({"root": None, "extra": str(root / "extra")}),
     "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),

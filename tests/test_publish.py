@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LABELS, digests, dump, make_tree
+from conftest import LABELS, digests, dump, file_states, make_tree
 from dinov3_metadata import publish as publish_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import read_labels
@@ -71,10 +71,10 @@ def test_what_is_published(split: Split) -> None:
 
 def test_equal_files_are_not_touched(split: Split) -> None:
     split.publish()
-    before = {path.name: path.stat() for path in split.extra.iterdir()}
+    before = file_states(split.extra.iterdir())
     split.verify()
     assert split.publish() == []
-    assert {path.name: path.stat() for path in split.extra.iterdir()} == before
+    assert file_states(split.extra.iterdir()) == before
 
 
 @pytest.mark.parametrize("damaged", ALL)

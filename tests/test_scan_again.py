@@ -278,6 +278,13 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "too few classes": forged(class_ids=np.array(["n01440764"])),
     "an unknown array": forged(other=np.array([1])),
     "no dimension": forged(counts=np.array(3)),
+    "counts that wrap around": forged(counts=np.array([2**63 - 1, 2**63 - 1, 6])),
+    "counts with a point": forged(counts=np.array([2.0, 1.0, 1.0])),
+    "wide numbers": forged(actual_index=np.array([2**40, 1, 1, 1])),
+    "skipped as text": forged(skipped=np.array(["a"] * 4)),
+    "a record of what can be no path": lambda folder: write_record(
+        folder / RECORD, "", read_record(folder / RECORD)["folders"] | {"a\0b": [1, 2, 3]}
+    ),
 }
 
 

@@ -255,9 +255,32 @@ def test_two_runs_at_once(victim: Victim) -> None:
         assert digests(victim.extra) == victim.fresh()
 
 
+def test_a_single_file_can_not_be_asked_for_past_the_lock(victim: Victim) -> None:
+    victim.edit()
+    with lock_run(victim.extra / WORK):
+        (receipt,) = (victim.extra / WORK / "TRAIN").rglob("receipt-*.json")
+        command = [*victim.command(), "-F", "--", str(receipt)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "Another run is at work in" in done.stderr
+
+
+def test_a_job_that_is_killed_has_the_last_word_said_for_it(victim: Victim) -> None:
+    victim.edit()
+    run = victim.start()
+    while run.poll() is None and not (jobs := jobs_of(run.pid)):
+        pass
+    for pid in jobs:
+        os.kill(pid, signal.SIGKILL)
+    assert "Error: A job ended without a message of ours" in run.communicate()[0]
+
+
 def test_a_dry_run_needs_no_lock(victim: Victim) -> None:
     with lock_run(victim.extra / WORK):
-        subprocess.run([*victim.command(), "splits=[TRAIN]", "-n"], check=True)
+        victim.edit()
+        command = [*victim.command(), "-n"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Scan TRAIN: 2 of 5 folders changed" in done.stderr + done.stdout
 
 
 def test_a_reader_during_runs(victim: Victim) -> None:

@@ -24,7 +24,8 @@ def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryI
 
     A reader finds the old file or the whole new one, also after a power cut: the bytes reach the
     disk before the name does. If the block raises, ``path`` is as it was and nothing is left over;
-    what a killed process left over is removed by the next one that writes ``path``.
+    what a killed process left over is removed by the next one that writes ``path``. The mode of
+    the old file is kept.
 
     Args:
         path: The file.
@@ -48,14 +49,16 @@ def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryI
         with open(new, "wb") as file:
             yield file
             sync(file)
+        if path.exists():
+            shutil.copymode(path, new)
         os.replace(new, path)
+        sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             new.unlink()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.filename in (None, str(new)):
             error.filename = str(path)
         raise
-    sync_folder(path.parent)
 
 
 def sync(file: BinaryIO) -> None:

@@ -37,7 +37,7 @@ def of_code(*modules: str) -> str:
 def of_content(path: str | os.PathLike) -> str:
     """The state of a small file: its content, so that touching it is no change."""
     try:
-        return digest(Path(path).read_bytes())
+        return digest(Path(path).read_bytes() if os.path.isfile(path) else None)
     except OSError:
         return digest(None)  # the stage that reads the file says what is wrong
 
@@ -70,7 +70,7 @@ def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> St
             return [digest(sorted((entry.name, is_folder(entry)) for entry in entries))]
     except NotADirectoryError:
         return []
-    except OSError:
+    except (OSError, ValueError):  # a forged record may name what can not be a path
         return None
 
 

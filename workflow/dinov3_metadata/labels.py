@@ -82,6 +82,8 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
         MetadataError: The file is missing or not UTF-8, has no rows, or has a row that is not an id
             and a name, or the same id twice; with file and line number. Or it has changed.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise MetadataError(f"The labels file {path} is not a file.")
     try:
         content = Path(path).read_bytes()
         text = content.decode("utf-8-sig")

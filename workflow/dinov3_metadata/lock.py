@@ -1,7 +1,8 @@
 """One run at a time on a work folder.
 
 ``flock`` is released by the kernel when its process ends, however it ends; Linux passes it on to
-NFS servers, which release it when a client's lease runs out. So no lock is ever left behind.
+NFS servers, which release it when a client's lease runs out. So no lock is ever left behind. Where
+an NFS mount keeps locks to itself (``nolock``, ``local_lock``), it holds on one host only.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import MetadataError
+from .errors import MetadataError, printable
 
 logger = logging.getLogger("dinov3_metadata")
 
@@ -43,9 +44,13 @@ def lock_run(work: str | os.PathLike) -> BinaryIO | None:
         "pid": os.getpid(),
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    file.truncate(0)
-    file.write(json.dumps(run).encode())
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(json.dumps(run).encode())
+        file.flush()
+    except OSError as error:
+        error.filename = error.filename or str(Path(work, RUN))
+        raise
     try:
         jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except MetadataError:
@@ -62,18 +67,19 @@ def lock_job(work: str | os.PathLike) -> BinaryIO | None:
 
 
 def _lock(path: Path, how: int) -> BinaryIO | None:
-    file = path.open("ab+")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    file = os.fdopen(os.open(path, flags, 0o666), "ab+")
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
         file.seek(0)
         other = {}
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             other = dict(json.loads(file.read()))
+        pid, host, since = (printable(str(other.get(key, "?"))) for key in ("pid", "host", "since"))
         raise MetadataError(
-            f"Another run is at work in {path.parent}: process {other.get('pid', '?')} on host "
-            f"{other.get('host', '?')}, since {other.get('since', '?')}. "
-            "Run the same command again when it is through."
+            f"Another run is at work in {path.parent}: process {pid} on host {host}, "
+            f"since {since}. Run the same command again when it is through."
         ) from None
     except OSError as error:
         file.close()

@@ -29,6 +29,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         log_file: Written anew; the work folder that it lies in is locked meanwhile.
         level: ``debug``, ``info`` or ``warning``: the least that the log file takes.
     """
+    Path(log_file).unlink(missing_ok=True)  # never write through a link
     to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
@@ -47,7 +48,10 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     except OSError as error:
         logger.error("%s", refused(error))
         sys.exit(1)
-    except BaseException:
+    except KeyboardInterrupt:
+        logger.error("Interrupted. Nothing is lost: run the same command again.")
+        sys.exit(130)
+    except Exception:
         logger.exception("unexpected, please report it")
         raise
 

@@ -35,8 +35,11 @@ def load_report(path: str | os.PathLike) -> dict:
     """
     with reading(path):
         report = json.loads(Path(path).read_bytes())
-        if [*report["files"]] != array_names(report["split"]):
-            raise ValueError("it is not about the files of a split")
+        described = [*report["files"]] == array_names(report["split"]) and all(
+            {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
+        )
+        if not described or not {"images", "classes", "skipped"} <= report.keys():
+            raise ValueError("it does not describe the files of a split")
         return report
 
 
@@ -65,6 +68,8 @@ def publish(
     """
     split = report["split"]
     Path(extra).mkdir(parents=True, exist_ok=True)
+    for left_over in Path(extra).glob(f".*-{split}.*.tmp"):  # by a run that was killed
+        left_over.unlink(missing_ok=True)
     description = describe(report, root)
     due = {name: report["files"][name] for name in staged}
     names = [*staged, metadata_name(split)]

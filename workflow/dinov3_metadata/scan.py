@@ -68,11 +68,15 @@ class Scan:
         with reading(path):
             with np.load(path, allow_pickle=False) as arrays:
                 scan = cls(**arrays)
+            images = len(scan.actual_index)
+            kinds = [f"{array.dtype.kind}{array.ndim}" for array in vars(scan).values()]
             if not (
-                len(scan.class_ids) == len(scan.counts)
+                kinds == ["U1", "i1", "u1", "U1", "i1"]
+                and scan.actual_index.itemsize == 4
+                and len(scan.class_ids) == len(scan.counts)
                 and len(scan.folders) == len(scan.skipped)
-                and scan.counts.min() >= 0
-                and scan.counts.sum() == len(scan.actual_index)
+                and 0 <= scan.counts.min() <= scan.counts.max() <= images
+                and scan.counts.sum() == images
             ):
                 raise ValueError("its arrays do not fit each other")
             return scan

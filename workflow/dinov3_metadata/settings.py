@@ -1,6 +1,7 @@
 """The settings of config.yaml: what is wrong with them, in one sentence."""
 
 import os
+from contextlib import suppress
 from difflib import get_close_matches
 
 import yaml
@@ -63,7 +64,9 @@ def prepare(config: dict) -> dict:
     def read(value: object) -> object:
         if isinstance(value, dict):
             return {key: read(inner) for key, inner in value.items() if inner is not None}
-        scalar = yaml.safe_load(value) if isinstance(value, str) else value
+        scalar = value
+        with suppress(yaml.YAMLError):
+            scalar = yaml.safe_load(value) if isinstance(value, str) else value
         return scalar if isinstance(scalar, bool | int) else value
 
     return {
@@ -98,6 +101,8 @@ def check_folders(root: str, extra: str) -> None:
         MetadataError: ``root`` is no folder, or ``extra`` lies in a split folder or has a name that
             Snakemake can not handle.
     """
+    if "\0" in root + extra:
+        raise MetadataError("config: root or extra has a NUL character, which no path can have.")
     if not os.path.isdir(root):
         raise MetadataError(f"config: root: {root} is not a folder.")
     if "{" in extra or "}" in extra:
