@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -215,15 +216,19 @@ def test_split_folders_that_are_missing_empty_or_flat(
         scan(make_tree(tmp_path / "root", [*files, "x/"]), split, engine=engine)
 
 
-def test_a_folder_that_may_not_be_listed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO], ids=["permission", "I/O error"])
+def test_a_folder_that_can_not_be_listed(
+    error: int, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def scandir(folder: Path):
         if folder == tree / "train/n01443537":
-            raise PermissionError(13, "Permission denied", str(folder))
+            raise OSError(error, os.strerror(error), str(folder))
         return real(folder)
 
     real = os.scandir
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(MetadataError, match=r"n01443537 can not be listed: Permission denied"):
+    message = rf"n01443537 can not be listed: {os.strerror(error)}"
+    with pytest.raises(MetadataError, match=message):
         scan(tree, "TRAIN")
 
 
