@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from dinov3_metadata.classes import dump_class_arrays
@@ -15,6 +16,12 @@ from dinov3_metadata.labels import read_labels
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.publish import array_names
 from dinov3_metadata.scan import Scan, scan_split
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 REPOSITORY = Path(__file__).parent.parent
 

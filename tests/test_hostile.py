@@ -108,7 +108,7 @@ def test_a_new_fingerprint_for_a_folder_that_can_not_be_looked_at(tree: Path) ->
 
 
 @given(content=st.binary() | st.text('n01,"\n\r ä', max_size=60).map(str.encode))
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_any_bytes_as_labels(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "labels.txt"
     path.write_bytes(content)
@@ -121,7 +121,7 @@ NAME = st.sampled_from([b"n_1.JPEG", b"n_01.JPEG", b"x.png", b"n"]) | PART
 
 
 @given(paths=st.sets(st.lists(NAME, min_size=1, max_size=4).map(b"/".join), max_size=8))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_tree_as_a_split(paths: set[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("root")
     for path in paths:

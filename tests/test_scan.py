@@ -8,7 +8,7 @@ from conftest import make_tree
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import image_path
 from dinov3_metadata.scan import IMG_EXTENSIONS, Scan, scan_split
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 from torchvision.datasets import folder as torchvision_folder
@@ -109,9 +109,7 @@ OTHERS = ["README.txt", ".DS_Store", "x.jpeg.txt", "boxes/", "JPEG", "deep/er/no
     split=st.sampled_from(["TRAIN", "VAL"]),
 )
 @settings(
-    deadline=None,
     max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_invented_trees_are_scanned_as_image_folder_does(classes, split, tmp_path_factory) -> None:
     files = [
