@@ -13,11 +13,13 @@ import hashlib
 import json
 import os
 import stat
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import count, printable
+from .files import write_atomically
 
 State = list[int] | list[str] | None
 """What tells that the names in a folder are still the same; None for nothing, [] for a file."""
@@ -28,6 +30,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
+@lru_cache
 def of_code(*modules: str) -> str:
     """The state of some modules of this package: an upgrade redoes the stages that use them."""
     folder = Path(__file__).parent
@@ -160,8 +163,6 @@ RECORD = "folders.json"
 
 def write_record(path: str | os.PathLike, settings: str, folders: dict[str, State]) -> None:
     """Note the state of the folders that a scan visited."""
-    from .files import write_atomically
-
     with write_atomically(path) as file:
         file.write(json.dumps({"settings": settings, "folders": folders}).encode())
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,8 +53,47 @@ def verify(
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
             The new files are removed, so that the next run makes them anew.
     """
+    with _removing_wrong(files, split):
+        ids = scan.class_ids.tolist()
+        names = labels.of(ids) if labels else [""]
+        types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
+        types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
+        rows_due = [len(scan.actual_index), len(ids), len(ids)]
+        checks = [_check_headers(files, types, rows_due)]
+        arrays = [open_array(path) for path in files.values()]
+        entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
+        if labels:
+            checks.append(_check_classes(class_ids, class_names, ids, names))
+        checks.append(_check_rows(next(iter(files)), entries, class_ids, class_names, scan))
+        looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
+        rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
+        checks.append(_check_paths(root, split, entries, rows))
+        if level == "full":
+            checks.append(_check_witness(root, split, entries, scan))
+        for check in checks:
+            logger.info("%s: %s", split, check)
+        widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
+        return {
+            "split": split,
+            "images": len(entries),
+            "classes": 0 if class_ids is None else len(class_ids),
+            "skipped": int(scan.skipped.sum()),
+            "class_id_length": widths[0],
+            "class_name_length": widths[1],
+            "files": {
+                name: {"bytes": os.path.getsize(path), "sha256": sha256(path)}
+                for name, path in files.items()
+            },
+            "checks": checks,
+            "verified": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+@contextmanager
+def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
+    """Remove the new files if a check in the block fails."""
     try:
-        return _verify(root, split, scan, labels, files, level, sample)
+        yield
     except MetadataError as error:
         for path in files.values():
             Path(path).unlink(missing_ok=True)
@@ -61,50 +101,6 @@ def verify(
             f"{error}\nNothing of {split} was published. If the dataset changed meanwhile, run the "
             "same command again."
         ) from None
-
-
-def _verify(
-    root: str | os.PathLike,
-    split: str,
-    scan: Scan,
-    labels: Labels | None,
-    files: dict[str, str],
-    level: str,
-    sample: int,
-) -> dict:
-    ids = scan.class_ids.tolist()
-    names = labels.of(ids) if labels else [""]
-    types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
-    types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
-    rows_due = [len(scan.actual_index), len(ids), len(ids)]
-    checks = [_check_headers(files, types, rows_due)]
-    arrays = [open_array(path) for path in files.values()]
-    entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
-    if labels:
-        checks.append(_check_classes(class_ids, class_names, ids, names))
-    checks.append(_check_rows(next(iter(files)), entries, class_ids, class_names, scan))
-    looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
-    rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
-    checks.append(_check_paths(root, split, entries, rows))
-    if level == "full":
-        checks.append(_check_witness(root, split, entries, scan))
-    for check in checks:
-        logger.info("%s: %s", split, check)
-    widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
-    return {
-        "split": split,
-        "images": len(entries),
-        "classes": 0 if class_ids is None else len(class_ids),
-        "skipped": int(scan.skipped.sum()),
-        "class_id_length": widths[0],
-        "class_name_length": widths[1],
-        "files": {
-            name: {"bytes": os.path.getsize(path), "sha256": sha256(path)}
-            for name, path in files.items()
-        },
-        "checks": checks,
-        "verified": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def write_report(report: dict, out: str | os.PathLike) -> None:
