@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import digests, dump, make_scan, make_tree
-from dinov3_metadata import scan
+from dinov3_metadata import folder
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import of_tree
@@ -81,12 +81,10 @@ def test_long_paths(tmp_path: Path, snakemake) -> None:
 
 
 def test_a_folder_of_a_million_images(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"n01440764_{i}.JPEG" for i in range(1_000_000)]
-    real = scan.list_folder
+    names = folder.pack({f"n01440764_{i}.JPEG": folder.FILE for i in range(1_000_000)})
+    real = folder.read_names
     monkeypatch.setattr(
-        scan,
-        "list_folder",
-        lambda path: ([], names, []) if path.name == "n01440764" else real(path),
+        folder, "read_names", lambda path: [names] if path.endswith("n01440764") else real(path)
     )
     found, _ = scan_split(tree, "TRAIN")
     assert found.counts.tolist() == [1_000_000, 1, 1]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import make_tree
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.folder import IMG_EXTENSIONS
 from dinov3_metadata.layout import image_path
-from dinov3_metadata.scan import IMG_EXTENSIONS, Scan, scan_split
+from dinov3_metadata.scan import Scan, scan_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder

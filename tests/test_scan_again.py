@@ -13,6 +13,7 @@ from dinov3_metadata import fingerprint, scan
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import remove_siblings
 from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
+from dinov3_metadata.folder import Listing
 from dinov3_metadata.layout import LABELLED, split_folder
 from dinov3_metadata.scan import Scan, last_scan, scan_split
 from hypothesis import settings
@@ -69,9 +70,9 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = scan.list_folder
 
-    def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
-        names.append(folder.name)
-        return real(folder)
+    def list_folder(folder: str, *what: object) -> Listing:
+        names.append(Path(folder).name)
+        return real(folder, *what)
 
     monkeypatch.setattr(scan, "list_folder", list_folder)
     return names
@@ -133,8 +134,8 @@ def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]
     """Make one edit after each listing of a folder, as long as there are any."""
     real = scan.list_folder
 
-    def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
-        found = real(folder)
+    def list_folder(folder: str, *what: object) -> Listing:
+        found = real(folder, *what)
         if edits:
             edits.pop(0)()
         return found

@@ -12,7 +12,7 @@ from .layout import MAX_INDEX
 from .log import logger, progress
 from .scan import Scan
 
-BLOCK = 1 << 23  # bytes filled and written at a time
+BLOCK = 1 << 20  # bytes filled and written at a time; they stay in the cache of a core
 
 
 def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
@@ -78,13 +78,15 @@ def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> N
     per_class = class_rows(scan, labels)
     images = len(scan.actual_index)
     class_index = scan.class_index()
+    rows_at_a_time = max(1, BLOCK // per_class.itemsize)
+    block = np.empty(rows_at_a_time, per_class.dtype)
     with write_atomically(out, images * per_class.itemsize) as file:
         file.write(npy_header(per_class.dtype, images))
-        rows_at_a_time = max(1, BLOCK // per_class.itemsize)
         starts = range(0, images, rows_at_a_time)
         for start in progress(starts, len(starts), "entries"):
-            block = slice(start, start + rows_at_a_time)
-            rows = per_class[class_index[block]]
-            rows["actual_index"] = scan.actual_index[block]
-            file.write(rows.data)
+            actual_index = scan.actual_index[start : start + rows_at_a_time]
+            index = class_index[start : start + rows_at_a_time]
+            rows = per_class.take(index, out=block[: len(index)], mode="clip")
+            rows["actual_index"] = actual_index
+            file.write(rows)
     logger.info("%s: %d rows of %s", out, images, per_class.dtype)

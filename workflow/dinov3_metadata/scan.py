@@ -10,7 +10,10 @@ when a last look finds every folder as it was read.
 import errno
 import os
 import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,18 +21,17 @@ import numpy as np
 
 from .errors import SHOWN, MetadataError, count, listing, printable
 from .files import reading, write_atomically
-from .fingerprint import RECORD, State, class_folders, folder_state, is_folder, read_record
-from .layout import LABELLED, MAX_INDEX, WORK, image_name, name_parts, split_folder
+from .fingerprint import RECORD, State, class_folders, folder_state, read_record
+from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
+from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
 from .log import logger, progress
-
-# As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
-IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 
 LOOKS = 10  # at a split folder that will not hold still
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
+SHARE = 32  # folders that a thread takes at a time
 CHANGES_SHOWN = 20  # changed classes named in the log
 
 
@@ -122,6 +124,7 @@ def scan_split(
     unaddressable: str = "refuse",
     trust_timestamps: bool = True,
     previous: Found | None = None,
+    threads: int = 1,
 ) -> tuple[Scan, dict[str, State]]:
     """Scan a split folder.
 
@@ -138,6 +141,7 @@ def scan_split(
         trust_timestamps: Whether a folder whose timestamps are the same is the same; otherwise
             its names are compared.
         previous: What an earlier scan of the same folder found; see ``last_scan``.
+        threads: How many folders may be listed at once.
 
     Returns:
         The scan, and the state of every folder that was visited, all at one moment of the scan.
@@ -156,7 +160,7 @@ def scan_split(
     found = dict(previous or {})
     listed: set[str] = set()
     for _ in range(LOOKS):
-        changed = _look(folder, split, found, trust_timestamps)
+        changed = _look(folder, split, found, trust_timestamps, threads)
         if not changed:
             break
         if trust_timestamps and not listed:
@@ -242,7 +246,9 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
     }
 
 
-def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> list[str]:
+def _look(
+    folder: Path, split: str, found: Found, trust_timestamps: bool, threads: int
+) -> list[str]:
     """Bring ``found`` up to date, from the split folder down; return what was listed or is gone."""
     changed: list[str] = []
     reached: set[str] = set()
@@ -251,29 +257,23 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
         known = [name for name in found[""].below if name not in found or found[name].state]
         if sorted(known) != sorted(class_folders(folder)):
             del found[""]
+    look = partial(_state, folder, trust_timestamps)
+    visit = partial(_visit, folder, split)
     while level:
-        states = {name: folder_state(folder / name, trust_timestamps) for name in level}
+        states = dict(zip(level, _in_threads(look, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
             _wait_for_a_tick([states[name] for name in stale])
-        for name in progress(stale, len(stale), f"scan {split}"):
-            path = folder / name
-            try:
-                subfolders, files, links = list_folder(path)
-                _refuse_circles(folder, name, links, files, not name and split in LABELLED)
-            except (FileNotFoundError, NotADirectoryError):
-                if path.is_symlink() and not path.exists():
-                    found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
-                else:  # gone, or no folder any more, since its parent was listed: look again
-                    found.pop(name, None)
-                    found.pop(name.rpartition("/")[0], None)
-                continue
-            if WORK in subfolders:
-                raise MetadataError(f"{path} holds the work folder {WORK}: it can not be a class.")
-            below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
-            images = sorted(filter(is_image, files))
-            found[name] = _number(images, split, name, states[name], below)
-            logger.debug("listed %s: %s", path, count(len(images), "image"))
+        visited = zip(stale, _in_threads(visit, stale, threads), strict=True)
+        for name, listed in progress(visited, len(stale), f"scan {split}"):
+            if listed:
+                found[name] = _folder(listed, split, name, states[name])
+                logger.debug("listed %s: %s", folder / name, count(found[name].images, "image"))
+            elif (folder / name).is_symlink() and not (folder / name).exists():
+                found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
+            else:  # gone, or no folder any more, since its parent was listed: look again
+                found.pop(name, None)
+                found.pop(name.rpartition("/")[0], None)
         changed += stale
         reached.update(level)
         level = [path for name in level if name in found for path in found[name].below]
@@ -281,6 +281,43 @@ def _look(folder: Path, split: str, found: Found, trust_timestamps: bool) -> lis
     for name in gone:
         del found[name]
     return changed + sorted(gone)
+
+
+def _in_threads(function: Callable, items: Sequence, threads: int) -> Iterator:
+    """``map``, by some threads. Each takes a share of the items at a time, as a task costs more
+    than the look at a folder on a local disk."""
+    if threads == 1:
+        yield from map(function, items)
+        return
+    share = min(SHARE, -(-len(items) // threads)) or 1
+    shares = [items[start : start + share] for start in range(0, len(items), share)]
+    with ThreadPoolExecutor(threads) as pool:
+        for results in pool.map(lambda share: list(map(function, share)), shares):
+            yield from results
+
+
+def _state(folder: Path, trust_timestamps: bool, name: str) -> State:
+    return folder_state(_path(folder, name), trust_timestamps)
+
+
+def _path(folder: Path, name: str) -> str:
+    return f"{folder}/{name}" if name else str(folder)  # many times faster than a Path
+
+
+def _visit(folder: Path, split: str, name: str) -> Listing | None:
+    """List a folder; None if there is none."""
+    if split in LABELLED:
+        class_id = name if name and "/" not in name else None
+    else:
+        class_id = None if name else ""
+    try:
+        listed = list_folder(_path(folder, name), split, class_id)
+        _refuse_circles(folder, name, listed, not name and split in LABELLED)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if WORK in listed.subfolders:
+        raise MetadataError(f"{folder / name} holds the work folder {WORK}: it can not be a class.")
+    return listed
 
 
 def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
@@ -309,18 +346,18 @@ def _wait_for_a_tick(states: list[State]) -> None:
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
-def _refuse_circles(folder: Path, name: str, links: list[str], files: list[str], due: bool) -> None:
+def _refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
     """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
     parts = name.split("/") if name else []
     above = [folder.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-    paths = [folder / name / link for link in links]
+    paths = [folder / name / link for link in listed.links]
     round_about = [
         path
         for path in paths
         if path.exists() and any(os.path.samefile(path, one) for one in above)
     ]
     if due:  # in a class folder, a link to itself is passed over like any file that is no image
-        round_about += [path for path in (folder / file for file in files) if _is_loop(path)]
+        round_about += [path for path in (folder / file for file in listed.files) if _is_loop(path)]
     if round_about:
         raise MetadataError(f"{round_about[0]} is a link that leads round in circles. Remove it.")
 
@@ -333,28 +370,22 @@ def _is_loop(path: Path) -> bool:
     return False
 
 
-def _number(images: list[str], split: str, name: str, state: State, below: list[str]) -> Folder:
-    """Take the numbers from the names of a folder's images."""
-    if split not in LABELLED:
-        class_id, inside = "", name
-    elif name:
-        class_id, _, inside = name.partition("/")
-    else:  # images beside the class folders belong to no class
+def _folder(listed: Listing, split: str, name: str, state: State) -> Folder:
+    """What counts of a folder's names."""
+    below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
+    images = sorted(filter(is_image, listed.files))
+    if split in LABELLED and not name:  # images beside the class folders belong to no class
         strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
-        return Folder(state, below, np.empty(0, "<u4"), 0, strays)
-    images = [f"{inside}/{image}" for image in images] if inside else images
-    numbers = parse_names(images, split, class_id)
-    if numbers is not None:
-        return Folder(state, below, numbers, len(images))
-    each = [parse_names([image], split, class_id) for image in images]
-    offenders = (
-        f"{class_id}/{image} ({_why(image, images, split, class_id)})".lstrip("/")
-        for image, number in zip(images, each, strict=True)
-        if number is None
+        return Folder(state, below, listed.actual_index, 0, strays)
+    class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
+    known = () if inside else listed.actual_index
+    offenders = [
+        f"{name}/{image} ({_why(image, split, class_id, known)})".lstrip("/")
+        for image in images[:SHOWN]
+    ]
+    return Folder(
+        state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders
     )
-    good = [number for number in each if number is not None]
-    numbers = np.concatenate(good) if good else np.empty(0, "<u4")
-    return Folder(state, below, numbers, len(images), list(islice(offenders, SHOWN)))
 
 
 def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
@@ -365,8 +396,13 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
             below, _, name = os.path.relpath(path, folder).rpartition("/")
             images.setdefault(below, []).append(name)
     for name in found.keys() - {""}:
+        class_id = None if "/" in name else name
+        good, key = image_keys(pack(dict.fromkeys(images[name], FILE)), split, class_id)
+        others = [image for image, found in zip(images[name], good, strict=True) if not found]
+        listed = Listing([], [], others, numbers(key[good]))
         before = found[name]
-        found[name] = _number(images[name], split, name, before.state, before.below)
+        found[name] = _folder(listed, split, name, before.state)
+        found[name].below = before.below
 
 
 def image_folder(folder: Path):
@@ -441,68 +477,6 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
         )
 
 
-def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
-    """The names of the subfolders and of everything else in a folder, links followed, unsorted.
-
-    The third list has those of the subfolders again that are links.
-
-    A link that leads nowhere counts as a subfolder, which may come, unless it is named as an image.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: The folder is not there, or is none.
-        MetadataError: The folder can not be listed.
-    """
-    subfolders: list[str] = []
-    files: list[str] = []
-    links: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                link = entry.is_symlink()
-                if is_folder(entry) or (link and _may_become_folder(entry)):
-                    subfolders.append(entry.name)
-                    links += [entry.name] * link
-                else:
-                    files.append(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
-    return subfolders, files, links
-
-
-def _may_become_folder(link: os.DirEntry) -> bool:
-    return not is_image(link.name) and not os.path.lexists(os.path.realpath(link.path))
-
-
-def is_image(name: str) -> bool:
-    """Whether torchvision takes the name for an image's."""
-    return name.lower().endswith(IMG_EXTENSIONS)
-
-
-def parse_names(images: list[str], split: str, class_id: str) -> np.ndarray | None:
-    """The numbers in the names of a class's images.
-
-    Returns:
-        (images,), ``<u4``, or None if any image is not addressable, that is, not at the path that
-        DINOv3 rebuilds from its number.
-    """
-    prefix, digits = name_parts(split, class_id)
-    start = len(prefix)
-    try:
-        numbers = [int(name[start:-5]) for name in images]
-    except ValueError:
-        return None
-    rebuilt = (
-        [f"{prefix}{number}.JPEG" for number in numbers]
-        if digits == 1
-        else [f"{prefix}{number:0{digits}d}.JPEG" for number in numbers]
-    )
-    if rebuilt != images or (numbers and not 0 <= min(numbers) <= max(numbers) <= MAX_INDEX):
-        return None
-    return np.array(numbers, "<u4")
-
-
 def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
     pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
     if split == "TRAIN":
@@ -517,9 +491,9 @@ def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
     )
 
 
-def _why(name: str, images: list[str], split: str, class_id: str) -> str:
+def _why(image: str, split: str, class_id: str, known: Collection[int]) -> str:
     """Why an image is not addressable. The number is found as the reference finds it."""
-    stem = os.path.splitext(os.path.basename(name))[0]
+    stem = os.path.splitext(image)[0]
     try:
         number = int(stem.split("_")[-1])
     except ValueError:
@@ -530,4 +504,4 @@ def _why(name: str, images: list[str], split: str, class_id: str) -> str:
         return "its number is below 0"
     rebuilt = image_name(split, class_id, number)
     where = f"{class_id}/{rebuilt}" if class_id else rebuilt
-    return f"DINOv3 would open {where}" + (", another image" if rebuilt in images else "")
+    return f"DINOv3 would open {where}" + (", another image" if number in known else "")

@@ -1,5 +1,6 @@
 """Verify: read the new files back and hold every row against the scan, the labels and the disk."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,13 +13,14 @@ import numpy as np
 
 from .entries import entries_dtype, npy_header
 from .errors import MetadataError, count, listing
-from .files import open_array, reading, sha256, write_atomically
+from .files import open_array, reading, sha256, state, write_atomically
+from .folder import is_image
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, image_path, split_folder
 from .log import logger, progress
-from .scan import Scan, image_folder, is_image
+from .scan import Scan, image_folder
 
-BLOCK = 1 << 23  # bytes of rows held in memory at a time
+BLOCK = 1 << 20  # bytes of rows held in memory at a time
 PATHS = 1 << 14  # paths held in memory at a time
 
 
@@ -46,8 +48,8 @@ def verify(
         sample: How many rows ``sample`` looks up, spread evenly over the split.
 
     Returns:
-        The report: counts, widths in code points, bytes and sha256 of each file, the checks made,
-        and when.
+        The report: counts, widths in code points, bytes, sha256 and state of each file, the checks
+        made, and when.
 
     Raises:
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
@@ -64,7 +66,11 @@ def verify(
         entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
         if labels:
             checks.append(_check_classes(class_ids, class_names, ids, names))
-        checks.append(_check_rows(next(iter(files)), entries, class_ids, class_names, scan))
+        states = {name: state(path) for name, path in files.items()}
+        digests = {name: sha256(path) for name, path in [*files.items()][1:]}
+        name, path = next(iter(files.items()))
+        check, digests[name] = _check_rows(name, path, entries, class_ids, class_names, scan)
+        checks.append(check)
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
         checks.append(_check_paths(root, split, entries, rows))
@@ -81,9 +87,10 @@ def verify(
             "class_id_length": widths[0],
             "class_name_length": widths[1],
             "files": {
-                name: {"bytes": os.path.getsize(path), "sha256": sha256(path)}
+                name: {"bytes": os.path.getsize(path), "sha256": digests[name]}
                 for name, path in files.items()
             },
+            "states": states,
             "checks": checks,
             "verified": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -136,29 +143,44 @@ def _check_classes(
 
 
 def _check_rows(
-    name: str, entries: np.ndarray, ids: np.ndarray | None, names: np.ndarray | None, scan: Scan
-) -> str:
-    class_index = np.full(len(entries), MAX_INDEX, "<u4") if ids is None else scan.class_index()
-    images = np.zeros(len(scan.counts), int)
-    rows_at_a_time = max(1, BLOCK // entries.itemsize)
-    starts = range(0, len(entries), rows_at_a_time)
-    for start in progress(starts, len(starts), f"verify {name}"):
-        block = slice(start, start + rows_at_a_time)
-        rows = np.asarray(entries[block])
-        good = (rows["actual_index"] == scan.actual_index[block]) & (
-            rows["class_index"] == class_index[block]
-        )
-        if ids is not None:
-            index = np.minimum(rows["class_index"], len(ids) - 1)
-            good &= (rows["class_id"] == ids[index]) & (rows["class_name"] == names[index])
-            images += np.bincount(index, minlength=len(ids))
-        if not good.all():
-            bad = np.flatnonzero(~good)
-            shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
-            raise MetadataError(f"{name}: rows unlike the scan:\n{listing(shown, len(bad))}")
-    if ids is not None and not images.all():
-        raise MetadataError(f"{name}: no row of class {ids[images.argmin()]}.")
-    return f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
+    name: str,
+    path: str,
+    entries: np.ndarray,
+    ids: np.ndarray | None,
+    names: np.ndarray | None,
+    scan: Scan,
+) -> tuple[str, str]:
+    """Hold each row against the scan and the class arrays; return the check and the sha256."""
+    per_class = np.zeros(len(scan.counts), entries.dtype)
+    per_class["class_index"] = MAX_INDEX if ids is None else np.arange(len(ids))
+    if ids is not None:
+        per_class["class_id"], per_class["class_name"] = ids, names
+    class_index = scan.class_index()
+    found, due = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
+    starts = range(0, len(entries), len(due))
+    with open(path, "rb", buffering=0) as file:
+        hasher = hashlib.sha256(file.read(entries.offset))
+        for start in progress(starts, len(starts), f"verify {name}"):
+            index = class_index[start : start + len(due)]
+            expected = per_class.take(index, out=due[: len(index)], mode="clip")
+            expected["actual_index"] = scan.actual_index[start : start + len(due)]
+            rows = found[: len(index)]
+            file.readinto(rows)
+            hasher.update(rows)
+            wrong = _words(rows) != _words(expected)
+            if wrong.any():
+                bad = np.flatnonzero(wrong.any(1))
+                shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
+                raise MetadataError(f"{name}: rows unlike the scan:\n{listing(shown, len(bad))}")
+    if ids is not None and not scan.counts.all():
+        raise MetadataError(f"{name}: no row of class {ids[scan.counts.argmin()]}.")
+    check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
+    return check, hasher.hexdigest()
+
+
+def _words(rows: np.ndarray) -> np.ndarray:
+    """(rows, columns), ``<u4``: all columns of entries, whose parts are of four bytes each."""
+    return rows.view("<u4").reshape(len(rows), -1)
 
 
 def _paths(split: str, entries: np.ndarray, rows: np.ndarray) -> Iterator[str]:

@@ -1,0 +1,211 @@
+"""Folder: the names in one folder, read and parsed in bulk, without a Python object per image."""
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import MetadataError
+from .layout import MAX_INDEX, name_parts
+
+# As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
+IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+DIGITS = 10  # of MAX_INDEX
+CHUNK = 1 << 16  # bytes of names asked for at a time
+SPARE = 600  # bytes behind the last name that may be looked at: twice 255 for name and prefix, ...
+
+UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # kinds of names, as in <dirent.h>
+
+PLACES = np.arange(DIGITS, dtype="u1")
+WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
+SHIFTS = 10 ** np.arange(DIGITS + 1)[::-1]
+
+try:
+    _getdents64 = ctypes.CDLL(None, use_errno=True).getdents64
+    _getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+    _getdents64.restype = ctypes.c_ssize_t
+except AttributeError:  # not Linux
+    _getdents64 = None
+
+
+class Names(NamedTuple):
+    """Names as the kernel hands them out, one after the other in a buffer.
+
+    Attributes:
+        buffer: (bytes,), ``<u1``; a NUL ends each name, and ``SPARE`` bytes follow the last one.
+        start: (names,), ``<i8``: where each name starts.
+        kind: (names,), ``<u1``: ``FOLDER``, ``LINK``, ``UNKNOWN``, or anything else for a file.
+    """
+
+    buffer: np.ndarray
+    start: np.ndarray
+    kind: np.ndarray
+
+    def strings(self, at: np.ndarray, length: int) -> np.ndarray:
+        """(positions,), ``S<length>``: what stands in the buffer at some positions."""
+        shape = (len(self.buffer) - length + 1,)
+        return np.ndarray(shape, f"S{length}", self.buffer, strides=(1,))[at]
+
+    def text(self, i: int) -> str:
+        """One name."""
+        start = self.start[i]
+        return os.fsdecode(self.buffer[start : start + SPARE].tobytes().partition(b"\0")[0])
+
+
+class Listing(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        subfolders: The names of the folders in it, unsorted, links followed. A link that leads
+            nowhere is one too, which may come, unless it is named as an image.
+        links: Those of the subfolders that are links.
+        files: All other names but those of addressable images, unsorted.
+        actual_index: (images,), ``<u4``: the numbers of the addressable images, in the order of
+            their sorted names.
+    """
+
+    subfolders: list[str]
+    links: list[str]
+    files: list[str]
+    actual_index: np.ndarray
+
+
+def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
+    """List a folder.
+
+    Args:
+        folder: The folder.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        class_id: The class whose images DINOv3 would look for right in this folder; empty for
+            TEST, None where it looks for none.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: The folder is not there, or is none.
+        MetadataError: The folder can not be listed.
+    """
+    subfolders: list[str] = []
+    links: list[str] = []
+    files: list[str] = []
+    keys = [np.empty(0, "<i8")]
+    try:
+        for names in read_names(folder):
+            found, key = image_keys(names, split, class_id)
+            good = found & (names.kind == FILE)
+            for i in np.flatnonzero(~good).tolist():
+                name, kind = names.text(i), int(names.kind[i])
+                if name in (".", ".."):
+                    continue
+                path = f"{folder}/{name}"
+                if kind == UNKNOWN:
+                    kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
+                if kind == FOLDER or (kind == LINK and _leads_to_folder(path)):
+                    subfolders.append(name)
+                    links += [name] * (kind == LINK)
+                elif found[i]:
+                    good[i] = True
+                else:
+                    files.append(name)
+            keys.append(key[good])
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
+    return Listing(subfolders, links, files, numbers(np.concatenate(keys)))
+
+
+def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which names are those of addressable images, and keys that sort as these names do.
+
+    Returns:
+        (names,) bool, and (names,) ``<i8``, for ``numbers``: the digits filled up with zeros on the
+        right, times 16, plus how many digits there are. Without a class no name is addressable.
+    """
+    if class_id is None:
+        return np.zeros(len(names.start), bool), np.zeros(len(names.start), "<i8")
+    prefix, least = name_parts(split, class_id)
+    prefix = os.fsencode(prefix)
+    start = names.start + len(prefix)
+    digits = names.strings(start, 16).view("u1").reshape(-1, 16) - np.uint8(ord("0"))
+    count = (digits < 10).argmin(1).astype("u1")  # "." is no digit
+    value = np.where(count[:, None] > PLACES, digits[:, :DIGITS], 0) @ WEIGHTS
+    found = (
+        (names.strings(names.start, len(prefix)) == prefix)
+        & (names.strings(start + count, 6) == b".JPEG")  # a NUL is the sixth
+        & ((count == least) | ((count > least) & (digits[:, 0] > 0)))
+        & ((count < DIGITS) | (value <= MAX_INDEX))
+        & (count <= DIGITS)
+    )
+    return found, value.astype("<i8") * 16 + count
+
+
+def numbers(keys: np.ndarray) -> np.ndarray:
+    """(images,), ``<u4``: the numbers that some keys of ``image_keys`` stand for, sorted by key."""
+    keys = np.sort(keys)
+    return (keys // 16 // SHIFTS[keys % 16]).astype("<u4")
+
+
+def is_image(name: str) -> bool:
+    """Whether torchvision takes the name for an image's."""
+    return name.lower().endswith(IMG_EXTENSIONS)
+
+
+def read_names(folder: str) -> Iterator[Names]:
+    """The names in a folder, one buffer after the other, each valid until the next one."""
+    return _by_getdents(folder) if _getdents64 else _by_scandir(folder)
+
+
+def _by_getdents(folder: str) -> Iterator[Names]:
+    """Source: struct linux_dirent64 in getdents(2). The call lets other threads of Python run."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        buffer = np.zeros(CHUNK + SPARE, "u1")
+        lengths = memoryview(buffer)[:CHUNK].cast("H")
+        while filled := _getdents64(descriptor, buffer.ctypes.data, CHUNK):
+            if filled < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+            starts = []
+            record, end = 8, filled // 2 + 8  # of the length, which lies 16 bytes from the start
+            while record < end:
+                starts.append(record)
+                record += lengths[record] // 2
+            start = 2 * np.array(starts) + 3
+            yield Names(buffer, start, buffer[start - 1])
+    finally:
+        os.close(descriptor)
+
+
+def _by_scandir(folder: str) -> Iterator[Names]:
+    with os.scandir(folder) as entries:
+        kinds = {
+            entry.name: LINK
+            if entry.is_symlink()
+            else (FOLDER if entry.is_dir(follow_symlinks=False) else FILE)
+            for entry in entries
+        }
+    yield pack(kinds)
+
+
+def pack(kinds: dict[str, int]) -> Names:
+    """Put names, each with its kind, into a buffer."""
+    encoded = [os.fsencode(name) + b"\0" for name in kinds]
+    start = np.cumsum([0, *map(len, encoded)])[:-1]
+    buffer = np.frombuffer(b"".join(encoded) + bytes(SPARE), "u1")
+    return Names(buffer, start, np.fromiter(kinds.values(), "u1"))
+
+
+def _leads_to_folder(link: str) -> bool:
+    """Whether a link leads to a folder, to one that can not be looked at, or to one that may come.
+
+    A link to itself leads to none.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(link).st_mode)
+    except FileNotFoundError:
+        return not is_image(link) and not os.path.lexists(os.path.realpath(link))
+    except OSError as error:
+        return error.errno != errno.ELOOP
