@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # kinds of names, as in <dirent.h>
 PLACES = np.arange(DIGITS, dtype="u1")
 WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
 SHIFTS = 10 ** np.arange(DIGITS + 1)[::-1]
+
+PARSING = threading.Lock()  # threads wait for a file server together, but hinder each other here
 
 try:
     _getdents64 = ctypes.CDLL(None, use_errno=True).getdents64
@@ -94,9 +97,11 @@ def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
     keys = [np.empty(0, "<i8")]
     try:
         for names in read_names(folder):
-            found, key = image_keys(names, split, class_id)
-            good = found & (names.kind == FILE)
-            for i in np.flatnonzero(~good).tolist():
+            with PARSING:
+                found, key = image_keys(names, split, class_id)
+                good = found & (names.kind == FILE)
+                others = np.flatnonzero(~good).tolist()
+            for i in others:
                 name, kind = names.text(i), int(names.kind[i])
                 if name in (".", ".."):
                     continue
@@ -170,10 +175,11 @@ def _by_getdents(folder: str) -> Iterator[Names]:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
             starts = []
             record, end = 8, filled // 2 + 8  # of the length, which lies 16 bytes from the start
-            while record < end:
-                starts.append(record)
-                record += lengths[record] // 2
-            start = 2 * np.array(starts) + 3
+            with PARSING:
+                while record < end:
+                    starts.append(record)
+                    record += lengths[record] // 2
+                start = 2 * np.array(starts) + 3
             yield Names(buffer, start, buffer[start - 1])
     finally:
         os.close(descriptor)

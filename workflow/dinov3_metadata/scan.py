@@ -31,7 +31,7 @@ UNCHANGED = "  all of them in folders that have not changed since the last scan"
 LOOKS = 10  # at a split folder that will not hold still
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
-SHARE = 32  # folders that a thread takes at a time
+SHARE = 8  # folders that a thread takes at a time
 CHANGES_SHOWN = 20  # changed classes named in the log
 
 
@@ -268,7 +268,7 @@ def _look(
         for name, listed in progress(visited, len(stale), f"scan {split}"):
             if listed:
                 found[name] = _folder(listed, split, name, states[name])
-                logger.debug("listed %s: %s", folder / name, count(found[name].images, "image"))
+                logger.debug("listed %s: %d images", _path(folder, name), found[name].images)
             elif (folder / name).is_symlink() and not (folder / name).exists():
                 found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
             else:  # gone, or no folder any more, since its parent was listed: look again
@@ -348,6 +348,8 @@ def _wait_for_a_tick(states: list[State]) -> None:
 
 def _refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
     """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
+    if not (listed.links or due):
+        return
     parts = name.split("/") if name else []
     above = [folder.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
     paths = [folder / name / link for link in listed.links]

@@ -1,0 +1,127 @@
+"""A folder's names in bulk: the same as asked for one by one."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_tree
+from dinov3_metadata import folder
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.folder import IMG_EXTENSIONS, UNKNOWN, Listing, Names, list_folder
+from dinov3_metadata.layout import MAX_INDEX, image_name
+from dinov3_metadata.scan import scan_split
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.datasets import folder as torchvision_folder
+
+Read = Callable[[str], Iterator[Names]]
+
+NUMBERS = st.integers(0, 10**11).map(str)
+STEMS = st.one_of(NUMBERS, NUMBERS.map("0{}".format), st.text("0129 _-+٣ä", max_size=18))
+IMAGES = st.sets(st.tuples(STEMS, st.sampled_from([".JPEG", ".JPEG", ".jpeg", ".JPEGs", ""])))
+
+
+def test_an_image_is_what_torchvision_says() -> None:
+    assert IMG_EXTENSIONS == torchvision_folder.IMG_EXTENSIONS
+
+
+def unknown_kinds(path: str) -> Iterator[Names]:
+    """As on file systems that do not note the kinds of names."""
+    for names in folder._by_getdents(path):
+        yield Names(names.buffer, names.start, np.full_like(names.kind, UNKNOWN))
+
+
+@pytest.mark.parametrize("read", [folder._by_getdents, folder._by_scandir, unknown_kinds])
+@pytest.mark.parametrize("chunk", [1 << 16, 1 << 10])
+def test_kinds_of_names(
+    read: Read, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = range(8, 108)
+    images = [f"c/c_{i}.JPEG" for i in numbers]
+    make_tree(tmp_path, [*images, "c/c_01.JPEG", "c/a.txt", "c/sub/", "c/c_1.JPEG/", "other/"])
+    for name, target in {
+        "c_2.JPEG": "a.txt",
+        "c_3.JPEG": "nowhere",
+        "c_4.JPEG": "../other",
+        "to": "../other",
+        "coming": "nowhere",
+        "self": "self",
+    }.items():
+        (tmp_path / "c" / name).symlink_to(target)
+    monkeypatch.setattr(folder, "read_names", read)
+    monkeypatch.setattr(folder, "CHUNK", chunk)
+    found = list_folder(str(tmp_path / "c"), "TRAIN", "c")
+    assert sorted(found.subfolders) == ["c_1.JPEG", "c_4.JPEG", "coming", "sub", "to"]
+    assert sorted(found.links) == ["c_4.JPEG", "coming", "to"]
+    assert sorted(found.files) == ["a.txt", "c_01.JPEG", "self"]
+    names = sorted(f"c_{i}.JPEG" for i in (2, 3, *numbers))
+    assert found.actual_index.tolist() == [int(name[2:-5]) for name in names]
+
+
+@given(images=IMAGES, split=st.sampled_from(["TRAIN", "VAL", "TEST"]), empty=st.booleans())
+def test_invented_names_are_taken_or_left_as_one_by_one(
+    images: set, split: str, empty: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    before = {"TRAIN": "c_"}.get(split, f"ILSVRC2012_{split.lower()}_") * (not empty)
+    names = {f"{before}{stem}{suffix}" for stem, suffix in images} - {"", ".", ".."}
+    for name in names:
+        (root / name).touch()
+    numbers = {
+        name: int(stem)
+        for stem, suffix in images
+        if stem.isascii() and stem.isdecimal() and int(stem) <= MAX_INDEX
+        for name in [f"{before}{stem}{suffix}"]
+        if name == image_name(split, "c", int(stem))
+    }
+    found = list_folder(str(root), split, "c")
+    assert found.actual_index.tolist() == [numbers[name] for name in sorted(numbers)]
+    assert sorted(found.files) == sorted(names - numbers.keys())
+
+
+def test_names_of_any_length(tmp_path: Path) -> None:
+    names = ["c_1.JPEG", *("x" * length for length in range(1, 256))]
+    make_tree(tmp_path, names)
+    found = list_folder(str(tmp_path), "TRAIN", "c")
+    assert found == Listing([], [], found.files, found.actual_index)
+    assert sorted(found.files) == sorted([*names[1:], "labels.txt"])
+    assert list_folder(str(tmp_path), "TRAIN", "x" * 255).actual_index.size == 0
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        list_folder(str(tmp_path / "file"), "TRAIN", "c")
+    with pytest.raises(FileNotFoundError):
+        list_folder(str(tmp_path / "nowhere"), "TRAIN", "c")
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO], ids=["permission", "I/O error"])
+def test_a_folder_that_can_not_be_listed(
+    error: int, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> Iterator[Names]:
+        if path == str(tree / "train/n01443537"):
+            raise OSError(error, os.strerror(error), path)
+        return read(path)
+
+    read = folder.read_names
+    monkeypatch.setattr(folder, "read_names", refuse)
+    message = rf"n01443537 can not be listed: {os.strerror(error)}"
+    with pytest.raises(MetadataError, match=message):
+        scan_split(tree, "TRAIN")
+
+
+def test_what_the_kernel_refuses_while_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_what: int) -> int:
+        folder.ctypes.set_errno(errno.EIO)
+        return -1
+
+    monkeypatch.setattr(folder, "_getdents64", refuse)
+    with pytest.raises(MetadataError, match=r"can not be listed: Input/output error"):
+        list_folder(str(tmp_path), "TRAIN", "c")
