@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .files import open_array, reading, write_atomically
+from .files import rows_at, write_atomically
 from .log import logger
 from .scan import Scan
 
@@ -21,8 +21,7 @@ def dump_class_arrays(
     the reference (``ImageNet._dump_class_ids_and_names``).
     """
     first = np.cumsum(scan.counts) - scan.counts
-    with reading(entries):
-        rows = open_array(entries)[first]
+    rows = np.concatenate(list(rows_at(entries, first)))
     for column, out in (("class_id", class_ids_out), ("class_name", class_names_out)):
         with write_atomically(out) as file:
             np.save(file, np.ascontiguousarray(rows[column]))

@@ -65,7 +65,7 @@ def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
 def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> None:
     """Write the entries of a split to ``out``, byte for byte as ``np.save`` would.
 
-    Memory is that of one block of rows and of one index per image.
+    Memory is that of the scan and of one block of rows.
 
     Args:
         scan: The split's images.
@@ -77,7 +77,6 @@ def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> N
     """
     per_class = class_rows(scan, labels)
     images = len(scan.actual_index)
-    class_index = scan.class_index()
     rows_at_a_time = max(1, BLOCK // per_class.itemsize)
     block = np.empty(rows_at_a_time, per_class.dtype)
     with write_atomically(out, images * per_class.itemsize) as file:
@@ -85,7 +84,7 @@ def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> N
         starts = range(0, images, rows_at_a_time)
         for start in progress(starts, len(starts), "entries"):
             actual_index = scan.actual_index[start : start + rows_at_a_time]
-            index = class_index[start : start + rows_at_a_time]
+            index = scan.class_index(start, start + len(actual_index))
             rows = per_class.take(index, out=block[: len(index)], mode="clip")
             rows["actual_index"] = actual_index
             file.write(rows)

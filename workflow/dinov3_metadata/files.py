@@ -117,6 +117,25 @@ def open_array(path: str | os.PathLike) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def rows_at(path: str | os.PathLike, index: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows of an ``.npy`` file, a thousand at a time.
+
+    They are read one by one: of a map, the pages around each row would stay in memory.
+
+    Raises:
+        MetadataError: See ``reading``.
+    """
+    import numpy as np
+
+    array = open_array(path)
+    size = array.itemsize
+    with reading(path), open(path, "rb") as file:
+        for start in range(0, len(index), 1000):
+            places = (index[start : start + 1000] * size + array.offset).tolist()
+            rows = b"".join(os.pread(file.fileno(), size, place) for place in places)
+            yield np.frombuffer(rows, array.dtype)
+
+
 def sha256(path: str | os.PathLike) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

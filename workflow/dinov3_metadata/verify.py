@@ -13,7 +13,7 @@ import numpy as np
 
 from .entries import entries_dtype, npy_header
 from .errors import MetadataError, count, listing
-from .files import open_array, reading, sha256, state, write_atomically
+from .files import open_array, reading, rows_at, sha256, state, write_atomically
 from .folder import is_image
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, image_path, split_folder
@@ -21,7 +21,6 @@ from .log import logger, progress
 from .scan import Scan, image_folder
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time
-PATHS = 1 << 14  # paths held in memory at a time
 
 
 def verify(
@@ -68,8 +67,8 @@ def verify(
             checks.append(_check_classes(class_ids, class_names, ids, names))
         states = {name: state(path) for name, path in files.items()}
         digests = {name: sha256(path) for name, path in [*files.items()][1:]}
-        name, path = next(iter(files.items()))
-        check, digests[name] = _check_rows(name, path, entries, class_ids, class_names, scan)
+        name = next(iter(files))
+        check, digests[name] = _check_rows(name, entries, class_ids, class_names, scan)
         checks.append(check)
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
@@ -144,8 +143,7 @@ def _check_classes(
 
 def _check_rows(
     name: str,
-    path: str,
-    entries: np.ndarray,
+    entries: np.memmap,
     ids: np.ndarray | None,
     names: np.ndarray | None,
     scan: Scan,
@@ -155,15 +153,15 @@ def _check_rows(
     per_class["class_index"] = MAX_INDEX if ids is None else np.arange(len(ids))
     if ids is not None:
         per_class["class_id"], per_class["class_name"] = ids, names
-    class_index = scan.class_index()
     found, due = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
     starts = range(0, len(entries), len(due))
-    with open(path, "rb", buffering=0) as file:
+    with open(entries.filename, "rb", buffering=0) as file:
         hasher = hashlib.sha256(file.read(entries.offset))
         for start in progress(starts, len(starts), f"verify {name}"):
-            index = class_index[start : start + len(due)]
+            actual_index = scan.actual_index[start : start + len(due)]
+            index = scan.class_index(start, start + len(actual_index))
             expected = per_class.take(index, out=due[: len(index)], mode="clip")
-            expected["actual_index"] = scan.actual_index[start : start + len(due)]
+            expected["actual_index"] = actual_index
             rows = found[: len(index)]
             file.readinto(rows)
             hasher.update(rows)
@@ -183,15 +181,14 @@ def _words(rows: np.ndarray) -> np.ndarray:
     return rows.view("<u4").reshape(len(rows), -1)
 
 
-def _paths(split: str, entries: np.ndarray, rows: np.ndarray) -> Iterator[str]:
+def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
     """The paths below root that DINOv3 rebuilds from some rows."""
-    columns = entries[["actual_index", "class_id"]]
-    for start in range(0, len(rows), PATHS):
-        for actual_index, class_id in columns[rows[start : start + PATHS]].tolist():
+    for some in rows_at(entries.filename, rows):
+        for actual_index, class_id in some[["actual_index", "class_id"]].tolist():
             yield image_path(split, class_id, actual_index)
 
 
-def _check_paths(root: str | os.PathLike, split: str, entries: np.ndarray, rows: np.ndarray) -> str:
+def _check_paths(root: str | os.PathLike, split: str, entries: np.memmap, rows: np.ndarray) -> str:
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
@@ -219,7 +216,7 @@ def _why_not(path: str) -> str:
     return "it is there now"
 
 
-def _check_witness(root: str | os.PathLike, split: str, entries: np.ndarray, scan: Scan) -> str:
+def _check_witness(root: str | os.PathLike, split: str, entries: np.memmap, scan: Scan) -> str:
     """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
     folder = Path(root, split_folder(split))
     if split in LABELLED:

@@ -17,6 +17,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         engine=snakemake.params.engine,
         unaddressable=snakemake.params.unaddressable,
         trust_timestamps=snakemake.params.trust_timestamps,
+        threads=snakemake.threads,
         previous=last_scan(work.parent, snakemake.params.settings),
     )
     scan.save(snakemake.output.scan)

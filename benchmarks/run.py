@@ -1,0 +1,327 @@
+"""Measure every goal as a ratio, in one run and on the same trees.
+
+    python benchmarks/run.py --quick     two minutes, small trees: ratios are rough
+    python benchmarks/run.py             ImageNet-1k and ImageNet-22k in size: 40 minutes, 10 GB
+
+Prints a table, and draws time against size to benchmarks/time.png. Needs the extra `bench` of
+pyproject.toml and a C compiler.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from dinov3_metadata.layout import image_name
+from trees import build, class_id
+
+HERE = Path(__file__).parent
+PYTHON = sys.executable
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+CLASSES_1K, CLASSES_22K = 1_000, 21_841
+IMAGES_1K = {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}
+IMAGES_22K = {"TRAIN": 14_197_122}
+SIZES = [10**4, 10**5, 10**6]  # images, on the way to ImageNet-22k
+
+
+class Run(NamedTuple):
+    """One measured process, with those that it started."""
+
+    seconds: float  # from start to end
+    inside: float  # that it printed: of the work alone
+    megabytes: float  # resident, of the largest process
+
+
+Row = tuple[str, str, str, str, str]
+"""What was measured, our figure, the one it is held against, their ratio, and the goal."""
+
+
+def run(*command: object, cwd: Path | None = None) -> Run:
+    """Run a command and measure it; what was written before is on the disk by then."""
+    os.sync()
+    with tempfile.TemporaryFile("w+") as out:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*map(str, command)], stdout=out, stderr=subprocess.STDOUT, cwd=cwd, env=ENVIRONMENT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said = out.read()
+    if process.returncode:
+        sys.exit(f"{said}\nfailed: {process.args}")
+    printed = re.search(r"^\d+\.\d+$", said, re.MULTILINE)
+    inside = float(printed[0]) if printed else seconds
+    return Run(seconds, inside, usage.ru_maxrss / 1e3)
+
+
+def alternate(times: int, contenders: dict[str, Callable[[], Run]]) -> dict[str, list[Run]]:
+    """Run the contenders in turn, several times."""
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for _ in range(times):
+        for name, contender in contenders.items():
+            runs[name].append(contender())
+            print(f"  {name}: {runs[name][-1].inside:.2f} s", file=sys.stderr)
+    return runs
+
+
+def seconds(runs: list[Run]) -> float:
+    """The median of the whole times."""
+    return median(one.seconds for one in runs)
+
+
+def inside(runs: list[Run]) -> float:
+    """The median of the times without imports."""
+    return median(one.inside for one in runs)
+
+
+def megabytes(runs: list[Run]) -> float:
+    """The largest resident process of some runs."""
+    return max(one.megabytes for one in runs)
+
+
+def compare(what: str, ours: float, other: float, goal: float) -> Row:
+    """A row of two times in seconds."""
+    return what, f"{ours:.2f} s", f"{other:.2f} s", f"{ours / other:.3f}", f"≤ {goal}"
+
+
+class Bench:
+    """The contenders, on a tree of their own."""
+
+    def __init__(self, work: Path, name: str, classes: int, images: dict[str, int]) -> None:
+        self.root, self.images = work / name, images
+        self.extra, self.workdir, self.other = (work / f"{name}-{i}" for i in range(3))
+        self.floor_program = work / "floor"
+        for folder in (self.extra, self.workdir, self.other):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        print(f"{name}: {classes:,} classes, {images}", file=sys.stderr)
+        build(self.root, classes, images)
+        if not self.floor_program.exists():
+            subprocess.run(["cc", "-O2", "-o", self.floor_program, HERE / "floor.c"], check=True)
+
+    def library(self) -> Run:
+        self.empty(self.extra)
+        return run(PYTHON, HERE / "library.py", self.root, self.extra, "TRAIN")
+
+    def baseline(self, *splits: str) -> Run:
+        self.empty(self.other)
+        return run(PYTHON, HERE / "baseline.py", self.root, self.other, *splits or ["TRAIN"])
+
+    def floor(self) -> Run:
+        written = sum(path.stat().st_size for path in self.extra.glob("*-TRAIN.npy"))
+        self.empty(self.other)
+        return run(self.floor_program, self.root / "train", self.other / "bytes", written)
+
+    def slow(self, threads: int) -> Run:
+        return run(PYTHON, HERE / "slow.py", self.root, threads)
+
+    def snakemake(self) -> Run:
+        splits = f"splits=[{','.join(self.images)}]"
+        command = [PYTHON, "-m", "snakemake", "-s", HERE.parent / "Snakefile", "--cores", 2]
+        command += ["--config", f"root={self.root}", f"extra={self.extra}", splits]
+        return run(*command, cwd=self.workdir)
+
+    def cold(self) -> Run:
+        self.empty(self.extra)
+        self.empty(self.workdir)
+        return self.snakemake()
+
+    def edited(self) -> Run:
+        image = self.root / "train" / class_id(7) / image_name("TRAIN", class_id(7), 10**9)
+        if image.exists():
+            image.unlink()
+        else:
+            image.touch()
+        return self.snakemake()
+
+    def empty_chain(self) -> Run:
+        splits = f"splits=[{','.join(self.images)}]"
+        command = [PYTHON, "-m", "snakemake", "-s", HERE / "empty/Snakefile", "--cores", 2]
+        return run(*command, "--config", splits, cwd=self.other)
+
+    def folders_listed(self) -> int:
+        """How many folders of TRAIN the last scan listed."""
+        (log,) = self.extra.glob(".dinov3-metadata/TRAIN/*/scan.log")
+        return int(re.findall(r"; (\d+) of [\d,]+ folders? listed", log.read_text())[-1])
+
+    @staticmethod
+    def empty(folder: Path) -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def same_bytes(bench: Bench) -> None:
+    """Stop if the baseline wrote other bytes than we."""
+    for path in sorted(bench.other.glob("*.npy")):
+        subprocess.run(["cmp", path, bench.extra / path.name], check=True)
+
+
+def contenders(bench: Bench) -> dict[str, Callable[[], Run]]:
+    """The three ways to make the metadata of TRAIN; the floor writes as much as ours did."""
+    return {"ours": bench.library, "floor": bench.floor, "baseline": bench.baseline}
+
+
+def imagenet_1k(bench: Bench, times: int) -> list[Row]:
+    """The rows that are measured at the size of ImageNet-1k."""
+    runs = alternate(times, contenders(bench))
+    same_bytes(bench)
+    ours = inside(runs["ours"])
+    images = f"{bench.images['TRAIN']:,} images"
+    rows = [
+        compare(f"library, {images}, against the baseline", ours, inside(runs["baseline"]), 0.08),
+        compare(f"library, {images}, against the floor", ours, seconds(runs["floor"]), 3),
+    ]
+    runs = alternate(
+        times,
+        {
+            "baseline": lambda: bench.baseline(*bench.images),
+            "cold": bench.cold,
+            "edited": bench.edited,
+        },
+    )
+    listed = bench.folders_listed()
+    cold = seconds(runs["cold"])
+    rows += [
+        compare(
+            "`snakemake`, cold, three splits, against the script",
+            cold,
+            seconds(runs["baseline"]),
+            0.25,
+        ),
+        compare(
+            f"`snakemake`, one class edited ({listed} folder listed), against cold",
+            seconds(runs["edited"]),
+            cold,
+            0.8,
+        ),
+        nothing_to_do(bench, times, 1.15),
+    ]
+    runs = alternate(max(1, times // 2), {"1": lambda: bench.slow(1), "16": lambda: bench.slow(16)})
+    one, many = (inside(runs[threads]) for threads in ("1", "16"))
+    rows.append(compare("scan, slow file system, 16 threads against 1", many, one, 0.1))
+    return rows
+
+
+def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
+    """Our chain against an empty one, when all is in place."""
+    bench.empty(bench.other)
+    bench.empty_chain()
+    runs = alternate(2 * times, {"ours": bench.snakemake, "empty chain": bench.empty_chain})
+    classes = len(list((bench.root / "train").iterdir()))
+    what = f"`snakemake`, nothing to do, {classes:,} classes, against an empty chain"
+    return compare(what, seconds(runs["ours"]), seconds(runs["empty chain"]), goal)
+
+
+def imagenet_22k(bench: Bench, times: int) -> tuple[list[Row], dict[str, list[Run]]]:
+    """The rows that are measured at the size of ImageNet-22k, and the runs for the plot."""
+    runs = alternate(times, contenders(bench))
+    same_bytes(bench)
+    images = f"{bench.images['TRAIN']:,} images"
+    ours, other = inside(runs["ours"]), inside(runs["baseline"])
+    rows = [compare(f"library, {images}, against the baseline", ours, other, 0.06)]
+    other = megabytes(runs["baseline"])
+    for what, size in {
+        "library": megabytes(runs["ours"]),
+        "`snakemake`, cold": megabytes([bench.cold()]),
+    }.items():
+        what = f"{what}, {images}: largest resident process"
+        rows.append(
+            (what, f"{size:,.0f} MB", f"{other:,.0f} MB", f"{size / other:.3f}", "≤ 400 MB")
+        )
+    return [*rows, nothing_to_do(bench, times, 1.4)], runs
+
+
+def growth(work: Path, sizes: list[int], times: int) -> dict[int, dict[str, list[Run]]]:
+    """Images -> runs, at the sizes below ImageNet-22k, with classes as large as there."""
+    points = {}
+    for size in sizes:
+        classes = size * CLASSES_22K // IMAGES_22K["TRAIN"]
+        bench = Bench(work, f"growth-{size}", classes, {"TRAIN": size})
+        points[size] = alternate(times, contenders(bench))
+        same_bytes(bench)
+    return points
+
+
+def draw(points: dict[int, dict[str, list[Run]]], path: Path) -> None:
+    """Draw time against size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    colors = {"baseline": "#b0552f", "ours": "#1f6f8b", "floor": "#8a8a8a"}
+    texts = {
+        "baseline": "script around ImageFolder",
+        "ours": "dinov3-metadata, with all checks",
+        "floor": "kernel alone: list and write",
+    }
+    for name, color in colors.items():
+        times = [inside(runs[name]) for runs in points.values()]
+        axes.loglog(list(points), times, "o-", color=color, label=texts[name])
+        last = f"{times[-1]:,.3g} s"
+        axes.annotate(
+            last, (max(points), times[-1]), (8, -3), textcoords="offset points", color=color
+        )
+    axes.set_xlabel("images")
+    axes.set_ylabel("seconds")
+    axes.margins(x=0.12)
+    axes.grid(which="major", color="#dddddd")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{date.today().isoformat()}, {cpu[1] if cpu else platform.processor()}, "
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def main() -> None:
+    """Build, measure, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small trees, under two minutes")
+    parser.add_argument("--times", type=int, help="runs of each contender (5; 1 if quick)")
+    parser.add_argument("--work", type=Path, help="a folder where the trees are kept for next time")
+    options = parser.parse_args()
+    times = options.times or (1 if options.quick else 5)
+    images_1k, images_22k, sizes = IMAGES_1K, IMAGES_22K, SIZES
+    if options.quick:
+        images_1k = {split: images // 20 for split, images in IMAGES_1K.items()}
+        images_22k = {"TRAIN": 5 * CLASSES_22K}
+        sizes = [10**4]
+    with tempfile.TemporaryDirectory(prefix="dinov3-metadata-") as temporary:
+        work = (options.work or Path(temporary)).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        size = "-quick" if options.quick else ""
+        rows = imagenet_1k(Bench(work, f"1k{size}", CLASSES_1K, images_1k), times)
+        points = growth(work, sizes, times)
+        bench = Bench(work, f"22k{size}", CLASSES_22K, images_22k)
+        more, points[images_22k["TRAIN"]] = imagenet_22k(bench, -(-times // 2))
+    print(f"{machine()}; medians of {times} runs, {-(-times // 2)} at 21,841 classes\n")
+    print("| what | ours | against | ratio | goal |\n|---|---|---|---|---|")
+    for row in [*rows, *more]:
+        print(f"| {' | '.join(row)} |")
+    draw(points, HERE / "time.png")
+
+
+if __name__ == "__main__":
+    main()
