@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
-from dinov3_metadata.files import write_atomically
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.files import rows_at, write_atomically
 
 
 def test_the_name_appears_when_all_is_written(tmp_path: Path) -> None:
@@ -22,3 +24,16 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    rows = np.zeros(5000, [("number", "<u4"), ("text", "<U3")])
+    rows["number"] = np.arange(5000)
+    np.save(tmp_path / "a.npy", rows)
+    index = np.arange(0, 5000, 2)[::-1]
+    found = list(rows_at(tmp_path / "a.npy", index))
+    assert list(map(len, found)) == [1000, 1000, 500]
+    assert np.array_equal(np.concatenate(found), rows[index])
+    (tmp_path / "a.npy").write_bytes(b"no array")
+    with pytest.raises(MetadataError, match="can not be read back"):
+        list(rows_at(tmp_path / "a.npy", index))

@@ -28,6 +28,7 @@ def test_classes_images_and_order(tree: Path) -> None:
     assert found.actual_index.tolist() == [10026, 9, 177134, 1]  # sorted as text
     assert found.actual_index.dtype == "<u4"
     assert found.class_index().tolist() == [0, 0, 1, 2]
+    assert found.class_index(1, 3).tolist() == [0, 1]
 
 
 def test_test_is_flat_and_ascending(tmp_path: Path) -> None:

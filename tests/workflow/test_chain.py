@@ -50,6 +50,16 @@ def test_odd_paths(name: str, where: str, snakemake, tmp_path: Path) -> None:
     assert NOTHING in snakemake(**settings).stdout
 
 
+def test_the_scans_share_the_cores(tree: Path, snakemake, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    snakemake("--cores", "9", "--benchmark-extended", root=tree, extra=extra)
+    threads = []
+    for measured in extra.glob(".dinov3-metadata/*/*/scan.tsv"):
+        names, values = (line.split("\t") for line in measured.read_text().splitlines())
+        threads.append(values[names.index("threads")])
+    assert threads == ["4", "4"]
+
+
 def test_what_lies_in_extra(tree: Path, snakemake, tmp_path: Path) -> None:
     extra = tmp_path / "extra"
     before = sorted(tree.rglob("*"))

@@ -1,0 +1,38 @@
+"""The contenders of the benchmarks make the same files, and say how long it took."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, digests
+
+BENCHMARKS = REPOSITORY / "benchmarks"
+
+
+def python(program: str, *arguments: object) -> float:
+    """Run a program of the benchmarks and return the seconds that it prints."""
+    command = [sys.executable, BENCHMARKS / program, *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_the_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "workflow"))
+    root, ours, theirs = (tmp_path / name for name in ("root", "ours", "theirs"))
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import trees
+
+    monkeypatch.setattr(trees, "LINKS", 7)
+    trees.build(root, 3, {"TRAIN": 50, "VAL": 9, "TEST": 20})
+    for folder in (ours, theirs):
+        folder.mkdir()
+    seconds = [
+        python("library.py", root, ours, "TRAIN"),
+        python("baseline.py", root, theirs, "TRAIN"),
+        python("slow.py", root, 2),
+    ]
+    assert all(0 < one < 60 for one in seconds)
+    assert seconds[2] > 2 * 0.005
+    assert len(digests(ours)) == 3
+    assert digests(ours) == digests(theirs)
+    assert max(path.stat().st_nlink for path in root.rglob("*.JPEG")) <= 8
