@@ -3,8 +3,8 @@
     python benchmarks/run.py --quick     two minutes, small trees: ratios are rough
     python benchmarks/run.py             ImageNet-1k and ImageNet-22k in size: 40 minutes, 10 GB
 
-Prints a table, and draws time against size to benchmarks/time.png. Needs the extra `bench` of
-pyproject.toml and a C compiler.
+Prints a table of medians, and draws time against size: benchmarks/time.png or time-quick.png.
+Needs the extra `bench` of pyproject.toml and a C compiler.
 """
 
 import argparse
@@ -22,12 +22,16 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from dinov3_metadata.layout import image_name
-from trees import build, class_id
+HERE = Path(__file__).absolute().parent
+sys.path.insert(0, str(HERE.parent / "workflow"))  # this checkout, whatever is installed
 
-HERE = Path(__file__).parent
+from dinov3_metadata.layout import image_name  # noqa: E402
+from dinov3_metadata.publish import array_names  # noqa: E402
+from trees import build, class_id  # noqa: E402
+
 PYTHON = sys.executable
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+ENVIRONMENT["PYTHONPATH"] = sys.path[0]
 CLASSES_1K, CLASSES_22K = 1_000, 21_841
 IMAGES_1K = {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}
 IMAGES_22K = {"TRAIN": 14_197_122}
@@ -43,8 +47,8 @@ class Run(NamedTuple):
     megabytes: float  # resident, of the largest process
 
 
-Row = tuple[str, str, str, str, str]
-"""What was measured, our figure, the one it is held against, their ratio, and the goal."""
+Row = tuple[str, str, str, str, str, str]
+"""What was measured, our figure, what it is held against, their ratio, the goal, runs of each."""
 
 
 def run(*command: object, cwd: Path | None = None) -> Run:
@@ -68,33 +72,30 @@ def run(*command: object, cwd: Path | None = None) -> Run:
 
 
 def alternate(times: int, contenders: dict[str, Callable[[], Run]]) -> dict[str, list[Run]]:
-    """Run the contenders in turn, several times."""
+    """Run the contenders in turn, several times, each time beginning with another one."""
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
-    for _ in range(times):
-        for name, contender in contenders.items():
-            runs[name].append(contender())
+    names = list(contenders)
+    for i in range(times):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            runs[name].append(contenders[name]())
             print(f"  {name}: {runs[name][-1].inside:.2f} s", file=sys.stderr)
     return runs
 
 
-def seconds(runs: list[Run]) -> float:
-    """The median of the whole times."""
-    return median(one.seconds for one in runs)
+def seconds(runs: list[Run]) -> list[float]:
+    """The whole times."""
+    return [one.seconds for one in runs]
 
 
-def inside(runs: list[Run]) -> float:
-    """The median of the times without imports."""
-    return median(one.inside for one in runs)
+def inside(runs: list[Run]) -> list[float]:
+    """The times without imports."""
+    return [one.inside for one in runs]
 
 
-def megabytes(runs: list[Run]) -> float:
-    """The largest resident process of some runs."""
-    return max(one.megabytes for one in runs)
-
-
-def compare(what: str, ours: float, other: float, goal: float) -> Row:
-    """A row of two times in seconds."""
-    return what, f"{ours:.2f} s", f"{other:.2f} s", f"{ours / other:.3f}", f"≤ {goal}"
+def compare(what: str, ours: list[float], other: list[float], goal: float) -> Row:
+    """A row of the medians of times in seconds."""
+    one, two = median(ours), median(other)
+    return what, f"{one:.2f} s", f"{two:.2f} s", f"{one / two:.3f}", f"≤ {goal}", f"{len(ours)}"
 
 
 class Bench:
@@ -103,14 +104,13 @@ class Bench:
     def __init__(self, work: Path, name: str, classes: int, images: dict[str, int]) -> None:
         self.root, self.images = work / name, images
         self.extra, self.workdir, self.other = (work / f"{name}-{i}" for i in range(3))
-        self.floor_program = work / "floor"
         for folder in (self.extra, self.workdir, self.other):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         print(f"{name}: {classes:,} classes, {images}", file=sys.stderr)
         build(self.root, classes, images)
-        if not self.floor_program.exists():
-            subprocess.run(["cc", "-O2", "-o", self.floor_program, HERE / "floor.c"], check=True)
+        self.floor_program = work / "floor"
+        subprocess.run(["cc", "-O2", "-o", self.floor_program, HERE / "floor.c"], check=True)
 
     def library(self) -> Run:
         self.empty(self.extra)
@@ -121,9 +121,10 @@ class Bench:
         return run(PYTHON, HERE / "baseline.py", self.root, self.other, *splits or ["TRAIN"])
 
     def floor(self) -> Run:
+        """The kernel alone; it writes as much as ours did in the first round."""
         written = sum(path.stat().st_size for path in self.extra.glob("*-TRAIN.npy"))
-        self.empty(self.other)
-        return run(self.floor_program, self.root / "train", self.other / "bytes", written)
+        self.empty(self.workdir)
+        return run(self.floor_program, self.root / "train", self.workdir / "bytes", written)
 
     def slow(self, threads: int) -> Run:
         return run(PYTHON, HERE / "slow.py", self.root, threads)
@@ -140,12 +141,14 @@ class Bench:
         return self.snakemake()
 
     def edited(self) -> Run:
+        """All is in place but one image, which is removed again after the run."""
+        self.snakemake()
         image = self.root / "train" / class_id(7) / image_name("TRAIN", class_id(7), 10**9)
-        if image.exists():
+        image.touch()
+        try:
+            return self.snakemake()
+        finally:
             image.unlink()
-        else:
-            image.touch()
-        return self.snakemake()
 
     def empty_chain(self) -> Run:
         splits = f"splits=[{','.join(self.images)}]"
@@ -163,10 +166,11 @@ class Bench:
         folder.mkdir()
 
 
-def same_bytes(bench: Bench) -> None:
-    """Stop if the baseline wrote other bytes than we."""
-    for path in sorted(bench.other.glob("*.npy")):
-        subprocess.run(["cmp", path, bench.extra / path.name], check=True)
+def same_bytes(bench: Bench, *splits: str) -> None:
+    """Stop unless the baseline wrote the same bytes as we."""
+    for split in splits:
+        for name in array_names(split):
+            subprocess.run(["cmp", bench.other / name, bench.extra / name], check=True)
 
 
 def contenders(bench: Bench) -> dict[str, Callable[[], Run]]:
@@ -177,7 +181,7 @@ def contenders(bench: Bench) -> dict[str, Callable[[], Run]]:
 def imagenet_1k(bench: Bench, times: int) -> list[Row]:
     """The rows that are measured at the size of ImageNet-1k."""
     runs = alternate(times, contenders(bench))
-    same_bytes(bench)
+    same_bytes(bench, "TRAIN")
     ours = inside(runs["ours"])
     images = f"{bench.images['TRAIN']:,} images"
     rows = [
@@ -188,11 +192,14 @@ def imagenet_1k(bench: Bench, times: int) -> list[Row]:
         times,
         {
             "baseline": lambda: bench.baseline(*bench.images),
-            "cold": bench.cold,
             "edited": bench.edited,
+            "cold": bench.cold,
         },
     )
+    bench.edited()
     listed = bench.folders_listed()
+    bench.snakemake()
+    same_bytes(bench, *bench.images)
     cold = seconds(runs["cold"])
     rows += [
         compare(
@@ -224,6 +231,7 @@ def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
     """Our chain against an empty one, when all is in place."""
     bench.empty(bench.other)
     bench.empty_chain()
+    bench.snakemake()
     runs = alternate(2 * times, {"ours": bench.snakemake, "empty chain": bench.empty_chain})
     classes = len(list((bench.root / "train").iterdir()))
     what = f"`snakemake`, nothing to do, {classes:,} classes, against an empty chain"
@@ -233,19 +241,15 @@ def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
 def imagenet_22k(bench: Bench, times: int) -> tuple[list[Row], dict[str, list[Run]]]:
     """The rows that are measured at the size of ImageNet-22k, and the runs for the plot."""
     runs = alternate(times, contenders(bench))
-    same_bytes(bench)
+    same_bytes(bench, "TRAIN")
     images = f"{bench.images['TRAIN']:,} images"
     ours, other = inside(runs["ours"]), inside(runs["baseline"])
     rows = [compare(f"library, {images}, against the baseline", ours, other, 0.06)]
-    other = megabytes(runs["baseline"])
-    for what, size in {
-        "library": megabytes(runs["ours"]),
-        "`snakemake`, cold": megabytes([bench.cold()]),
-    }.items():
-        what = f"{what}, {images}: largest resident process"
-        rows.append(
-            (what, f"{size:,.0f} MB", f"{other:,.0f} MB", f"{size / other:.3f}", "≤ 400 MB")
-        )
+    other = max(one.megabytes for one in runs["baseline"])
+    for what, measured in {"library": runs["ours"], "`snakemake`, cold": [bench.cold()]}.items():
+        size = max(one.megabytes for one in measured)
+        texts = f"{size:,.0f} MB", f"{other:,.0f} MB", f"{size / other:.3f}", "≤ 400 MB"
+        rows.append((f"{what}, {images}: largest process", *texts, str(len(measured))))
     return [*rows, nothing_to_do(bench, times, 1.4)], runs
 
 
@@ -256,7 +260,7 @@ def growth(work: Path, sizes: list[int], times: int) -> dict[int, dict[str, list
         classes = size * CLASSES_22K // IMAGES_22K["TRAIN"]
         bench = Bench(work, f"growth-{size}", classes, {"TRAIN": size})
         points[size] = alternate(times, contenders(bench))
-        same_bytes(bench)
+        same_bytes(bench, "TRAIN")
     return points
 
 
@@ -275,7 +279,7 @@ def draw(points: dict[int, dict[str, list[Run]]], path: Path) -> None:
         "floor": "kernel alone: list and write",
     }
     for name, color in colors.items():
-        times = [inside(runs[name]) for runs in points.values()]
+        times = [median(inside(runs[name])) for runs in points.values()]
         axes.loglog(list(points), times, "o-", color=color, label=texts[name])
         last = f"{times[-1]:,.3g} s"
         axes.annotate(
@@ -325,11 +329,11 @@ def main() -> None:
         points = growth(work, sizes, times)
         bench = Bench(work, f"22k{size}", CLASSES_22K, images_22k)
         more, points[images_22k["TRAIN"]] = imagenet_22k(bench, -(-times // 2))
-    print(f"{machine()}; medians of {times} runs, {-(-times // 2)} at 21,841 classes\n")
-    print("| what | ours | against | ratio | goal |\n|---|---|---|---|---|")
+    print(f"{machine()}\n")
+    print("| what | ours | against | ratio | goal | runs |\n|---|---|---|---|---|---|")
     for row in [*rows, *more]:
         print(f"| {' | '.join(row)} |")
-    draw(points, HERE / "time.png")
+    draw(points, HERE / f"time{size}.png")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def labels_file(wildcards):
 @lru_cache
 def scan_settings(wildcards=None):
     """All that a scan depends on besides the split folder."""
-    code = fingerprint.of_code("files", "fingerprint", "layout", "scan")
+    code = fingerprint.of_code("files", "fingerprint", "folder", "layout", "scan")
     return fingerprint.digest(ROOT, sorted(config["scan"].items()), code)
 
 
@@ -114,6 +114,16 @@ def tree(split):
         split in LABELLED,
         config["scan"]["trust_timestamps"],
     )
+
+
+def scan_threads(wildcards):
+    """An equal share of the cores for each scan that is due; they wait for a file server together."""
+    due = [
+        split
+        for split in SPLITS
+        if not os.path.exists(f"{WORK}/{split}/{tree(split).name}/scan.npz")
+    ]
+    return max(1, (workflow.resource_settings.cores or 1) // max(1, len(due)))
 
 
 def why_scan(wildcards, output):
@@ -131,7 +141,7 @@ def state(split):
         "split": split,
         "tree": tree(split).name,
         "labels": f"labels-{source}-{fingerprint.digest(labels_file(None), arrays)}",
-        "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('verify')}",
+        "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('folder', 'verify')}",
     }
     return names | {"receipt": receipt_name(expand(CHECKS, **names)[0], EXTRA, split)}
 

@@ -9,7 +9,7 @@ rule scan_split:
         f"{TREE}/scan.tsv"
     conda:
         "../envs/dinov3-metadata.yaml"
-    threads: max(1, (workflow.cores or 1) // len(SPLITS))  # they wait for a file server together
+    threads: scan_threads
     params:
         root=root,
         engine=config["scan"]["engine"],

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .files import rows_at, write_atomically
+from .files import reading, rows_at, write_atomically
 from .log import logger
 from .scan import Scan
 
@@ -21,8 +21,10 @@ def dump_class_arrays(
     the reference (``ImageNet._dump_class_ids_and_names``).
     """
     first = np.cumsum(scan.counts) - scan.counts
-    rows = np.concatenate(list(rows_at(entries, first)))
-    for column, out in (("class_id", class_ids_out), ("class_name", class_names_out)):
+    with reading(entries):
+        rows = np.concatenate(list(rows_at(entries, first)))
+        class_ids, class_names = map(np.ascontiguousarray, (rows["class_id"], rows["class_name"]))
+    for array, out in ((class_ids, class_ids_out), (class_names, class_names_out)):
         with write_atomically(out) as file:
-            np.save(file, np.ascontiguousarray(rows[column]))
-        logger.info("%s: %d x %s", out, len(rows), rows.dtype[column])
+            np.save(file, array)
+        logger.info("%s: %d x %s", out, len(array), array.dtype)

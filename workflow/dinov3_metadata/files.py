@@ -133,6 +133,8 @@ def rows_at(path: str | os.PathLike, index: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(index), 1000):
             places = (index[start : start + 1000] * size + array.offset).tolist()
             rows = b"".join(os.pread(file.fileno(), size, place) for place in places)
+            if len(rows) < size * len(places):
+                raise ValueError("it is too short")
             yield np.frombuffer(rows, array.dtype)
 
 
@@ -140,9 +142,3 @@ def sha256(path: str | os.PathLike) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def state(path: str | os.PathLike) -> list[int]:
-    """What tells that nobody wrote to a file: [size in bytes, mtime in ns]."""
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns]

@@ -168,9 +168,9 @@ def _by_getdents(folder: str) -> Iterator[Names]:
     """Source: struct linux_dirent64 in getdents(2). The call lets other threads of Python run."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        buffer = np.zeros(CHUNK + SPARE, "u1")
-        lengths = memoryview(buffer)[:CHUNK].cast("H")
-        while filled := _getdents64(descriptor, buffer.ctypes.data, CHUNK):
+        buffer = np.empty(CHUNK + SPARE, "u1")
+        address, lengths = buffer.ctypes.data, memoryview(buffer)[:CHUNK].cast("H")
+        while filled := _getdents64(descriptor, address, CHUNK):
             if filled < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
             starts = []

@@ -1,16 +1,16 @@
 """Publish: bring verified files to ``<EXTRA>``, whole or not at all, and keep a receipt."""
 
+import hashlib
 import json
 import os
 import platform
-import shutil
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 from . import __version__
 from .errors import MetadataError
-from .files import reading, sha256, state, sync, write_atomically
+from .files import reading, sha256, sync, write_atomically
 from .fingerprint import digest, of_code
 from .layout import LABELLED
 from .log import logger
@@ -38,7 +38,7 @@ def load_report(path: str | os.PathLike) -> dict:
         described = [*report["files"]] == array_names(report["split"]) and all(
             {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
         )
-        if not described or not {"images", "classes", "skipped", "states"} <= report.keys():
+        if not described or not {"images", "classes", "skipped"} <= report.keys():
             raise ValueError("it does not describe the files of a split")
         return report
 
@@ -48,12 +48,12 @@ def publish(
 ) -> list[str]:
     """Copy the arrays whose bytes differ from the published ones, and describe the set.
 
-    Every copy is complete, made of what was verified, and on the disk before the first one takes
+    Every copy is complete, checked against the report and on the disk before the first one takes
     its name; the description takes its name last. Readers that have an old file open or mapped
     keep its bytes. Files that are equal already are not touched.
 
     Args:
-        report: Of ``verify``, with sha256 and state of each array.
+        report: Of ``verify``, with the sha256 of each array.
         staged: Published name -> path of the verified file.
         root: The dataset's folder, for the description.
         extra: The folder to publish to; made if need be.
@@ -86,8 +86,7 @@ def publish(
         for name in written:
             file = renames.enter_context(write_atomically(Path(extra, name), room))
             room -= due[name]["bytes"]
-            shutil.copyfile(staged[name], file.name)  # in the kernel
-            if state(staged[name]) != report["states"][name]:
+            if _copy(staged[name], file) != due[name]["sha256"]:
                 os.unlink(staged[name])
                 raise MetadataError(
                     f"{staged[name]} is not the file that was verified, and was removed. "
@@ -164,4 +163,15 @@ def _read(path: Path) -> bytes:
 
 def _is(path: Path, due: dict) -> bool:
     """Whether a file is there with the bytes that are due."""
-    return path.is_file() and path.stat().st_size == due["bytes"] and sha256(path) == due["sha256"]
+    same_size = path.is_file() and path.stat().st_size == due["bytes"]
+    return same_size and sha256(path) == due["sha256"]
+
+
+def _copy(path: str, file) -> str:
+    """Copy ``path`` into an open file and return the sha256 of the bytes that went through."""
+    hasher = hashlib.sha256()
+    with open(path, "rb") as source:
+        while block := source.read(1 << 20):
+            hasher.update(block)
+            file.write(block)
+    return hasher.hexdigest()

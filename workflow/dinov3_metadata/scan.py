@@ -31,6 +31,8 @@ UNCHANGED = "  all of them in folders that have not changed since the last scan"
 LOOKS = 10  # at a split folder that will not hold still
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
+PROBES = 4  # folders that show how long one takes
+PAYS = 150_000  # ns for a folder that make a thread more worth while
 SHARE = 8  # folders that a thread takes at a time
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -143,8 +145,7 @@ def scan_split(
         trust_timestamps: Whether a folder whose timestamps are the same is the same; otherwise
             its names are compared.
         previous: What an earlier scan of the same folder found; see ``last_scan``.
-        threads: How many folders are listed at once: on a local disk a few pay, on a slow file
-            server many.
+        threads: How many folders may be listed at once, if it takes long enough to list one.
 
     Returns:
         The scan, and the state of every folder that was visited, all at one moment of the scan.
@@ -287,13 +288,21 @@ def _look(
 
 
 def _in_threads(function: Callable, items: Sequence, threads: int) -> Iterator:
-    """``map``, by some threads. Each takes a share of the items at a time, as a task costs more
-    than the look at a folder on a local disk."""
-    if threads == 1:
-        yield from map(function, items)
+    """``map``, by as many threads as pay for the time that an item takes: one for small folders on
+    a local disk, two for large ones, many where a file server lets one wait."""
+    rest = items[PROBES:]
+    took = []
+    for item in items[:PROBES]:
+        start = time.perf_counter_ns()
+        result = function(item)
+        took.append(time.perf_counter_ns() - start)
+        yield result
+    threads = min(threads, min(took, default=0) // PAYS)
+    if threads < 2:
+        yield from map(function, rest)
         return
-    share = min(SHARE, -(-len(items) // threads)) or 1
-    shares = [items[start : start + share] for start in range(0, len(items), share)]
+    share = max(1, min(SHARE, len(rest) // threads))
+    shares = [rest[start : start + share] for start in range(0, len(rest), share)]
     with ThreadPoolExecutor(threads) as pool:
         for results in pool.map(lambda share: list(map(function, share)), shares):
             yield from results

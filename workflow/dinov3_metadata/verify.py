@@ -13,7 +13,7 @@ import numpy as np
 
 from .entries import entries_dtype, npy_header
 from .errors import MetadataError, count, listing
-from .files import open_array, reading, rows_at, sha256, state, write_atomically
+from .files import open_array, reading, rows_at, sha256, write_atomically
 from .folder import is_image
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, image_path, split_folder
@@ -47,8 +47,8 @@ def verify(
         sample: How many rows ``sample`` looks up, spread evenly over the split.
 
     Returns:
-        The report: counts, widths in code points, bytes, sha256 and state of each file, the checks
-        made, and when.
+        The report: counts, widths in code points, bytes and sha256 of each file, the checks made,
+        and when.
 
     Raises:
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
@@ -65,7 +65,6 @@ def verify(
         entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
         if labels:
             checks.append(_check_classes(class_ids, class_names, ids, names))
-        states = {name: state(path) for name, path in files.items()}
         digests = {name: sha256(path) for name, path in [*files.items()][1:]}
         name = next(iter(files))
         check, digests[name] = _check_rows(name, entries, class_ids, class_names, scan)
@@ -89,7 +88,6 @@ def verify(
                 name: {"bytes": os.path.getsize(path), "sha256": digests[name]}
                 for name, path in files.items()
             },
-            "states": states,
             "checks": checks,
             "verified": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -155,7 +153,7 @@ def _check_rows(
         per_class["class_id"], per_class["class_name"] = ids, names
     found, due = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
     starts = range(0, len(entries), len(due))
-    with open(entries.filename, "rb", buffering=0) as file:
+    with open(entries.filename, "rb") as file:
         hasher = hashlib.sha256(file.read(entries.offset))
         for start in progress(starts, len(starts), f"verify {name}"):
             actual_index = scan.actual_index[start : start + len(due)]
