@@ -135,7 +135,7 @@ def why_scan(wildcards, output):
 def state(split):
     """The wildcards that name the present state of a split, from the dataset to the receipt."""
     verify = config["verify"]
-    arrays = fingerprint.of_code("files", "labels", "entries", "classes")
+    arrays = fingerprint.of_code("files", "fingerprint", "labels", "entries", "classes")
     source = fingerprint.of_content(labels_file(None)) if split in LABELLED else "none"
     names = {
         "split": split,

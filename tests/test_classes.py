@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import numpy as np
-from conftest import dump
+import pytest
+from conftest import dump, make_scan
+from dinov3_metadata.classes import dump_class_arrays
+from dinov3_metadata.errors import MetadataError
 
 
 def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:
@@ -12,3 +15,12 @@ def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:
     assert names.dtype == "<U17"
     assert ids.tolist() == ["n01440764", "n01443537", "n01484850"]
     assert names.tolist() == ["tench", "goldfish", "great white shark"]
+
+
+@pytest.mark.parametrize("rows", [2, 9])
+def test_entries_that_are_none_are_removed(rows: int, tmp_path: Path) -> None:
+    entries = tmp_path / "entries-TRAIN.npy"
+    np.save(entries, np.arange(rows))
+    with pytest.raises(MetadataError, match="can not be read back"):
+        dump_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
+    assert list(tmp_path.iterdir()) == []

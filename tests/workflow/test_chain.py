@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digests, dump, file_states, make_tree
+from conftest import REPOSITORY, digests, dump, file_states, make_tree
 from PIL import Image
 
 NOTHING = "Nothing to be done"
@@ -48,6 +50,13 @@ def test_odd_paths(name: str, where: str, snakemake, tmp_path: Path) -> None:
     assert digests(extra) == fresh(root, tmp_path / "fresh", ("TRAIN", "VAL", "TEST"))
     assert json.loads((extra / "metadata-VAL.json").read_text())["root"] == str(root)
     assert NOTHING in snakemake(**settings).stdout
+
+
+def test_commands_without_cores(tree: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "-s", REPOSITORY / "Snakefile", "--summary"]
+    command += ["--config", f"root={tree}", f"extra={tmp_path / 'extra'}"]
+    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "verify-VAL.json" in said
 
 
 def test_the_scans_share_the_cores(tree: Path, snakemake, tmp_path: Path) -> None:
