@@ -25,6 +25,7 @@ os.environ.update(
 from dinov3_metadata import fingerprint, layout
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.labels import find_labels
 from dinov3_metadata.layout import LABELLED, split_folder
 from dinov3_metadata.lock import RUN, lock_run
 from dinov3_metadata.log import error_in, refused
@@ -93,8 +94,8 @@ def extra(wildcards):
 
 
 def labels_file(wildcards):
-    """Where the labels come from; an absolute path leaves root out."""
-    return os.path.join(ROOT, os.path.expanduser(config["labels"]))
+    """Where the labels come from; empty for the names of the class folders."""
+    return find_labels(ROOT, config["labels"])
 
 
 @lru_cache
@@ -136,11 +137,12 @@ def state(split):
     """The wildcards that name the present state of a split, from the dataset to the receipt."""
     verify = config["verify"]
     arrays = fingerprint.of_code("files", "fingerprint", "labels", "entries", "classes")
-    source = fingerprint.of_content(labels_file(None)) if split in LABELLED else "none"
+    labels = labels_file(None) if split in LABELLED else ""
+    source = fingerprint.of_content(labels) if labels else "none"
     names = {
         "split": split,
         "tree": tree(split).name,
-        "labels": f"labels-{source}-{fingerprint.digest(labels_file(None), arrays)}",
+        "labels": f"labels-{source}-{fingerprint.digest(labels, arrays)}",
         "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('folder', 'verify')}",
     }
     return names | {"receipt": receipt_name(expand(CHECKS, **names)[0], EXTRA, split)}

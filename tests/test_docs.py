@@ -94,7 +94,7 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 def folder_in_the_way(root: Path) -> None:
     (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
     name = "entries-TRAIN.npy"
-    report = dict.fromkeys(("images", "classes", "skipped"), 0) | {"split": "TRAIN"}
+    report = dict.fromkeys(("images", "classes", "skipped", "labels"), 0) | {"split": "TRAIN"}
     publish(report | {"files": {name: {}}}, {name: ""}, str(root), root / "extra", "")
 
 
@@ -132,7 +132,9 @@ CASES: dict[str, Callable[[Path], object]] = {
         b"n01440764,tench\nn01443537,goldfish, Carassius auratus\n"
     ),
     "labels with one column": labels(b"n01440764\n"),
-    "labels as in LOC_synset_mapping": labels(b"n01440764 tench, Tinca tinca\n"),
+    "labels without a separator": labels(b"n01440764 tench, Tinca tinca\nn01443537\n"),
+    "labels that are no JSON": labels(b'{"0": ["n01440764", "tench"]'),
+    "labels in JSON of another shape": labels(b'{"n01440764": "tench"}'),
     "labels without an id": labels(b",tench\n"),
     "labels without a name": labels(b"n01440764,\n"),
     "labels with an id twice": labels(b"n01440764,tench\nn01440764,goldfish\n"),

@@ -16,7 +16,7 @@ def imported(module: str) -> set[str]:
     while due:
         for node in ast.walk(ast.parse((PACKAGE / f"{due.pop()}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-                due += {node.module} - found
+                due += {node.module} - found - SILENT
                 found.add(node.module)
     return found - SILENT
 

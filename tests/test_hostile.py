@@ -92,7 +92,9 @@ def test_a_folder_of_a_million_images(tree: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_name_of_a_hundred_thousand_characters(tmp_path: Path) -> None:
     name = "x" * 100_000
-    dump_entries(make_scan(["a"], [30], range(30)), Labels("", {"a": name}), tmp_path / "e.npy")
+    dump_entries(
+        make_scan(["a"], [30], range(30)), Labels("", "csv", {"a": name}), tmp_path / "e.npy"
+    )
     assert (tmp_path / "e.npy").stat().st_size > 30 * 400_000
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import of_content
-from dinov3_metadata.labels import Labels, read_labels
+from dinov3_metadata.labels import SOURCES, Labels, find_labels, read_labels
 
 
 def read(tmp_path: Path, content: bytes) -> dict[str, str]:
@@ -40,16 +40,24 @@ def test_rows_as_the_csv_module_reads_them(
         (b"n01,a\n\nn02\n", r"line 3: only one column \('n02'\)"),
         (b'n01,tench, Tinca "x"\n', r'line 1: 3 columns(?s:.)*n01,"tench, Tinca ""x"""'),
         (b'n01,"a\nb"\nn02,x,y\n', r"line 3: 3 columns"),
-        (
-            b"n01440764 tench, Tinca tinca\n",
-            r"line 1: a blank .*LOC_synset_mapping(?s:.)*n01440764,\"tench, Tinca tinca\"",
-        ),
-        (b"n01440764\ttench\n", r"line 1: a blank .*LOC_synset_mapping"),
+        (b"n01 tench\n\nn02\n", r"line 3: 'n02' is not an id, a blank and a name(?s:.)*CSV"),
+        (b"n01\ttench\r\nn02,carp\r\n", r"line 2: 'n02,carp' is not an id, a tab and a name"),
+        (b"n01: tench\nn02 carp\n", r"line 2: 'n02 carp' is not an id, a colon and a name"),
+        (b"great cat,Great Cat\na,b,c\n", r"line 2: 3 columns"),
+        (b"n01440764,tench\nn02 x\n", r"line 2: only one column"),
+        (b'{"0": ' + b"[" * 100_000, r"this is no JSON"),
+        (rb'{"0": ["n01", "\ud800"]}', r"holds a character that is no text"),
+        (b"n01 1 kit_fox\nn02 2 setter\n", r"line 1: 'n01 1 kit_fox' is not an id"),
+        (b"n01 a\nn01 b\n", r"line 2: the class id 'n01' stands already in line 1"),
+        (b"n01440764 , x\n", r"line 1: the class name is empty"),
+        (b'{"0": ["n01", "tench"]', r"line 1: this is no JSON"),
+        (b'{"0": ["n01", "tench"], "1": "goldfish"}', r"the entry '1' is goldfish, not an id"),
+        (b'{"0": ["n01", "a"], "1": ["n01", "b"]}', r"'n01' stands already"),
         (b"n01,a\n,b\n", r"line 2: the class id is empty"),
         (b"n01,\n", r"line 1: the class name is empty"),
         (b"n00,z\nn01,a\nn02,b\nn01,c\n", r"line 4: the class id 'n01' stands already in line 2"),
         (b"n01,a\nn02,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8"),
-        (b"n01,a\0\n", r"line 1: .*NUL"),
+        (b"n01,a\0\n", r"line 1: .*holds a character that is no text"),
         (b"n01," + b"x" * 200_000, r"line 1: field larger than"),
         (b"", r"has no rows"),
         (b"\n\r\n", r"has no rows"),
@@ -61,8 +69,65 @@ def test_refusals_name_file_and_line(content: bytes, message: str, tmp_path: Pat
     assert str(tmp_path / "labels.txt") in str(refusal.value)
 
 
-def test_a_missing_file_says_where_such_a_file_comes_from(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match=r"does not exist(?s:.)*LOC_synset_mapping.txt"):
+@pytest.mark.parametrize(
+    ("content", "form", "names"),
+    [
+        (b"n01440764 tench, Tinca tinca\n", "blanks", {"n01440764": "tench"}),
+        (b"cat  house cat, Felis\r\ndog dog\r\n\r\n", "blanks", {"cat": "house cat", "dog": "dog"}),
+        (b"n02\tLo/Ovral\nn01\t20/20, x", "tab", {"n02": "Lo/Ovral", "n01": "20/20"}),
+        (b"n01: tench\nn02:goldfish , carp\n", "colon", {"n01": "tench", "n02": "goldfish"}),
+        (b"n01 : crane_bird\n", "colon", {"n01": "crane_bird"}),
+        (
+            b"great cat,Great Cat\n  \ngreat,Great\n",
+            "csv",
+            {"great cat": "Great Cat", "great": "Great"},
+        ),
+        (b"Alien: Covenant,Alien\n", "csv", {"Alien: Covenant": "Alien"}),
+        (b"{cat},Cat\n", "csv", {"{cat}": "Cat"}),
+        (b"great cat\tBig Cat\ngreat\tG", "tab", {"great cat": "Big Cat", "great": "G"}),
+        (b"great cat: Big Cat, x\nA: B", "colon", {"great cat": "Big Cat", "A": "B"}),
+        (b'n01440764\t"tench, x"\n', "tab", {"n01440764": "tench, x"}),
+        (b'"n01 x",y\n', "csv", {"n01 x": "y"}),
+        (
+            b'{"0": ["n02", "kit_fox"], "1": ["n01", "b, c"]}',
+            "json",
+            {"n02": "kit_fox", "n01": "b, c"},
+        ),
+    ],
+)
+def test_forms(content: bytes, form: str, names: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    assert read_labels(path) == Labels(str(path), form, names)
+
+
+def test_auto_takes_the_first_that_there_is(tmp_path: Path) -> None:
+    assert find_labels(tmp_path, "auto") == str(tmp_path / "labels.txt")
+    for name in reversed(SOURCES):
+        (tmp_path / name).touch()
+        assert find_labels(tmp_path, "auto") == str(tmp_path / name)
+    assert find_labels(tmp_path, "mine.csv") == str(tmp_path / "mine.csv")
+    assert find_labels(tmp_path, "/etc/mine.csv") == "/etc/mine.csv"
+
+
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").symlink_to("gone")
+    (tmp_path / "words.txt").write_text("n01\tx")
+    with pytest.raises(MetadataError, match=r"labels.txt does not exist"):
+        read_labels(find_labels(tmp_path, "auto"))
+
+
+def test_names_of_the_folders(tmp_path: Path) -> None:
+    labels = read_labels(find_labels(tmp_path, "folders"))
+    assert labels.of(["丁鱥", "a b"]) == ["丁鱥", "a b"]
+    labels.save(tmp_path / "labels.json")
+    assert Labels.load(tmp_path / "labels.json") == labels
+
+
+def test_a_missing_file_says_what_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(
+        MetadataError, match=r"does not exist(?s:.)*words.txt(?s:.)*`labels: folders`"
+    ):
         read_labels(tmp_path / "labels.txt")
 
 
@@ -82,14 +147,15 @@ def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:
 
 
 def test_saved_labels_come_back(tmp_path: Path) -> None:
-    labels = Labels("labels.txt", {"n01": "丁鱥\n", "n02": '"'})
+    labels = Labels("labels.txt", "csv", {"n01": "丁鱥\n", "n02": '"'})
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
 
 
 def test_class_folders_without_a_row_are_listed() -> None:
-    labels = Labels("/data/labels.txt", {"n00": "x"})
+    labels = Labels("/data/labels.txt", "csv", {"n00": "x"})
     with pytest.raises(
-        MetadataError, match=r"12 class folders have no row in /data/labels.txt(?s:.)*and 2 more"
+        MetadataError,
+        match=r"12 class folders have no row in /data/labels.txt, read as csv(?s:.)*and 2 more",
     ):
         labels.of(["n00", *(f"n{i:02d}" for i in range(1, 13))])

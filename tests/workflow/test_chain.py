@@ -90,6 +90,26 @@ def test_test_alone_needs_no_labels(tree: Path, snakemake, tmp_path: Path) -> No
     assert "TEST   2 images, " in said
 
 
+def test_names_from_other_files(tree: Path, snakemake, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    settings = {"root": tree, "extra": extra, "splits": "[TRAIN]"}
+    snakemake(**settings)
+    (tree / "labels.txt").unlink()
+    said = snakemake(**settings, fails=True).stdout  # never turns names into ids by itself
+    assert "labels.txt does not exist" in said
+    assert "`labels: folders`" in said
+    words = "n01484850\tshark, man-eater\r\nn01440764\ttench\r\nn01443537\tcarp\r\nn07\tmore\r\n"
+    (tree / "words.txt").write_text(words)
+    for names, labels, form in [
+        (["tench", "carp", "shark"], "auto", "tab"),
+        (["n01440764", "n01443537", "n01484850"], "folders", "folders"),
+    ]:
+        snakemake(**settings, labels=labels)
+        assert np.load(extra / "class-names-TRAIN.npy").tolist() == names
+        assert json.loads((extra / "metadata-TRAIN.json").read_text())["labels"]["form"] == form
+        assert NOTHING in snakemake(**settings, labels=labels).stdout
+
+
 def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None:
     make_tree(tree, ["train/n01440764/photo.JPEG"])
     (tree / "labels.txt").rename(tmp_path / "names.csv")

@@ -1,24 +1,38 @@
-"""labels.txt: which class id has which name."""
+"""Labels: which class id has which name."""
 
 import csv
 import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MetadataError, count, listing
 from .files import reading, write_atomically
 from .fingerprint import digest
+from .log import logger
 
-FORMAT = """\
-labels.txt is a CSV file of two columns without a header, one class a line:
-  n01440764,tench
-  n01443537,"goldfish, Carassius auratus"
-For ImageNet-1k it can be made from LOC_synset_mapping.txt, which is part of Kaggle's download \
-(imagenet-object-localization-challenge), where an id and a blank stand before the names."""
+Rows = Iterator[tuple[int, str, str]]
+"""Line, class id and class name of each row."""
+
+SOURCES = ("labels.txt", "LOC_synset_mapping.txt", "words.txt", "imagenet_class_index.json")
+"""Where ``labels: auto`` looks, in this order."""
+
+FORMS = """\
+A labels file has one class a line, its id before its name, in one of these forms:
+  n01440764,tench                    CSV; names with commas in quotes: n01443537,"goldfish, carp"
+  n01440764 tench, Tinca tinca       a blank, a tab or a colon; the first of several names counts
+or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}"""
+
+LINES = {
+    "blanks": (r"(\S+)\s+(.+)", "a blank"),
+    "tab": (r"([^\t]+?) *\t\s*(.+)", "a tab"),
+    "colon": (r"([^:]+?)\s*:\s*(.+)", "a colon"),
+}
+"""Form -> what a line of it matches, and what stands between id and name."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +40,13 @@ class Labels:
     """The names of classes.
 
     Attributes:
-        source: The file they were read from.
+        source: The file they were read from; empty if the folders' names are the classes' names.
+        form: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``; ``folders`` without a file.
         names: Class id -> class name, in the order of the file.
     """
 
     source: str
+    form: str
     names: dict[str, str]
 
     def save(self, path: str | os.PathLike) -> None:
@@ -57,31 +73,82 @@ class Labels:
         Raises:
             MetadataError: Some class folders have no row in the labels file.
         """
+        if self.form == "folders":
+            return list(class_ids)
         missing = [class_id for class_id in class_ids if class_id not in self.names]
         if missing:
             what = count(len(missing), "class folder has", "class folders have")
             raise MetadataError(
-                f"{what} no row in {self.source}:\n{listing(missing, len(missing))}\n"
+                f"{what} no row in {self.source}, read as {self.form}:\n"
+                f"{listing(missing, len(missing))}\n"
                 "Add a row for each, or move folders that are no classes out of the split."
             )
         return [self.names[class_id] for class_id in class_ids]
 
 
-def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:
-    """Read labels.txt.
-
-    UTF-8 with or without a byte order mark, any line ends, blank lines passed over. Ids and names
-    stay exactly as the csv module reads them, blanks around them included, because DINOv3 does
-    the same (``ImageNet._load_labels``).
+def find_labels(root: str | os.PathLike, labels: str) -> str:
+    """The labels file that a setting means.
 
     Args:
-        path: The labels file.
+        root: The dataset's folder.
+        labels: A path, relative to root or absolute; ``auto`` for the first of ``SOURCES`` that
+            there is; ``folders`` for none.
+
+    Returns:
+        A path, whether or not there is a file; empty for ``folders``.
+    """
+    if labels == "folders":
+        return ""
+    names = SOURCES if labels == "auto" else [os.path.expanduser(labels)]
+    paths = [os.path.join(root, name) for name in names]
+    return next(filter(os.path.lexists, paths), paths[0])
+
+
+def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:
+    """Read a labels file.
+
+    UTF-8 with or without a byte order mark, any line ends, blank lines passed over. In CSV, ids and
+    names stay exactly as the csv module reads them, blanks around them included, because DINOv3
+    does the same (``ImageNet._load_labels``).
+
+    Args:
+        path: As of ``find_labels``.
         fingerprint: What ``fingerprint.of_content`` said of the file, if it must still be that.
 
     Raises:
         MetadataError: The file is missing or not UTF-8, has no rows, or has a row that is not an id
             and a name, or the same id twice; with file and line number. Or it has changed.
     """
+    if not path:
+        logger.info("the names of the class folders are those of the classes")
+        return Labels("", "folders", {})
+    text = _read(path, fingerprint)
+    form, rows = _rows(text, path)
+    names: dict[str, str] = {}
+    line_of: dict[str, int] = {}
+    for line, class_id, class_name in rows:
+        if class_id in names:
+            raise MetadataError(
+                f"{path}, line {line}: the class id {class_id!r} stands already in line "
+                f"{line_of[class_id]}. Each class has one row: remove one of the two."
+            )
+        for what, value in (("class id", class_id), ("class name", class_name)):
+            if not value:
+                raise MetadataError(
+                    f"{path}, line {line}: the {what} is empty. Each class needs an id and a name."
+                )
+            if "\0" in value or value != value.encode(errors="replace").decode():
+                raise MetadataError(
+                    f"{path}, line {line}: the {what} holds a character that is no text. Remove it."
+                )
+        names[class_id], line_of[class_id] = class_name, line
+    if not names:
+        raise MetadataError(f"The labels file {path} has no rows.\n{FORMS}")
+    logger.info("%s: %s, %s", path, form, count(len(names), "class", "classes"))
+    return Labels(os.fspath(path), form, names)
+
+
+def _read(path: str | os.PathLike, fingerprint: str | None) -> str:
     if os.path.exists(path) and not os.path.isfile(path):
         raise MetadataError(f"The labels file {path} is not a file.")
     try:
@@ -89,8 +156,9 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
         text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise MetadataError(
-            f"The labels file {path} does not exist.\n{FORMAT}\n"
-            "If it lies elsewhere, name it with `labels:` in config.yaml or --config labels=<FILE>."
+            f"The labels file {path} does not exist. `labels: auto` takes the first of "
+            f"{', '.join(SOURCES)} in root, `labels: <FILE>` any other, and `labels: folders` the "
+            f"names of the class folders.\n{FORMS}"
         ) from None
     except OSError as error:
         raise MetadataError(f"The labels file {path} can not be read: {error.strerror}.") from None
@@ -100,56 +168,94 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
             f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8. "
             f"Save the file as UTF-8 (for instance `iconv -f LATIN1 -t UTF-8`)."
         ) from None
-
     if fingerprint not in (None, digest(content)):
         raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
+    return text
 
-    names: dict[str, str] = {}
-    line_of: dict[str, int] = {}
+
+def _rows(text: str, path: str | os.PathLike) -> tuple[str, Rows]:
+    """The form of a labels file, as its first line tells, and its rows."""
+    if re.match(r"\s*\{\s*\"", text):
+        return "json", _json_rows(text, path)
+    form = form_of(text)
+    return form, _csv_rows(text, path) if form == "csv" else _line_rows(text, path, form)
+
+
+def form_of(text: str) -> str:
+    """The form of some lines: ``csv``, ``blanks``, ``tab`` or ``colon``, as the first one tells.
+
+    What follows a WordNet id tells at once. Other ids may hold blanks and colons in CSV, as in
+    ``great cat,Great Cat``: there, two columns in every line tell.
+    """
+    lines = [line for line in io.StringIO(text, newline=None) if line.strip()]
+    first = lines[0].strip() if lines else ""
+    if "\t" in first:
+        return "tab"
+    if found := re.match(r"n\d{8}(\s*:|\s+|,)", first):
+        return "csv" if found[1] == "," else "colon" if ":" in found[1] else "blanks"
+    with suppress(csv.Error):
+        if all(len(row) == 2 for row in csv.reader(lines)):
+            return "csv"
+    if first.startswith('"') or re.search(r",\S", first) or not re.search(r"\S[\s:]+\S", first):
+        return "csv"
+    return "colon" if ":" in first else "blanks"
+
+
+def _line_rows(text: str, path: str | os.PathLike, form: str) -> Rows:
+    """The rows of a file with an id, a separator and one or more names a line."""
+    pattern, separator = LINES[form]
+    for line, row in enumerate(map(str.strip, io.StringIO(text, newline=None)), 1):
+        if not row:
+            continue
+        found = re.match(pattern, row)
+        if not found or (form == "blanks" and re.match(r"\d+\s+\S", found[2])):
+            raise MetadataError(
+                f"{path}, line {line}: {row[:80]!r} is not an id, {separator} and a name.\n{FORMS}"
+            )
+        quoted = re.fullmatch(r'"([^"]*)"', found[2])
+        yield line, found[1], quoted[1] if quoted else found[2].partition(",")[0].strip()
+
+
+def _csv_rows(text: str, path: str | os.PathLike) -> Rows:
     # DINOv3 opens the file in text mode, so a line end inside quotes becomes "\n" as well.
     rows = csv.reader(io.StringIO(text, newline=None))
+    start = 1
     try:
-        start = 1
         for row in rows:
             if "".join(row).strip() or len(row) > 1:
-                class_id, class_name = _check_row(row, path, start)
-                if class_id in names:
-                    raise MetadataError(
-                        f"{path}, line {start}: the class id {class_id!r} stands already in line "
-                        f"{line_of[class_id]}. Each class has one row: remove one of the two."
-                    )
-                names[class_id], line_of[class_id] = class_name, start
+                yield start, *_check_columns(row, path, start)
             start = rows.line_num + 1
     except csv.Error as error:
         raise MetadataError(f"{path}, line {start}: {error}.") from None
-    if not names:
-        raise MetadataError(f"The labels file {path} has no rows.\n{FORMAT}")
-    return Labels(os.fspath(path), names)
 
 
-def _check_row(row: list[str], path: str | os.PathLike, line: int) -> list[str]:
-    where = f"{path}, line {line}"
-    if mapping := re.match(r"(n\d{8})[ \t]+(.+)", ",".join(row)):
-        name = mapping[2].replace('"', '""')
-        raise MetadataError(
-            f"{where}: a blank stands between id and name, as in LOC_synset_mapping.txt. "
-            "labels.txt has a comma there, and quotes around names with commas:\n"
-            f'  {mapping[1]},"{name}"'
-        )
+def _check_columns(row: list[str], path: str | os.PathLike, line: int) -> list[str]:
     if len(row) > 2:
         quoted = ",".join(row[1:]).replace('"', '""')
         raise MetadataError(
-            f"{where}: {len(row)} columns where an id and a name are due. "
+            f"{path}, line {line}: {len(row)} columns where an id and a name are due. "
             f'A name with a comma needs quotes:\n  {row[0]},"{quoted}"'
         )
     if len(row) < 2:
         raise MetadataError(
-            f"{where}: only one column ({row[0][:80]!r}), where an id, a comma and a name are due."
-            f"\n{FORMAT}"
+            f"{path}, line {line}: only one column ({row[0][:80]!r}), where an id, a comma and a "
+            f"name are due.\n{FORMS}"
         )
-    for what, value in zip(("class id", "class name"), row, strict=True):
-        if not value:
-            raise MetadataError(f"{where}: the {what} is empty. Each class needs an id and a name.")
-        if "\0" in value:
-            raise MetadataError(f"{where}: the {what} holds a NUL character. Remove it.")
     return row
+
+
+def _json_rows(text: str, path: str | os.PathLike) -> Rows:
+    """The rows of Keras' ``imagenet_class_index.json``; the line is that of the entry."""
+    try:
+        classes = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).\n{FORMS}") from None
+    for entry, (key, row) in enumerate(classes.items(), 1):
+        if not (
+            isinstance(row, list) and len(row) == 2 and all(isinstance(one, str) for one in row)
+        ):
+            raise MetadataError(
+                f"{path}: the entry {key!r} is {str(row)[:80]}, not an id and a name.\n{FORMS}"
+            )
+        yield entry, *row

@@ -38,7 +38,7 @@ def load_report(path: str | os.PathLike) -> dict:
         described = [*report["files"]] == array_names(report["split"]) and all(
             {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
         )
-        if not described or not {"images", "classes", "skipped"} <= report.keys():
+        if not described or not {"images", "classes", "skipped", "labels"} <= report.keys():
             raise ValueError("it does not describe the files of a split")
         return report
 
@@ -110,6 +110,7 @@ def describe(report: dict, root: str) -> bytes:
         "images": report["images"],
         "classes": report["classes"],
         "skipped": report["skipped"],
+        "labels": report["labels"],
         "files": report["files"],
         "versions": {
             "python": platform.python_version(),
