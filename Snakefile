@@ -1,6 +1,6 @@
 # From an ImageNet-style folder of images to the metadata that DINOv3 trains from:
 #
-#   load_labels → scan_split → dump_entries → dump_class_arrays → verify → publish
+#   load_labels → (link_view →) scan_split → dump_entries → dump_class_arrays → verify → publish
 #
 # config.yaml holds the settings, rules/ one file per stage, workflow/ the functions behind them.
 
@@ -14,6 +14,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/labels.smk"
+include: "rules/view.smk"
 include: "rules/scan.smk"
 include: "rules/entries.smk"
 include: "rules/classes.smk"
@@ -36,7 +37,7 @@ rule all:
 
 
 onsuccess:
-    print(summarise(EXTRA, SPLITS))
+    print(summarise(EXTRA, SPLITS, LAYOUT, BASE))
 
 
 onerror:

@@ -27,10 +27,18 @@ from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import find_labels
 from dinov3_metadata.layout import LABELLED, split_folder
+from dinov3_metadata.layouts import layout_of, recognise
 from dinov3_metadata.lock import RUN, lock_run
 from dinov3_metadata.log import error_in, refused
 from dinov3_metadata.publish import array_names, receipt_name
-from dinov3_metadata.settings import check_folders, explain, folders, prepare
+from dinov3_metadata.settings import (
+    check_folders,
+    check_layout,
+    explain,
+    folders,
+    prepare,
+    view_folder,
+)
 from dinov3_metadata.summary import summarise
 
 prepared = prepare(config)
@@ -42,6 +50,8 @@ try:
     if not config["root"]:
         make_demo(ROOT, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
     check_folders(ROOT, EXTRA)
+    LAYOUT = config["layout"] if config["layout"] != "auto" else recognise(ROOT)
+    check_layout(LAYOUT, ROOT, EXTRA)
 except WorkflowError as error:
     sys.exit(f"Error: {explain(error.__context__)}")
 except MetadataError as error:
@@ -54,8 +64,18 @@ SILENT = (
     "(out of memory?), nothing is lost: run the same command again."
 )
 
+if LAYOUT == "flat":  # which seldom has more than TRAIN
+    parts = {split: layout_of(LAYOUT).list_part(ROOT, split).folder for split in SPLITS}
+    SPLITS = [
+        split for split in SPLITS if os.path.isdir(os.path.join(ROOT, parts[split]))
+    ] or SPLITS
+
+# The dataset as DINOv3 reads it: root itself, or a view of it.
+BASE = ROOT if LAYOUT == "imagenet" else view_folder(config, EXTRA)
+
 WORK = f"{EXTRA}/{layout.WORK}"
 LABELS = f"{WORK}/labels/{{labels}}"
+VIEWS = f"{WORK}/views/{{split}}/{{view}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
 ROWS = f"{TREE}/{{labels}}"
 CHECKS = f"{ROWS}/{{checks}}"
@@ -63,6 +83,7 @@ CHECKS = f"{ROWS}/{{checks}}"
 
 wildcard_constraints:
     split="TRAIN|VAL|TEST",
+    view="[0-9]+-folders-[0-9a-f]+",
     tree="[0-9]+-folders-[0-9a-f]+",
     labels="labels-([0-9a-f]+|none)-[0-9a-f]+",
     checks="(sample|full)-[0-9]+-[0-9a-f]+",
@@ -83,8 +104,13 @@ def lock():
 
 
 def root(wildcards):
-    """The dataset's folder, as a function: Snakemake looks for wildcards in plain text."""
+    """What DINOv3 takes for root, as a function: Snakemake looks for wildcards in plain text."""
     lock()
+    return BASE
+
+
+def dataset(wildcards):
+    """The dataset's folder."""
     return ROOT
 
 
@@ -95,14 +121,54 @@ def extra(wildcards):
 
 def labels_file(wildcards):
     """Where the labels come from; empty for the names of the class folders."""
-    return find_labels(ROOT, config["labels"])
+    return find_labels(ROOT, config["labels"], LAYOUT)
 
 
 @lru_cache
 def scan_settings(wildcards=None):
     """All that a scan depends on besides the split folder."""
     code = fingerprint.of_code("files", "fingerprint", "folder", "layout", "scan")
-    return fingerprint.digest(ROOT, sorted(config["scan"].items()), code)
+    return fingerprint.digest(BASE, sorted(config["scan"].items()), code)
+
+
+@lru_cache
+def view(split):
+    """The name of the view that is true of a split now, and why it is to be made."""
+    part = layout_of(LAYOUT).list_part(ROOT, split)
+    return fingerprint.of_tree(
+        f"{WORK}/views/{split}",
+        os.path.join(ROOT, part.folder),
+        view_settings(split),
+        classes=False,
+        trust_timestamps=config["scan"]["trust_timestamps"],
+    )
+
+
+def view_settings(split):
+    """All that a view depends on besides the folders of the dataset."""
+    part = layout_of(LAYOUT).list_part(ROOT, split)
+    annotations = part.annotations and fingerprint.of_content(f"{ROOT}/{part.annotations}")
+    own = f"layouts/{LAYOUT.replace('-', '_')}"
+    code = fingerprint.of_code(
+        "files", "fingerprint", "folder", "layout", "layouts/__init__", own, "scan", "view"
+    )
+    return fingerprint.digest(ROOT, BASE, LAYOUT, annotations, code)
+
+
+def view_name(wildcards):
+    """What the scan of a split comes after; empty without a view."""
+    return "" if BASE == ROOT else view(wildcards.split).name
+
+
+def why_view(wildcards, output):
+    """For the message only, see ``why_scan``."""
+    return view(wildcards.split).why
+
+
+def view_of(wildcards):
+    """The record of the view that a scan looks at."""
+    name = view_name(wildcards)
+    return expand(f"{VIEWS}/{fingerprint.RECORD}", split=wildcards.split, view=name) if name else []
 
 
 @lru_cache
@@ -110,10 +176,11 @@ def tree(split):
     """The name of the scan that is true of a split folder now, and why it is to be made."""
     return fingerprint.of_tree(
         f"{WORK}/{split}",
-        os.path.join(ROOT, split_folder(split)),
+        os.path.join(BASE, split_folder(split)),
         scan_settings(),
         split in LABELLED,
         config["scan"]["trust_timestamps"],
+        "" if BASE == ROOT else view(split).name,
     )
 
 
@@ -141,6 +208,7 @@ def state(split):
     source = fingerprint.of_content(labels) if labels else "none"
     names = {
         "split": split,
+        "view": "" if BASE == ROOT else view(split).name,
         "tree": tree(split).name,
         "labels": f"labels-{source}-{fingerprint.digest(labels, arrays)}",
         "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('folder', 'verify')}",
@@ -172,13 +240,14 @@ def artefacts(wildcards):
         ]
         patterns += [f"{ROWS}/{name}" for name in array_names(split)]
         patterns += [f"{LABELS}/labels.json"] if split in LABELLED else []
+        patterns += [f"{VIEWS}/{fingerprint.RECORD}"] if BASE != ROOT else []
         names += expand(patterns, **state(split))
     return names
 
 
 def failures():
     """The messages of the stages that failed, for the end of the terminal's last screen."""
-    logs = [f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
+    logs = [f"{VIEWS}/view.log", f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in SPLITS for log in expand(logs, **state(split))]
     start = os.stat(f"{WORK}/{RUN}").st_mtime  # by the clock that the logs are dated by

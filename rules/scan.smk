@@ -1,5 +1,7 @@
 # The dataset is no input: Snakemake asks whether an input is newer, which an edit need not make it.
 rule scan_split:
+    input:
+        view=view_of,
     output:
         scan=f"{TREE}/scan.npz",
         folders=f"{TREE}/{fingerprint.RECORD}",
@@ -16,6 +18,7 @@ rule scan_split:
         unaddressable=config["scan"]["unaddressable"],
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=scan_settings,
+        after=view_name,
         why=why_scan,
     message:
         "Scan {wildcards.split}: {params.why}"

@@ -15,8 +15,9 @@ from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
 from dinov3_metadata.publish import publish
 from dinov3_metadata.scan import scan_split
-from dinov3_metadata.settings import check_folders, folders
+from dinov3_metadata.settings import check_folders, check_layout, folders
 from dinov3_metadata.verify import verify
+from dinov3_metadata.view import View
 
 ERRORS = REPOSITORY / "docs/errors.md"
 
@@ -124,6 +125,20 @@ def refusing(function: str, error: OSError) -> Callable[[Path], object]:
     return case
 
 
+def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path], object]:
+    """Link a split of a dataset with some more files, and some with a text."""
+
+    def case(root: Path) -> None:
+        make_tree(root, files)
+        for name, text in texts.items():
+            (root / name.replace("__", ".")).write_text(text)
+        View(str(root), f"{root}/extra/view", split, layout).link()
+
+    return case
+
+
+KAGGLE = "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"
+
 CASES: dict[str, Callable[[Path], object]] = {
     "labels missing": labels(None),
     "labels empty": labels(b"\n"),
@@ -152,6 +167,14 @@ CASES: dict[str, Callable[[Path], object]] = {
     "class without images": scan("train/.ipynb_checkpoints/"),
     "link in circles": loop,
     "no classes": no_classes,
+    "split of another layout missing": view("tiny-imagenet", "VAL"),
+    "annotations missing": view("kaggle", "VAL", KAGGLE),
+    "annotations of another shape": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a\nb\n"),
+    "image without annotation": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a,b\n"),
+    "class name too long": view("folder", "TRAIN", f"train/{'x' * 245}/1.jpg"),
+    "view in a split": lambda root: View(str(root), f"{root}/train/v", "TRAIN", "folder").link(),
+    "tiny class without images/": view("tiny-imagenet", "TRAIN"),
+    "file in the view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
     "no images": no_images,
     "keeps changing": restless,
     "labels changed": edited_labels,
@@ -166,6 +189,9 @@ CASES: dict[str, Callable[[Path], object]] = {
     "extra alone": lambda root: folders({"root": None, "extra": str(root / "extra")}),
     "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),
     "extra in a split": lambda root: check_folders(str(root), f"{root}/train/extra"),
+    "extra among the images": lambda root: check_layout(
+        "flat", str(make_tree(root / "photos", ["1.jpg"])), str(root / "photos")
+    ),
     "extra with braces": lambda root: check_folders(str(root), f"{root}/extra/{{TRAIN}}"),
 }
 

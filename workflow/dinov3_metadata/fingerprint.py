@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -120,6 +121,7 @@ def of_tree(
     settings: str,
     classes: bool = True,
     trust_timestamps: bool = True,
+    after: str = "",
 ) -> Tree:
     """Name the scan of a split folder: one that is still true if there is one, or a new name.
 
@@ -133,6 +135,7 @@ def of_tree(
         settings: Stands for everything else that a scan depends on.
         classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
+        after: What has to be made first: until then the folder is not yet what it will be.
     """
     now = folder_states(folder, classes, trust_timestamps)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
@@ -144,27 +147,33 @@ def of_tree(
             why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
         states = now | {
-            name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
+            name: folder_state(os.path.join(folder, name), trust_timestamps)
             for name in noted["folders"]
             if name not in now
         }
         changed = changed_folders(states, noted["folders"])
+        if not changed and noted.get("after") != after:
+            why = "the view of the dataset changed"
+            continue
         if not changed:
             return Tree(record.parent.name, "nothing changed")
         shown = ", ".join(printable(name) or "the split folder" for name in islice(changed, 3))
         why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}"
         why += ", ..." * (len(changed) > 3)
-    return Tree(f"{len(now)}-folders-{digest(settings, sorted(now.items()), untrue)}", why)
+    return Tree(f"{len(now)}-folders-{digest(settings, after, sorted(now.items()), untrue)}", why)
 
 
 RECORD = "folders.json"
 """The file beside a scan that notes the state of each folder that it visited."""
 
 
-def write_record(path: str | os.PathLike, settings: str, folders: dict[str, State]) -> None:
-    """Note the state of the folders that a scan visited."""
+def write_record(
+    path: str | os.PathLike, settings: str, folders: dict[str, State], after: str = ""
+) -> None:
+    """Note the state of the folders that a stage visited; for the rest see ``of_tree``."""
     with write_atomically(path) as file:
-        file.write(json.dumps({"settings": settings, "folders": folders}).encode())
+        record = {"settings": settings, "after": after, "folders": folders}
+        file.write(json.dumps(record).encode())
 
 
 def read_record(path: str | os.PathLike) -> dict | None:
@@ -176,3 +185,12 @@ def read_record(path: str | os.PathLike) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def last_records(work: str | os.PathLike, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:
+    """The records with the same settings that lie in ``work``, and their states; newest first."""
+    records = Path(work).glob(f"*/{RECORD}")
+    for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        record = read_record(path)
+        if record and record["settings"] == settings:
+            yield path, record["folders"]

@@ -86,13 +86,14 @@ class Labels:
         return [self.names[class_id] for class_id in class_ids]
 
 
-def find_labels(root: str | os.PathLike, labels: str) -> str:
+def find_labels(root: str | os.PathLike, labels: str, layout: str = "imagenet") -> str:
     """The labels file that a setting means.
 
     Args:
         root: The dataset's folder.
         labels: A path, relative to root or absolute; ``auto`` for the first of ``SOURCES`` that
             there is; ``folders`` for none.
+        layout: How the dataset lies; ``folder`` and ``flat`` need no file.
 
     Returns:
         A path, whether or not there is a file; empty for ``folders``.
@@ -101,7 +102,8 @@ def find_labels(root: str | os.PathLike, labels: str) -> str:
         return ""
     names = SOURCES if labels == "auto" else [os.path.expanduser(labels)]
     paths = [os.path.join(root, name) for name in names]
-    return next(filter(os.path.lexists, paths), paths[0])
+    nothing = "" if labels == "auto" and layout in ("folder", "flat") else paths[0]
+    return next(filter(os.path.lexists, paths), nothing)
 
 
 def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:

@@ -21,7 +21,7 @@ import numpy as np
 
 from .errors import SHOWN, MetadataError, count, listing, printable
 from .files import reading, write_atomically
-from .fingerprint import RECORD, State, class_folders, folder_state, read_record
+from .fingerprint import State, class_folders, folder_state, last_records
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
 from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
 from .log import logger, progress
@@ -162,9 +162,19 @@ def scan_split(
             f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
         )
     found = dict(previous or {})
+    visit, take = partial(_visit, folder, split), partial(_take, folder, split)
     listed: set[str] = set()
     for _ in range(LOOKS):
-        changed = _look(folder, split, found, trust_timestamps, threads)
+        changed = look(
+            folder,
+            f"scan {split}",
+            found,
+            visit,
+            take,
+            trust_timestamps,
+            threads,
+            split in LABELLED,
+        )
         if not changed:
             break
         if trust_timestamps and not listed:
@@ -208,13 +218,10 @@ def scan_split(
 
 def last_scan(work: str | os.PathLike, settings: str) -> Found | None:
     """What the last scan with the same settings found, if it lies in ``work`` and can be read."""
-    records = Path(work).glob(f"*/{RECORD}")
-    for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        record = read_record(path)
-        if record and record["settings"] == settings:
-            found = found_before(path.with_name("scan.npz"), record["folders"])
-            if found is not None:
-                return found
+    for path, folders in last_records(work, settings):
+        found = found_before(path.with_name("scan.npz"), folders)
+        if found is not None:
+            return found
     return None
 
 
@@ -250,29 +257,49 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
     }
 
 
-def _look(
-    folder: Path, split: str, found: Found, trust_timestamps: bool, threads: int
+def look(
+    folder: Path,
+    what: str,
+    found: Found,
+    visit: Callable[[str], Listing | None],
+    take: Callable[[str, Listing, State], Folder],
+    trust_timestamps: bool,
+    threads: int,
+    links_are_classes: bool,
 ) -> list[str]:
-    """Bring ``found`` up to date, from the split folder down; return what was listed or is gone."""
+    """Bring ``found`` up to date, from the split folder down.
+
+    Args:
+        folder: The split folder.
+        what: What is done, for the progress.
+        found: What is known; changed in place.
+        visit: Lists a folder, in a thread; None if there is none.
+        take: Makes of a listing, in the main thread, what is to be known of the folder.
+        trust_timestamps: See ``scan_split``.
+        threads: See ``scan_split``.
+        links_are_classes: Whether to ask each link in the split folder if it leads to a folder now,
+            which may change without the folder's knowledge.
+
+    Returns:
+        The folders that were listed, and those that are gone.
+    """
     changed: list[str] = []
     reached: set[str] = set()
     level = [""]
-    if "" in found and split in LABELLED:  # links to class folders change without its knowledge
+    if "" in found and links_are_classes:
         known = [name for name in found[""].below if name not in found or found[name].state]
         if sorted(known) != sorted(class_folders(folder)):
             del found[""]
-    look = partial(_state, folder, trust_timestamps)
-    visit = partial(_visit, folder, split)
+    state_of = partial(_state, folder, trust_timestamps)
     while level:
-        states = dict(zip(level, _in_threads(look, level, threads), strict=True))
+        states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
             _wait_for_a_tick([states[name] for name in stale])
         visited = zip(stale, _in_threads(visit, stale, threads), strict=True)
-        for name, listed in progress(visited, len(stale), f"scan {split}"):
+        for name, listed in progress(visited, len(stale), what):
             if listed:
-                found[name] = _folder(listed, split, name, states[name])
-                logger.debug("listed %s: %d images", _path(folder, name), found[name].images)
+                found[name] = take(name, listed, states[name])
             elif (folder / name).is_symlink() and not (folder / name).exists():
                 found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
             else:  # gone, or no folder any more, since its parent was listed: look again
@@ -324,7 +351,7 @@ def _visit(folder: Path, split: str, name: str) -> Listing | None:
         class_id = None if name else ""
     try:
         listed = list_folder(_path(folder, name), split, class_id)
-        _refuse_circles(folder, name, listed, not name and split in LABELLED)
+        refuse_circles(folder, name, listed, not name and split in LABELLED)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if WORK in listed.subfolders:
@@ -358,7 +385,7 @@ def _wait_for_a_tick(states: list[State]) -> None:
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
-def _refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
+def refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
     """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
     if not (listed.links or due):
         return
@@ -384,10 +411,13 @@ def _is_loop(path: Path) -> bool:
     return False
 
 
-def _folder(listed: Listing, split: str, name: str, state: State) -> Folder:
+def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
     """What counts of a folder's names."""
     below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
     images = sorted(filter(is_image, listed.files))
+    logger.debug(
+        "listed %s: %d images", _path(folder, name), len(images) + len(listed.actual_index)
+    )
     if split in LABELLED and not name:  # images beside the class folders belong to no class
         strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
         return Folder(state, below, listed.actual_index, 0, strays)
@@ -415,7 +445,7 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
         others = [image for image, found in zip(images[name], good, strict=True) if not found]
         listed = Listing([], [], others, numbers(key[good]))
         before = found[name]
-        found[name] = _folder(listed, split, name, before.state)
+        found[name] = _take(folder, split, name, listed, before.state)
         found[name].below = before.below
 
 

@@ -94,6 +94,25 @@ def folders(config: dict) -> tuple[str, str, list[str]]:
     return root, extra, used["splits"]
 
 
+def check_layout(layout: str, root: str, extra: str) -> None:
+    """Check what depends on how the dataset lies.
+
+    Raises:
+        MetadataError: The metadata files would lie among the images of a flat dataset.
+    """
+    flat = layout == "flat" and not os.path.isdir(os.path.join(root, "train"))
+    if flat and os.path.realpath(root) == os.path.realpath(extra):
+        raise MetadataError(
+            f"config: extra: the metadata files can not lie among the images in {root}. Choose a "
+            "folder below it or elsewhere."
+        )
+
+
+def view_folder(config: dict, extra: str) -> str:
+    """The folder of the view, as an absolute path."""
+    return os.path.abspath(os.path.expanduser(config["view"] or os.path.join(extra, "view")))
+
+
 def check_folders(root: str, extra: str) -> None:
     """Check what a schema can not: the folders against each other and against the disk.
 

@@ -9,8 +9,11 @@ from .errors import count
 from .publish import metadata_name
 
 
-def summarise(extra: str | os.PathLike, splits: Iterable[str]) -> str:
-    """A few lines for the terminal, from the ``metadata-SPLIT.json`` of each split."""
+def summarise(
+    extra: str | os.PathLike, splits: Iterable[str], layout: str, root: str | os.PathLike
+) -> str:
+    """A few lines for the terminal: each split from its ``metadata-SPLIT.json``, how the dataset
+    lies, and the root to give to DINOv3."""
     lines = [f"DINOv3 metadata, verified, in {extra}:"]
     for split in splits:
         try:
@@ -26,4 +29,4 @@ def summarise(extra: str | os.PathLike, splits: Iterable[str]) -> str:
         lines.append(
             f"  {split:<5}  {counts}, {size / 1e6:,.1f} MB: {', '.join(described['files'])}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  layout: {layout}", f"  root for DINOv3: {root}"])

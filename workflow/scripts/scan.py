@@ -21,5 +21,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         previous=last_scan(work.parent, snakemake.params.settings),
     )
     scan.save(snakemake.output.scan)
-    write_record(snakemake.output.folders, snakemake.params.settings, folders)
+    write_record(
+        snakemake.output.folders, snakemake.params.settings, folders, snakemake.params.after
+    )
     remove_siblings(work)

@@ -1,0 +1,22 @@
+# Only for datasets that do not lie as DINOv3 reads them.
+rule link_view:
+    output:
+        folders=f"{VIEWS}/{fingerprint.RECORD}",
+    log:
+        f"{VIEWS}/view.log",
+    benchmark:
+        f"{VIEWS}/view.tsv"
+    conda:
+        "../envs/dinov3-metadata.yaml"
+    threads: scan_threads
+    params:
+        dataset=dataset,
+        root=root,
+        layout=LAYOUT,
+        trust_timestamps=config["scan"]["trust_timestamps"],
+        settings=lambda wildcards: view_settings(wildcards.split),
+        why=why_view,
+    message:
+        "Link {wildcards.split} as DINOv3 reads it: {params.why}"
+    script:
+        "../workflow/scripts/view.py"

@@ -1,0 +1,301 @@
+"""Views: DINOv3 finds each image by the path it rebuilds, whatever the layout of the dataset."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from conftest import make_tree
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.layouts import recognise
+from dinov3_metadata.view import View, own_number
+
+FOLDER = [
+    "train/cat/IMG_0012.jpg",
+    "train/cat/IMG_0013.PNG",
+    "train/cat/a b/IMG_0012.jpg",
+    "train/cat/no number.webp",
+    "train/cat/.DS_Store",
+    "train/狗 und mehr/狗_4294967296.jpeg",
+    "train/狗 und mehr/狗_7.bmp",
+    "train/.DS_Store",
+    "train/.thumbnails/1.jpg",
+]
+
+
+class Linker:
+    """A dataset and the view of one split of it."""
+
+    def __init__(self, tmp_path: Path, files: Iterable[str], layout: str, split: str) -> None:
+        self.root, self.view = make_tree(tmp_path / "数据 set", files), tmp_path / "view"
+        self.layout, self.split, self.noted = layout, split, None
+        self.link()
+
+    def link(self) -> tuple[int, int]:
+        """Bring the view up to date; how many links came and went."""
+        view = View(str(self.root), str(self.view), self.split, self.layout)
+        self.noted = view.link(self.noted)
+        return view.added, view.removed
+
+    def links(self) -> dict[str, str]:
+        """Path in the view -> path in the dataset, of each image of the split."""
+        return {
+            str(path.relative_to(self.view)): os.path.relpath(os.path.realpath(path), self.root)
+            for path in sorted((self.view / self.split.lower()).rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Linker:
+    return Linker(tmp_path, FOLDER, "folder", "TRAIN")
+
+
+def test_own_numbers_are_kept_where_they_are_unique(folder: Linker) -> None:
+    links = folder.links()
+    assert links["train/cat/cat_13.JPEG"] == "train/cat/IMG_0013.PNG"
+    assert links["train/狗 und mehr/狗 und mehr_7.JPEG"] == "train/狗 und mehr/狗_7.bmp"
+    assert sorted(links.values()) == sorted(
+        name for name in FOLDER if ".DS_Store" not in name and "thumbnails" not in name
+    )
+    assert len(links) == 6
+
+
+def test_an_image_keeps_its_number(folder: Linker) -> None:
+    before = folder.links()
+    assert folder.link() == (0, 0)
+    make_tree(folder.root, ["train/cat/0.jpg", "train/cat/again 13.jpg", "train/owl/1.jpg"])
+    assert folder.link() == (3, 0)
+    after = folder.links()
+    assert before.items() <= after.items()
+    assert after["train/owl/owl_1.JPEG"] == "train/owl/1.jpg"
+    (folder.root / "train/cat/IMG_0013.PNG").unlink()
+    (folder.root / "train/cat/no number.webp").rename(folder.root / "train/owl/no number.webp")
+    assert folder.link() == (1, 2)
+    kept = {
+        path for path, image in after.items() if "IMG_0013" not in image and "no nu" not in image
+    }
+    assert kept <= folder.links().keys()
+    assert set(folder.links().values()) == {
+        str(path.relative_to(folder.root))
+        for path in (folder.root / "train").rglob("*.*")
+        if path.is_file() and "/." not in str(path)
+    }
+
+
+def test_folders_that_go(folder: Linker) -> None:
+    os.rename(folder.root / "train/cat/a b", folder.root / "train/cat/c")
+    assert folder.link() == (1, 1)
+    for path in sorted((folder.root / "train/cat").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (folder.root / "train/cat").rmdir()
+    assert folder.link() == (0, 4)
+    assert [path.name for path in (folder.view / "train").iterdir()] == ["狗 und mehr"]
+
+
+def test_links_that_were_tampered_with_are_put_back(folder: Linker) -> None:
+    before = folder.links()
+    (folder.view / "train/cat/cat_13.JPEG").unlink()
+    (folder.view / "train/cat/cat_99.JPEG").symlink_to(folder.root / "nowhere")
+    assert folder.link() == (1, 1)
+    assert folder.links() == before
+
+
+def test_a_file_in_the_view_that_is_no_link_is_left_alone(folder: Linker) -> None:
+    (folder.view / "train/cat/mine.txt").write_text("mine")
+    with pytest.raises(MetadataError, match=r"mine.txt is no link into"):
+        folder.link()
+
+
+def test_nothing_of_others_is_removed(folder: Linker) -> None:
+    link = folder.view / "train/owl/owl_1.JPEG"
+    link.parent.mkdir()
+    link.symlink_to("/elsewhere/owl.jpg")
+    with pytest.raises(MetadataError, match=r"owl_1.JPEG is no link into"):
+        folder.link()
+    assert os.readlink(link) == "/elsewhere/owl.jpg"
+
+
+@pytest.mark.parametrize("where", [".", "train", "train/cat", "alias", "alias/train/x", ".."])
+def test_a_view_over_the_dataset_is_refused(where: str, tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "a/root", FOLDER)
+    (root / "alias").symlink_to(root)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(MetadataError, match="or the other way round"):
+        View(str(root), os.path.normpath(f"{root}/{where}"), "TRAIN", "folder").link()
+    assert sorted(root.rglob("*")) == before
+
+
+def test_numbers_do_not_depend_on_the_order_of_folders(tmp_path: Path) -> None:
+    files = ["train/c/a/photo.jpg", "train/c/b/0.jpg", "train/c/d/5.jpg", "train/c/e/6.jpg"]
+    linker = Linker(tmp_path, files, "folder", "TRAIN")
+    assert linker.links() == {
+        "train/c/c_0.JPEG": "train/c/b/0.jpg",
+        "train/c/c_1.JPEG": "train/c/a/photo.jpg",
+        "train/c/c_5.JPEG": "train/c/d/5.jpg",
+        "train/c/c_6.JPEG": "train/c/e/6.jpg",
+    }
+    os.rename(linker.root / "train/c/d", linker.root / "train/c/f")
+    linker.link()
+    assert linker.links()["train/c/c_5.JPEG"] == "train/c/f/5.jpg"
+    os.rename(linker.root / "train/c/f/5.jpg", linker.root / "train/c/a/5.jpg")
+    linker.link()
+    assert linker.links()["train/c/c_5.JPEG"] == "train/c/a/5.jpg"
+
+
+def test_a_dataset_that_moves_keeps_its_numbers(folder: Linker, tmp_path: Path) -> None:
+    make_tree(folder.root, ["train/cat/0.jpg"])
+    folder.link()
+    before = folder.links()
+    folder.root.rename(tmp_path / "moved")
+    folder.root = tmp_path / "moved"
+    folder.noted = None
+    assert folder.link()[1] == 0
+    assert folder.links() == before
+    assert all(os.path.exists(path) for path in folder.view.rglob("*.JPEG"))
+
+
+def test_a_link_to_a_class_that_goes_dead(tmp_path: Path) -> None:
+    make_tree(tmp_path / "elsewhere", ["dog/1.jpg"])
+    linker = Linker(tmp_path, ["train/cat/1.jpg"], "folder", "TRAIN")
+    (linker.root / "train/dog").symlink_to(tmp_path / "elsewhere/dog")
+    linker.link()
+    assert (linker.view / "train/dog/dog_1.JPEG").exists()
+    (tmp_path / "elsewhere/dog").rename(tmp_path / "elsewhere/gone")
+    linker.link()
+    assert os.listdir(linker.view / "train") == ["cat"]
+
+
+def test_another_layout_leaves_no_classes_behind(tmp_path: Path) -> None:
+    linker = Linker(tmp_path, ["train/cat/1.jpg", "train/dog/1.jpg"], "folder", "TRAIN")
+    linker.layout, linker.noted = "flat", None
+    linker.link()
+    assert os.listdir(linker.view / "train") == ["train"]
+
+
+def test_a_flat_root_holds_neither_views_nor_other_splits(tmp_path: Path) -> None:
+    linker = Linker(tmp_path, ["a.jpg", "b/1.jpg", "val/2.jpg", "test/3.jpg"], "flat", "TRAIN")
+    for view in (linker.root / "extra/view", linker.root / "view"):
+        for _ in range(2):
+            View(str(linker.root), str(view), "TRAIN", "flat").link()
+        assert len(list((view / "train" / linker.root.name).iterdir())) == 2
+
+
+def test_a_tiny_class_without_its_images_folder(tmp_path: Path) -> None:
+    files = ["train/n01/images/n01_0.JPEG", "train/n02/n02_0.JPEG"]
+    with pytest.raises(MetadataError, match=r"n02 has no images/ in it"):
+        Linker(tmp_path, files, "tiny-imagenet", "TRAIN")
+
+
+@pytest.mark.parametrize(
+    "row", ["val_0.JPEG\t", "val_0.JPEG\t.", "val_0.JPEG\ta/b", "val_0.JPEG\ta\0b"]
+)
+def test_annotations_that_tell_no_class(row: str, tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", ["val/images/val_0.JPEG"])
+    for text, message in {
+        f"val_0.JPEG\tn01\n\n{row}\tx": "line 3: .* does not tell the class",
+        "val_0.JPEG\tn01\t1\nval_0.JPEG\tn02\t1": "line 2: val_0.JPEG has another class",
+    }.items():
+        (root / "val/val_annotations.txt").write_text(text)
+        with pytest.raises(MetadataError, match=message):
+            View(str(root), str(tmp_path / "view"), "VAL", "tiny-imagenet").link()
+
+
+def test_a_class_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"too long: the names of its images would have 256"):
+        Linker(tmp_path, [f"train/{'x' * 240}/1.jpg"], "folder", "TRAIN")
+
+
+def test_all_images_of_a_flat_folder_are_one_class(tmp_path: Path) -> None:
+    flat = Linker(tmp_path, ["a.jpg", "b/c 3.png", "d/e/f.gif"], "flat", "TRAIN")
+    name = flat.root.name
+    assert flat.links() == {
+        f"train/{name}/{name}_0.JPEG": "a.jpg",
+        f"train/{name}/{name}_3.JPEG": "b/c 3.png",
+    }
+
+
+def test_kaggle(tmp_path: Path) -> None:
+    data = "ILSVRC/Data/CLS-LOC"
+    files = [f"{data}/train/n01/n01_{i}.JPEG" for i in (3, 10)]
+    files += [f"{data}/val/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2)]
+    files += [f"{data}/test/ILSVRC2012_test_00000001.JPEG"]
+    train = Linker(tmp_path, files, "kaggle", "TRAIN")
+    assert train.links().keys() == set()  # links to folders are not followed by rglob
+    assert os.listdir(train.view / "train/n01") == os.listdir(train.root / data / "train/n01")
+    solution = "ImageId,PredictionString\nILSVRC2012_val_00000001,n02 1 2 3 4\n"
+    (train.root / "LOC_val_solution.csv").write_text(solution)
+    with pytest.raises(MetadataError, match=r"1 image .* without a class(?s:.)*val_00000002"):
+        Linker(tmp_path, files, "kaggle", "VAL")
+    (train.root / "LOC_val_solution.csv").write_text(
+        f"{solution}ILSVRC2012_val_00000002,n01 5 6 7 8 n01 1 1 1 1\n"
+    )
+    val = Linker(tmp_path, files, "kaggle", "VAL")
+    assert val.links() == {
+        "val/n01/ILSVRC2012_val_00000002.JPEG": f"{data}/val/ILSVRC2012_val_00000002.JPEG",
+        "val/n02/ILSVRC2012_val_00000001.JPEG": f"{data}/val/ILSVRC2012_val_00000001.JPEG",
+    }
+    test = Linker(tmp_path, files, "kaggle", "TEST")
+    assert os.listdir(test.view / "test") == ["ILSVRC2012_test_00000001.JPEG"]
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    files = ["train/n01/images/n01_0.JPEG", "train/n01/n01_boxes.txt", "val/images/val_0.JPEG"]
+    files += ["val/images/val_1.JPEG", "test/images/test_7.JPEG", "train/.DS_Store", "wnids.txt"]
+    train = Linker(tmp_path, files, "tiny-imagenet", "TRAIN")
+    assert os.listdir(train.view / "train/n01") == ["n01_0.JPEG"]
+    rows = "val_0.JPEG\tn01\t0\t0\t1\t1\nval_1.JPEG\tn02\t0\t0\t1\t1\n"
+    (train.root / "val/val_annotations.txt").write_text(rows)
+    val = Linker(tmp_path, files, "tiny-imagenet", "VAL")
+    assert val.links() == {
+        "val/n01/ILSVRC2012_val_00000000.JPEG": "val/images/val_0.JPEG",
+        "val/n02/ILSVRC2012_val_00000001.JPEG": "val/images/val_1.JPEG",
+    }
+    assert recognise(train.root) == "tiny-imagenet"
+    test = Linker(tmp_path, files, "tiny-imagenet", "TEST")
+    assert test.links() == {"test/ILSVRC2012_test_00000007.JPEG": "test/images/test_7.JPEG"}
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (["train/n01/n01_1.JPEG", "train/n02/x.jpg"], "imagenet"),
+        (["val/n01/ILSVRC2012_val_00000001.JPEG"], "imagenet"),
+        (["ILSVRC/Data/CLS-LOC/train/n01/n01_1.JPEG"], "kaggle"),
+        (["train/n01/images/n01_1.JPEG", "val/images/val_0.JPEG", "wnids.txt"], "tiny-imagenet"),
+        (["train/n01/1.jpg"], "folder"),
+        (["train/n01/deep/er/1.jpg"], "folder"),
+        (["1.jpg"], "flat"),
+        (["train/1.jpg", "train/b/1.jpg"], "folder"),
+        (["train/1.jpg"], "flat"),
+        (["1.jpg", "deep/2.jpg"], "flat"),
+        (["imagenet/train/n01/n01_1.JPEG"], "imagenet"),
+        (["readme.txt"], "imagenet"),
+        (["train/n01/"], "imagenet"),
+    ],
+)
+def test_layouts_are_recognised(files: list[str], layout: str, tmp_path: Path) -> None:
+    assert recognise(make_tree(tmp_path, files)) == layout
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("a/IMG_0012.jpg", 12),
+        ("12.jpg", 12),
+        ("x-9.tar.png", None),
+        ("4294967295.png", 2**32 - 1),
+        ("4294967296.png", None),
+        ("n01_٣.JPEG", None),
+        ("none.jpg", None),
+    ],
+)
+def test_own_number(name: str, number: int | None) -> None:
+    assert own_number(name) == number
+
+
+def test_a_part_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(
+        MetadataError, match=r"The VAL folder .*val does not exist. The layout folder is"
+    ):
+        View(str(tmp_path), str(tmp_path / "view"), "VAL", "folder").link()

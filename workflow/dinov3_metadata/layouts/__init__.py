@@ -1,0 +1,52 @@
+"""Layouts: how datasets lie on disks. One module each, with the same three functions.
+
+``recognise(root)`` tells whether a folder has the layout, ``list_part(root, split)`` where the
+images of a split lie in it, and ``explain()`` what it is, for the person who looks for a mistake.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+NAMES = ("imagenet", "kaggle", "tiny_imagenet", "folder", "flat")
+"""In the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the images of a split lie.
+
+    Attributes:
+        folder: The path below root of the folder that holds the class folders, or all the images.
+        classes: Whether there are class folders in it, named by class id.
+        inside: The path below each class folder where its images lie.
+        whole: Whether the images have DINOv3's names already.
+        annotations: The path below root of a file that tells the classes of the images; empty if
+            the folders do, or there are none.
+        read: Takes an image and its class id from a line of that file.
+        others: Folders right in ``folder`` that belong to other splits.
+        class_id: The one class of all the images, where nothing tells them apart.
+    """
+
+    folder: str
+    classes: bool = True
+    inside: str = ""
+    whole: bool = False
+    annotations: str = ""
+    read: Callable[[str], tuple[str, str]] | None = None
+    others: tuple[str, ...] = ()
+    class_id: str = ""
+
+
+def layout_of(name: str):
+    """The module of a layout; its name may be written with a hyphen."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def recognise(root: str | os.PathLike) -> str:
+    """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
+    found = (name for name in NAMES if layout_of(name).recognise(os.fspath(root)))
+    return next(found, "imagenet").replace("_", "-")

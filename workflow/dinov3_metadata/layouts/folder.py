@@ -1,0 +1,23 @@
+"""One's own class folders: any file names, nested or not."""
+
+from . import Part
+from .imagenet import class_folders_of, has_images
+
+
+def recognise(root: str) -> bool:
+    """Whether there are class folders with images in ``train``, or in ``val``."""
+    return any(
+        has_images(path)
+        for split in ("train", "val")
+        for path in class_folders_of(f"{root}/{split}")
+    )
+
+
+def list_part(root: str, split: str) -> Part:
+    """TEST has no classes."""
+    return Part(split.lower(), classes=split != "TEST")
+
+
+def explain() -> str:
+    """What the layout is."""
+    return "train/<class>/ and val/<class>/ with images of any name, nested or not; test/"

@@ -1,0 +1,31 @@
+"""Kaggle's download of ImageNet-1k (imagenet-object-localization-challenge)."""
+
+import os
+
+from . import Part
+
+DATA = "ILSVRC/Data/CLS-LOC"
+
+
+def recognise(root: str) -> bool:
+    """Whether Kaggle's folders lie in root."""
+    return os.path.isdir(f"{root}/{DATA}/train")
+
+
+def list_part(root: str, split: str) -> Part:
+    """``val`` is flat, and a CSV file tells the classes."""
+    folder = f"{DATA}/{split.lower()}"
+    if split == "VAL":
+        return Part(folder, classes=False, annotations="LOC_val_solution.csv", read=read_solution)
+    return Part(folder, classes=split == "TRAIN", whole=True)
+
+
+def explain() -> str:
+    """What the layout is."""
+    return f"{DATA}/train/<wnid>/, {DATA}/val and test flat, LOC_val_solution.csv"
+
+
+def read_solution(line: str) -> tuple[str, str]:
+    """Image and class id, from ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``."""
+    image, boxes = line.split(",")
+    return f"{image}.JPEG", boxes.split()[0]
