@@ -64,10 +64,16 @@ SILENT = (
     "(out of memory?), nothing is lost: run the same command again."
 )
 
+
+@lru_cache
+def part(split):
+    """Where the images of a split lie."""
+    return layout_of(LAYOUT).list_part(ROOT, split)
+
+
 if LAYOUT == "flat":  # which seldom has more than TRAIN
-    parts = {split: layout_of(LAYOUT).list_part(ROOT, split).folder for split in SPLITS}
     SPLITS = [
-        split for split in SPLITS if os.path.isdir(os.path.join(ROOT, parts[split]))
+        split for split in SPLITS if os.path.isdir(os.path.join(ROOT, part(split).folder))
     ] or SPLITS
 
 # The dataset as DINOv3 reads it: root itself, or a view of it.
@@ -133,21 +139,24 @@ def scan_settings(wildcards=None):
 
 @lru_cache
 def view(split):
-    """The name of the view that is true of a split now, and why it is to be made."""
-    part = layout_of(LAYOUT).list_part(ROOT, split)
+    """The name of the view that is true of a split now, and why it is to be made; empty without a
+    view."""
+    if BASE == ROOT:
+        return fingerprint.Tree("", "")
     return fingerprint.of_tree(
         f"{WORK}/views/{split}",
-        os.path.join(ROOT, part.folder),
+        os.path.join(ROOT, part(split).folder),
         view_settings(split),
         classes=False,
         trust_timestamps=config["scan"]["trust_timestamps"],
     )
 
 
+@lru_cache
 def view_settings(split):
     """All that a view depends on besides the folders of the dataset."""
-    part = layout_of(LAYOUT).list_part(ROOT, split)
-    annotations = part.annotations and fingerprint.of_content(f"{ROOT}/{part.annotations}")
+    annotations = part(split).annotations
+    annotations = annotations and fingerprint.of_content(f"{ROOT}/{annotations}")
     own = f"layouts/{LAYOUT.replace('-', '_')}"
     code = fingerprint.of_code(
         "files", "fingerprint", "folder", "layout", "layouts/__init__", own, "scan", "view"
@@ -157,7 +166,7 @@ def view_settings(split):
 
 def view_name(wildcards):
     """What the scan of a split comes after; empty without a view."""
-    return "" if BASE == ROOT else view(wildcards.split).name
+    return view(wildcards.split).name
 
 
 def why_view(wildcards, output):
@@ -180,7 +189,7 @@ def tree(split):
         scan_settings(),
         split in LABELLED,
         config["scan"]["trust_timestamps"],
-        "" if BASE == ROOT else view(split).name,
+        view(split).name,
     )
 
 
@@ -208,7 +217,7 @@ def state(split):
     source = fingerprint.of_content(labels) if labels else "none"
     names = {
         "split": split,
-        "view": "" if BASE == ROOT else view(split).name,
+        "view": view(split).name,
         "tree": tree(split).name,
         "labels": f"labels-{source}-{fingerprint.digest(labels, arrays)}",
         "checks": f"{verify['level']}-{int(verify['sample'])}-{fingerprint.of_code('folder', 'verify')}",

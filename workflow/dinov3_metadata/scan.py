@@ -10,7 +10,7 @@ when a last look finds every folder as it was read.
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -162,14 +162,14 @@ def scan_split(
             f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
         )
     found = dict(previous or {})
-    visit, take = partial(_visit, folder, split), partial(_take, folder, split)
+    look_at, take = partial(_visit, folder, split), partial(_take, folder, split)
     listed: set[str] = set()
     for _ in range(LOOKS):
         changed = look(
             folder,
             f"scan {split}",
             found,
-            visit,
+            look_at,
             take,
             trust_timestamps,
             threads,
@@ -245,10 +245,7 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
     skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
     indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
     numbers = dict(zip(before.class_ids.tolist(), indices, strict=True))
-    below: dict[str, list[str]] = {name: [] for name in folders}
-    for name in folders:
-        if name:
-            below.setdefault(name.rpartition("/")[0], []).append(name)
+    below = folders_below(folders)
     nothing = np.empty(0, "<u4")
     return {
         name: Folder(folders[name], below[name], index, len(index) + skipped.get(name, 0))
@@ -257,11 +254,20 @@ def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | 
     }
 
 
+def folders_below(names: Iterable[str]) -> dict[str, list[str]]:
+    """The paths of the folders right below each of some folders."""
+    below: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        if name:
+            below.setdefault(name.rpartition("/")[0], []).append(name)
+    return below
+
+
 def look(
     folder: Path,
     what: str,
     found: Found,
-    visit: Callable[[str], Listing | None],
+    look_at: Callable[[str], Listing | None],
     take: Callable[[str, Listing, State], Folder],
     trust_timestamps: bool,
     threads: int,
@@ -273,7 +279,7 @@ def look(
         folder: The split folder.
         what: What is done, for the progress.
         found: What is known; changed in place.
-        visit: Lists a folder, in a thread; None if there is none.
+        look_at: Lists a folder, in a thread; None if there is none.
         take: Makes of a listing, in the main thread, what is to be known of the folder.
         trust_timestamps: See ``scan_split``.
         threads: See ``scan_split``.
@@ -295,8 +301,8 @@ def look(
         states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
-            _wait_for_a_tick([states[name] for name in stale])
-        visited = zip(stale, _in_threads(visit, stale, threads), strict=True)
+            wait_for_a_tick([states[name] for name in stale])
+        visited = zip(stale, _in_threads(look_at, stale, threads), strict=True)
         for name, listed in progress(visited, len(stale), what):
             if listed:
                 found[name] = take(name, listed, states[name])
@@ -344,18 +350,33 @@ def _path(folder: Path, name: str) -> str:
 
 
 def _visit(folder: Path, split: str, name: str) -> Listing | None:
-    """List a folder; None if there is none."""
     if split in LABELLED:
         class_id = name if name and "/" not in name else None
     else:
         class_id = None if name else ""
+    listed = visit(folder, split, name, class_id, not name and split in LABELLED)
+    if listed and WORK in listed.subfolders:
+        raise MetadataError(f"{folder / name} holds the work folder {WORK}: it can not be a class.")
+    return listed
+
+
+def visit(
+    folder: Path, split: str, name: str, class_id: str | None = None, due: bool = False
+) -> Listing | None:
+    """List a folder below a split folder; None if there is none.
+
+    Args:
+        folder: The split folder.
+        split: See ``folder.list_folder``.
+        name: The path below ``folder``.
+        class_id: See ``folder.list_folder``.
+        due: Whether a link to itself would be a class.
+    """
     try:
         listed = list_folder(_path(folder, name), split, class_id)
-        refuse_circles(folder, name, listed, not name and split in LABELLED)
+        _refuse_circles(folder, name, listed, due)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if WORK in listed.subfolders:
-        raise MetadataError(f"{folder / name} holds the work folder {WORK}: it can not be a class.")
     return listed
 
 
@@ -373,7 +394,7 @@ def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
         )
 
 
-def _wait_for_a_tick(states: list[State]) -> None:
+def wait_for_a_tick(states: list[State]) -> None:
     """Wait until any further edit leaves other timestamps than those just read.
 
     The waiting counts from the reading, whatever the timestamps say, as the clock of a file server
@@ -385,7 +406,7 @@ def _wait_for_a_tick(states: list[State]) -> None:
         time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
 
 
-def refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
+def _refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
     """Refuse links that lead round in circles, where torchvision fails or never ends on them."""
     if not (listed.links or due):
         return

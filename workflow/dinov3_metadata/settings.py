@@ -8,6 +8,7 @@ import yaml
 
 from .errors import MetadataError, printable
 from .layout import LABELLED, split_folder
+from .layouts import layout_of
 
 LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
 
@@ -100,8 +101,8 @@ def check_layout(layout: str, root: str, extra: str) -> None:
     Raises:
         MetadataError: The metadata files would lie among the images of a flat dataset.
     """
-    flat = layout == "flat" and not os.path.isdir(os.path.join(root, "train"))
-    if flat and os.path.realpath(root) == os.path.realpath(extra):
+    among = layout == "flat" and not layout_of(layout).list_part(root, "TRAIN").folder
+    if among and os.path.realpath(root) == os.path.realpath(extra):
         raise MetadataError(
             f"config: extra: the metadata files can not lie among the images in {root}. Choose a "
             "folder below it or elsewhere."

@@ -7,7 +7,6 @@ nothing is ever removed that is no link into the dataset.
 
 import os
 import re
-import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -18,16 +17,14 @@ import numpy as np
 
 from .errors import MetadataError, count, listing, printable
 from .fingerprint import State, class_folders, folder_state
-from .folder import Listing, is_image, list_folder
+from .folder import Listing, is_image
 from .layout import MAX_INDEX, WORK, image_name, split_folder
 from .layouts import layout_of
 from .log import logger
-from .scan import LOOKS, TICK, Folder, look, refuse_circles
+from .scan import LOOKS, Folder, folders_below, look, visit, wait_for_a_tick
 
 LONGEST = 255  # bytes of a file name
-MARK = (
-    ".dinov3-view"  # a file that marks the folder of a view, whose links are no images of a dataset
-)
+MARK = ".dinov3-view"  # a file in the folder of a view: its links are no images of a dataset
 
 
 class View:
@@ -73,8 +70,10 @@ class View:
         (self.view / MARK).touch()
         mark = self.view / f"{MARK}-{self.split}"  # tells where the dataset lay before it was moved
         self.roots = [self.root, mark.read_text() if mark.exists() else self.root]
-        link = self._link_folders if self.part.whole else self._link_images
-        states = link(noted or {}, trust_timestamps, threads)
+        if self.part.whole:
+            states = self._link_folders(trust_timestamps)
+        else:
+            states = self._link_images(noted or {}, trust_timestamps, threads)
         mark.write_text(self.root)
         logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
         logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), self.removed)
@@ -95,14 +94,12 @@ class View:
                 "another folder with `view:`."
             )
 
-    def _link_folders(
-        self, _noted: dict[str, State], trust_timestamps: bool, _threads: int
-    ) -> dict[str, State]:
+    def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
         """Link the folders of images as they are."""
         for _ in range(LOOKS):
             state = folder_state(self.source, trust_timestamps)
             if trust_timestamps:
-                time.sleep(TICK / 1e9)
+                wait_for_a_tick([state])
             if self.part.classes:
                 self._become_folder(self.target)
                 names = [name for name in class_folders(self.source) if not name.startswith(".")]
@@ -133,19 +130,18 @@ class View:
         before = set(found)
         images: dict[str, list[str]] = {}
         changed: set[str] = set()
-        look_again = partial(
-            look,
-            self.source,
-            f"view {self.split}",
-            found,
-            self._visit,
-            partial(self._take, images),
-            trust_timestamps,
-            threads,
-            False,
-        )
         for _ in range(LOOKS):
-            if not (once := look_again()):
+            once = look(
+                self.source,
+                f"view {self.split}",
+                found,
+                partial(visit, self.source, self.split),
+                partial(self._take, images),
+                trust_timestamps,
+                threads,
+                links_are_classes=False,
+            )
+            if not once:
                 break
             changed.update(once)
         else:
@@ -157,16 +153,14 @@ class View:
             classes = self._by_annotation(images, class_of) if "" in changed else None
         else:
             classes = self._by_folder(images, changed)
-        for class_id, some in (classes or {}).items():
-            self._link_class(class_id, some, {str(self._path(name)) for name in here})
         if classes is not None:
+            folders_here = {str(self.source / name) for name in here}
+            for class_id, some in classes.items():
+                self._link_class(class_id, some, folders_here)
             self._remove_classes(here, classes)
         folders = [self.target, *map(self.target.joinpath, class_folders(self.target))]
         states = {name: found[name].state for name in sorted(found)}
         return states | {str(path): folder_state(path, trust_timestamps) for path in folders}
-
-    def _path(self, name: str) -> Path:
-        return self.source / name if name else self.source
 
     def _found(self, noted: dict[str, State], trust_timestamps: bool) -> dict[str, Folder]:
         """What is known of the dataset's folders, but for those whose links were tampered with."""
@@ -178,10 +172,7 @@ class View:
         }
         if str(self.target) not in intact:
             return {}
-        below: dict[str, list[str]] = {name: [] for name in folders}
-        for name in folders:
-            if name:
-                below.setdefault(name.rpartition("/")[0], []).append(name)
+        below = folders_below(folders)
         damaged = {name for name in noted if os.path.isabs(name)} - intact
         if self.annotations or not self.part.classes:
             known = folders if not damaged else {}
@@ -195,14 +186,6 @@ class View:
             name: Folder(state, below[name], np.empty(0, "<u4"), 0) for name, state in known.items()
         }
 
-    def _visit(self, name: str) -> Listing | None:
-        try:
-            listed = list_folder(str(self._path(name)), self.split, None)
-            refuse_circles(self.source, name, listed, False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return listed
-
     def _take(
         self, images: dict[str, list[str]], name: str, listed: Listing, state: State
     ) -> Folder:
@@ -212,7 +195,9 @@ class View:
             for subfolder in listed.subfolders
             if not subfolder.startswith(".")
             and subfolder not in (() if name else self.part.others)
-            and not any(os.path.lexists(self._path(name) / subfolder / own) for own in (MARK, WORK))
+            and not any(
+                os.path.lexists(self.source / name / subfolder / own) for own in (MARK, WORK)
+            )
         ]
         images[name] = [file for file in listed.files if is_image(file) and file[0] != "."]
         if not name and self.part.classes and images[name]:
@@ -234,7 +219,7 @@ class View:
                 class_id = name.partition("/")[0] if self.part.classes else self.part.class_id
                 folders = classes.setdefault(class_id, {})
                 if name in images:
-                    folders[str(self._path(name))] = images[name]
+                    folders[str(self.source / name)] = images[name]
         return classes
 
     def _by_annotation(

@@ -3,6 +3,7 @@
 import os
 
 from ..folder import is_image
+from ..layout import split_folder
 from . import Part
 
 
@@ -14,8 +15,8 @@ def recognise(root: str) -> bool:
 
 def list_part(root: str, split: str) -> Part:
     """All images of TRAIN are one class; so are those of VAL, if there are any."""
-    folder = os.path.basename(_folder(root)) if split == "TRAIN" else split.lower()
-    below = "" if _folder(root) == root and split == "TRAIN" else split.lower()
+    folder = os.path.basename(_folder(root)) if split == "TRAIN" else split_folder(split)
+    below = "" if _folder(root) == root and split == "TRAIN" else split_folder(split)
     others = () if below else ("train", "val", "test")
     return Part(below, classes=False, others=others, class_id="" if split == "TEST" else folder)
 

@@ -1,5 +1,6 @@
 """One's own class folders: any file names, nested or not."""
 
+from ..layout import LABELLED, split_folder
 from . import Part
 from .imagenet import class_folders_of, has_images
 
@@ -8,14 +9,14 @@ def recognise(root: str) -> bool:
     """Whether there are class folders with images in ``train``, or in ``val``."""
     return any(
         has_images(path)
-        for split in ("train", "val")
-        for path in class_folders_of(f"{root}/{split}")
+        for split in LABELLED
+        for path in class_folders_of(f"{root}/{split_folder(split)}")
     )
 
 
 def list_part(root: str, split: str) -> Part:
     """TEST has no classes."""
-    return Part(split.lower(), classes=split != "TEST")
+    return Part(split_folder(split), classes=split in LABELLED)
 
 
 def explain() -> str:

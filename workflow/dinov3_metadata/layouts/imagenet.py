@@ -1,10 +1,9 @@
 """ImageNet as DINOv3 reads it: the only layout that needs no view."""
 
 import os
-from collections.abc import Iterator
-from itertools import islice
 
 from ..folder import is_image, list_folder
+from ..layout import LABELLED, split_folder
 from . import Part
 
 LOOKED_AT = 20  # class folders, spread over a split
@@ -14,14 +13,14 @@ def recognise(root: str) -> bool:
     """Whether some class folder of ``train`` or ``val`` holds an image that DINOv3 can address."""
     return any(
         list_folder(path, split, os.path.basename(path)).actual_index.size
-        for split in ("TRAIN", "VAL")
-        for path in class_folders_of(f"{root}/{split.lower()}")
+        for split in LABELLED
+        for path in class_folders_of(f"{root}/{split_folder(split)}")
     )
 
 
 def list_part(root: str, split: str) -> Part:
     """The split folders themselves."""
-    return Part(split.lower(), classes=split != "TEST", whole=True)
+    return Part(split_folder(split), classes=split in LABELLED, whole=True)
 
 
 def explain() -> str:
@@ -41,9 +40,4 @@ def class_folders_of(folder: str) -> list[str]:
 
 def has_images(folder: str) -> bool:
     """Whether an image lies in a folder, or in one below it."""
-    return any(True for _ in islice(_images(folder), 1))
-
-
-def _images(folder: str) -> Iterator[str]:
-    for _, _, names in os.walk(folder):
-        yield from filter(is_image, names)
+    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)

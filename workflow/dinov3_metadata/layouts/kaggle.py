@@ -2,6 +2,7 @@
 
 import os
 
+from ..layout import split_folder
 from . import Part
 
 DATA = "ILSVRC/Data/CLS-LOC"
@@ -14,7 +15,7 @@ def recognise(root: str) -> bool:
 
 def list_part(root: str, split: str) -> Part:
     """``val`` is flat, and a CSV file tells the classes."""
-    folder = f"{DATA}/{split.lower()}"
+    folder = f"{DATA}/{split_folder(split)}"
     if split == "VAL":
         return Part(folder, classes=False, annotations="LOC_val_solution.csv", read=read_solution)
     return Part(folder, classes=split == "TRAIN", whole=True)
