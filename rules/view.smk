@@ -12,6 +12,7 @@ rule link_view:
     params:
         dataset=dataset,
         root=root,
+        extra=extra,
         layout=LAYOUT,
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=lambda wildcards: view_settings(wildcards.split),

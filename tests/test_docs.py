@@ -132,9 +132,15 @@ def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path],
         make_tree(root, files)
         for name, text in texts.items():
             (root / name.replace("__", ".")).write_text(text)
-        View(str(root), f"{root}/extra/view", split, layout).link()
+        View(str(root), f"{root}/extra/view", f"{root}/extra", split, layout).link()
 
     return case
+
+
+def view_of_another(root: Path) -> None:
+    (root / "extra/.dinov3-metadata").mkdir()
+    for extra in (root / "extra", root / "other"):
+        View(str(root), f"{root}/links", str(extra), "TRAIN", "folder").link()
 
 
 KAGGLE = "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"
@@ -172,9 +178,13 @@ CASES: dict[str, Callable[[Path], object]] = {
     "annotations of another shape": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a\nb\n"),
     "image without annotation": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a,b\n"),
     "class name too long": view("folder", "TRAIN", f"train/{'x' * 245}/1.jpg"),
-    "view in a split": lambda root: View(str(root), f"{root}/train/v", "TRAIN", "folder").link(),
+    "view in a split": lambda root: View(
+        str(root), f"{root}/train/v", "", "TRAIN", "folder"
+    ).link(),
     "tiny class without images/": view("tiny-imagenet", "TRAIN"),
     "file in the view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
+    "view of another extra": view_of_another,
+    "class of the view without images": view("folder", "TRAIN", "train/cat/", "train/dog/"),
     "no images": no_images,
     "keeps changing": restless,
     "labels changed": edited_labels,

@@ -28,12 +28,13 @@ class Linker:
 
     def __init__(self, tmp_path: Path, files: Iterable[str], layout: str, split: str) -> None:
         self.root, self.view = make_tree(tmp_path / "数据 set", files), tmp_path / "view"
+        self.extra = tmp_path / "extra"
         self.layout, self.split, self.noted = layout, split, None
         self.link()
 
     def link(self) -> tuple[int, int]:
         """Bring the view up to date; how many links came and went."""
-        view = View(str(self.root), str(self.view), self.split, self.layout)
+        view = View(str(self.root), str(self.view), str(self.extra), self.split, self.layout)
         self.noted = view.link(self.noted)
         return view.added, view.removed
 
@@ -122,7 +123,7 @@ def test_a_view_over_the_dataset_is_refused(where: str, tmp_path: Path) -> None:
     (root / "alias").symlink_to(root)
     before = sorted(root.rglob("*"))
     with pytest.raises(MetadataError, match="or the other way round"):
-        View(str(root), os.path.normpath(f"{root}/{where}"), "TRAIN", "folder").link()
+        View(str(root), os.path.normpath(f"{root}/{where}"), "", "TRAIN", "folder").link()
     assert sorted(root.rglob("*")) == before
 
 
@@ -166,6 +167,23 @@ def test_a_link_to_a_class_that_goes_dead(tmp_path: Path) -> None:
     assert os.listdir(linker.view / "train") == ["cat"]
 
 
+def test_empty_classes_are_named_as_in_the_dataset(tmp_path: Path) -> None:
+    files = ["train/cat/1.jpg", "train/dog/.DS_Store", "train/owl/deep/"]
+    with pytest.raises(MetadataError, match=r"2 class folders in .*set/train without(?s:.*)dog\n"):
+        Linker(tmp_path, files, "folder", "TRAIN")
+    with pytest.raises(MetadataError, match=r"TEST: no images in .*set/test"):
+        Linker(tmp_path, ["test/1.txt"], "folder", "TEST")
+
+
+def test_a_view_belongs_to_one_extra(folder: Linker, tmp_path: Path) -> None:
+    (folder.extra / ".dinov3-metadata").mkdir(parents=True)
+    folder.extra = tmp_path / "other"
+    with pytest.raises(MetadataError, match=r"belongs to the metadata in .*extra\."):
+        folder.link()
+    (tmp_path / "extra/.dinov3-metadata").rmdir()
+    assert folder.link() == (0, 0)
+
+
 def test_another_layout_leaves_no_classes_behind(tmp_path: Path) -> None:
     linker = Linker(tmp_path, ["train/cat/1.jpg", "train/dog/1.jpg"], "folder", "TRAIN")
     linker.layout, linker.noted = "flat", None
@@ -177,7 +195,7 @@ def test_a_flat_root_holds_neither_views_nor_other_splits(tmp_path: Path) -> Non
     linker = Linker(tmp_path, ["a.jpg", "b/1.jpg", "val/2.jpg", "test/3.jpg"], "flat", "TRAIN")
     for view in (linker.root / "extra/view", linker.root / "view"):
         for _ in range(2):
-            View(str(linker.root), str(view), "TRAIN", "flat").link()
+            View(str(linker.root), str(view), "", "TRAIN", "flat").link()
         assert len(list((view / "train" / linker.root.name).iterdir())) == 2
 
 
@@ -185,6 +203,15 @@ def test_a_tiny_class_without_its_images_folder(tmp_path: Path) -> None:
     files = ["train/n01/images/n01_0.JPEG", "train/n02/n02_0.JPEG"]
     with pytest.raises(MetadataError, match=r"n02 has no images/ in it"):
         Linker(tmp_path, files, "tiny-imagenet", "TRAIN")
+
+
+def test_a_tiny_class_that_loses_its_images_folder(snakemake, tmp_path: Path) -> None:
+    files = [f"train/n0{i}/images/n0{i}_0.JPEG" for i in (1, 2)] + ["val/images/", "wnids.txt"]
+    root = make_tree(tmp_path / "root", files, "n01,one\nn02,two\n")
+    options = {"root": root, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
+    snakemake(**options)
+    os.rename(root / "train/n02/images", root / "train/n02/pictures")
+    assert "n02 has no images/ in it" in snakemake(**options, fails=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -198,7 +225,7 @@ def test_annotations_that_tell_no_class(row: str, tmp_path: Path) -> None:
     }.items():
         (root / "val/val_annotations.txt").write_text(text)
         with pytest.raises(MetadataError, match=message):
-            View(str(root), str(tmp_path / "view"), "VAL", "tiny-imagenet").link()
+            View(str(root), str(tmp_path / "view"), "", "VAL", "tiny-imagenet").link()
 
 
 def test_a_class_name_that_is_too_long(tmp_path: Path) -> None:
@@ -264,6 +291,7 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         (["ILSVRC/Data/CLS-LOC/train/n01/n01_1.JPEG"], "kaggle"),
         (["train/n01/images/n01_1.JPEG", "val/images/val_0.JPEG", "wnids.txt"], "tiny-imagenet"),
         (["train/n01/1.jpg"], "folder"),
+        (["train/cat/cat_7.JPEG", "train/cat/1.jpg", "train/cat/2.jpg"], "folder"),
         (["train/n01/deep/er/1.jpg"], "folder"),
         (["1.jpg"], "flat"),
         (["train/1.jpg", "train/b/1.jpg"], "folder"),
@@ -298,4 +326,4 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(
         MetadataError, match=r"The VAL folder .*val does not exist. The layout folder is"
     ):
-        View(str(tmp_path), str(tmp_path / "view"), "VAL", "folder").link()
+        View(str(tmp_path), str(tmp_path / "view"), "", "VAL", "folder").link()

@@ -552,7 +552,8 @@ def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
         f"{split}: DINOv3 can not address {count(total, 'image')} in {folder}. "
         f"It opens only {pattern}.JPEG:\n"
         f"{listing(shown, total) if shown else UNCHANGED}\n"
-        "Rename, move or remove them, or set `scan: unaddressable: skip` to leave them out."
+        "Rename, move or remove them; or set `scan: unaddressable: skip` to leave them out, or "
+        "`layout: folder` to have links with good names made for all images."
     )
 
 

@@ -5,9 +5,11 @@ others come and go, and nothing else has to be remembered. The dataset is never 
 nothing is ever removed that is no link into the dataset.
 """
 
+import json
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count as count_from
@@ -16,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from .errors import MetadataError, count, listing, printable
+from .files import write_atomically
 from .fingerprint import State, class_folders, folder_state
-from .folder import Listing, is_image
+from .folder import Listing, is_image, list_folder
 from .layout import MAX_INDEX, WORK, image_name, split_folder
 from .layouts import layout_of
 from .log import logger
-from .scan import LOOKS, Folder, folders_below, look, visit, wait_for_a_tick
+from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
 
 LONGEST = 255  # bytes of a file name
 MARK = ".dinov3-view"  # a file in the folder of a view: its links are no images of a dataset
@@ -33,16 +36,18 @@ class View:
     Args:
         root: The dataset's folder.
         view: The folder of the view, which DINOv3 takes for root.
+        extra: The folder for the metadata; each view belongs to one.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         layout: How the dataset lies, see ``layouts``.
     """
 
-    def __init__(self, root: str, view: str, split: str, layout: str) -> None:
+    def __init__(self, root: str, view: str, extra: str, split: str, layout: str) -> None:
         self.part = layout_of(layout).list_part(root, split)
-        self.root, self.split, self.layout = root, split, layout
-        self.source = Path(root, self.part.folder)
-        self.view, self.target = Path(view), Path(view, split_folder(split))
+        self.root, self.extra, self.split, self.layout = root, extra, split, layout
+        self.source = os.path.join(root, self.part.folder) if self.part.folder else root
+        self.view, self.target = view, f"{view}/{split_folder(split)}"
         self.annotations = f"{root}/{self.part.annotations}" if self.part.annotations else ""
+        self.roots = [root]
         self.added = self.removed = 0
 
     def link(
@@ -62,25 +67,28 @@ class View:
             below the split's, those of the view by their absolute path.
 
         Raises:
-            MetadataError: A folder or the annotations are missing, an image has no class, DINOv3's
-                format has no room for the name of a class, or the view is in the way of something.
+            MetadataError: A folder, an image or the annotations are missing, an image has no class,
+                DINOv3's format has no room for the name of a class, or the view is in the way of
+                something.
         """
-        self._check_places()
-        self.view.mkdir(parents=True, exist_ok=True)
-        (self.view / MARK).touch()
-        mark = self.view / f"{MARK}-{self.split}"  # tells where the dataset lay before it was moved
-        self.roots = [self.root, mark.read_text() if mark.exists() else self.root]
-        if self.part.whole:
-            states = self._link_folders(trust_timestamps)
-        else:
-            states = self._link_images(noted or {}, trust_timestamps, threads)
-        mark.write_text(self.root)
+        mark = Path(self.view, f"{MARK}-{self.split}")
+        owner, before = "", self.root  # whose view it is, and where the dataset lay before it moved
+        with suppress(OSError, ValueError):
+            owner, before = json.loads(mark.read_bytes())
+        self._check_places(owner)
+        os.makedirs(self.view, exist_ok=True)
+        Path(self.view, MARK).touch()
+        self.roots.append(before)
+        link = self._link_folders if self.part.whole else self._link_images
+        states = link(noted or {}, trust_timestamps, threads)
+        with write_atomically(mark) as file:
+            file.write(json.dumps([self.extra, self.root]).encode())
         logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
         logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), self.removed)
         return states
 
-    def _check_places(self) -> None:
-        if not self.source.is_dir():
+    def _check_places(self, owner: str) -> None:
+        if not os.path.isdir(self.source):
             raise MetadataError(
                 f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
                 f"is: {layout_of(self.layout).explain()}. `splits` in config.yaml says which "
@@ -93,32 +101,52 @@ class View:
                 f"The view {self.view} lies in {self.source}, or the other way round. Choose "
                 "another folder with `view:`."
             )
+        others = owner != self.extra and os.path.isdir(f"{owner}/{WORK}")
+        if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
+            raise MetadataError(
+                f"The view {self.view} belongs to the metadata in {owner}. Choose another folder "
+                "with `view:`, or take the view itself for `root`."
+            )
 
-    def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
+    def _link_folders(
+        self, _noted: dict[str, State], trust_timestamps: bool, _threads: int
+    ) -> dict[str, State]:
         """Link the folders of images as they are."""
         for _ in range(LOOKS):
-            state = folder_state(self.source, trust_timestamps)
+            states = self._states_of_whole(trust_timestamps)
             if trust_timestamps:
-                wait_for_a_tick([state])
+                wait_for_a_tick([*states.values()])
             if self.part.classes:
                 self._become_folder(self.target)
                 names = [name for name in class_folders(self.source) if not name.startswith(".")]
                 for name in self._entries(self.target) - set(names):
-                    self._remove(self.target / name)
+                    self._remove(f"{self.target}/{name}")
                 for name in names:
-                    folder = self.source / name / self.part.inside
-                    if not folder.is_dir():
-                        raise MetadataError(
-                            f"The class folder {self.source / name} has no {self.part.inside}/ in "
-                            f"it, as in the layout {self.layout}: "
-                            f"{layout_of(self.layout).explain()}. Move it away or fill it."
-                        )
-                    self._replace(self.target / name, folder)
+                    self._put(f"{self.target}/{name}", self._folder_of_images(name))
             else:
-                self._replace(self.target, self.source)
-            if state == folder_state(self.source, trust_timestamps):
-                return {"": state, str(self.target): folder_state(self.target, trust_timestamps)}
-        raise MetadataError(f"{self.source} keeps changing while the view of it is made.")
+                self._put(self.target, self.source)
+            if states == self._states_of_whole(trust_timestamps):
+                return states | {self.target: folder_state(self.target, trust_timestamps)}
+        raise self._restless()
+
+    def _states_of_whole(self, trust_timestamps: bool) -> dict[str, State]:
+        """The states of the folder that is linked or holds the class folders, and of those of
+        these in which the images lie deeper."""
+        names = class_folders(self.source) if self.part.inside else []
+        return {
+            name: folder_state(f"{self.source}/{name}", trust_timestamps)
+            for name in ["", *names]
+            if not name.startswith(".")
+        }
+
+    def _folder_of_images(self, name: str) -> str:
+        folder = f"{self.source}/{name}"
+        if self.part.inside and not os.path.isdir(f"{folder}/{self.part.inside}"):
+            raise MetadataError(
+                f"The class folder {folder} has no {self.part.inside}/ in it, as in the layout "
+                f"{self.layout}: {layout_of(self.layout).explain()}. Move it away or fill it."
+            )
+        return f"{folder}/{self.part.inside}".rstrip("/")
 
     def _link_images(
         self, noted: dict[str, State], trust_timestamps: bool, threads: int
@@ -126,179 +154,165 @@ class View:
         """Link the images one by one."""
         self._become_folder(self.target)
         class_of = self._read_annotations() if self.annotations else {}
-        found = self._found(noted, trust_timestamps)
-        before = set(found)
-        images: dict[str, list[str]] = {}
-        changed: set[str] = set()
+        folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
+        below, nothing = folders_below(folders), np.empty(0, "<u4")
+        found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
         for _ in range(LOOKS):
-            once = look(
-                self.source,
+            changed = look(
+                Path(self.source),
                 f"view {self.split}",
                 found,
-                partial(visit, self.source, self.split),
-                partial(self._take, images),
+                partial(visit, Path(self.source), self.split),
+                self._take,
                 trust_timestamps,
                 threads,
                 links_are_classes=False,
             )
-            if not once:
-                break
-            changed.update(once)
-        else:
-            raise MetadataError(f"{self.source} keeps changing while the view of it is made.")
-        here = {name for name in found if found[name].state}
-        changed |= before - here
-        images = {name: images[name] for name in images if name in here}
-        if self.annotations:
-            classes = self._by_annotation(images, class_of) if "" in changed else None
-        else:
-            classes = self._by_folder(images, changed)
-        if classes is not None:
-            folders_here = {str(self.source / name) for name in here}
-            for class_id, some in classes.items():
-                self._link_class(class_id, some, folders_here)
-            self._remove_classes(here, classes)
-        folders = [self.target, *map(self.target.joinpath, class_folders(self.target))]
-        states = {name: found[name].state for name in sorted(found)}
-        return states | {str(path): folder_state(path, trust_timestamps) for path in folders}
-
-    def _found(self, noted: dict[str, State], trust_timestamps: bool) -> dict[str, Folder]:
-        """What is known of the dataset's folders, but for those whose links were tampered with."""
-        folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
-        intact = {
-            name
-            for name, state in noted.items()
-            if os.path.isabs(name) and folder_state(name, trust_timestamps) == state
-        }
-        if str(self.target) not in intact:
-            return {}
-        below = folders_below(folders)
-        damaged = {name for name in noted if os.path.isabs(name)} - intact
-        if self.annotations or not self.part.classes:
-            known = folders if not damaged else {}
-        else:
-            known = {
-                name: state
-                for name, state in folders.items()
-                if not name or str(self.target / name.partition("/")[0]) in intact
+            damaged = {
+                path
+                for path, state in noted.items()
+                if os.path.isabs(path) and folder_state(path, trust_timestamps) != state
             }
-        return {
-            name: Folder(state, below[name], np.empty(0, "<u4"), 0) for name, state in known.items()
-        }
+            if not changed and not damaged:
+                break
+            noted = {}  # of the view, which is whole from now on
+            if self.annotations:
+                self._link_by_annotation(found, class_of)
+            else:
+                self._link_by_folder(found, set(changed), damaged)
+        else:
+            raise self._restless()
+        paths = [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
+        states = {name: found[name].state for name in sorted(found)}
+        return states | {path: folder_state(path, trust_timestamps) for path in paths}
 
-    def _take(
-        self, images: dict[str, list[str]], name: str, listed: Listing, state: State
-    ) -> Folder:
-        """Note the images of a folder, and which of the folders in it count."""
+    def _take(self, name: str, listed: Listing, state: State) -> Folder:
+        """Note which of the folders in a folder count."""
+        folder = f"{self.source}/{name}" if name else self.source
         below = [
             f"{name}/{subfolder}" if name else subfolder
             for subfolder in listed.subfolders
             if not subfolder.startswith(".")
             and subfolder not in (() if name else self.part.others)
-            and not any(
-                os.path.lexists(self.source / name / subfolder / own) for own in (MARK, WORK)
-            )
+            and not any(os.path.lexists(f"{folder}/{subfolder}/{own}") for own in (MARK, WORK))
         ]
-        images[name] = [file for file in listed.files if is_image(file) and file[0] != "."]
-        if not name and self.part.classes and images[name]:
+        images = _images(listed) if not name and self.part.classes else []
+        if images:
             logger.warning(
                 "Passed over, as beside the class folders in %s: %s (for instance %s)",
                 self.source,
-                count(len(images[name]), "image"),
-                printable(min(images[name])),
+                count(len(images), "image"),
+                printable(min(images)),
             )
-        return Folder(state, below, np.empty(0, "<u4"), len(images[name]))
+        return Folder(state, below, np.empty(0, "<u4"), 0)
 
-    def _by_folder(
-        self, images: dict[str, list[str]], changed: set[str]
-    ) -> dict[str, dict[str, list[str]]]:
-        """Class id -> folder -> images, of the classes with a folder that changed."""
-        classes: dict[str, dict[str, list[str]]] = {}
-        for name in sorted(changed):
-            if name or not self.part.classes:
-                class_id = name.partition("/")[0] if self.part.classes else self.part.class_id
-                folders = classes.setdefault(class_id, {})
-                if name in images:
-                    folders[str(self.source / name)] = images[name]
-        return classes
+    def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
+        """Link the images of each class that changed, in the dataset or in the view."""
+        folders: dict[str, list[str]] = {}
+        for name in sorted(found):
+            if found[name].state and (name or not self.part.classes):
+                folders.setdefault(self._class_of(name), []).append(name)
+        due = set(map(self._class_of, changed))
+        empty = []
+        for class_id, names in folders.items():
+            path = self._class_folder(class_id)
+            stale = class_id in due or path in damaged or not os.path.isdir(path)
+            if stale and not self._link_class(class_id, self._images_in(names)):
+                empty.append(class_id)
+        self._remove_classes(folders)
+        if empty:
+            what = count(len(empty), "class folder")
+            raise MetadataError(
+                f"{self.split}: {what} in {self.source} without images:\n"
+                f"{listing(empty, len(empty))}\n"
+                "Fill or remove them, or move them out of the split."
+                if self.part.classes
+                else f"{self.split}: no images in {self.source}."
+            )
 
-    def _by_annotation(
-        self, images: dict[str, list[str]], class_of: dict[str, str]
-    ) -> dict[str, dict[str, list[str]]]:
-        """Class id -> folder -> images, as the annotations tell."""
-        strangers = sorted(image for some in images.values() for image in some
-                           if image not in class_of)  # fmt: skip
+    def _class_of(self, folder: str) -> str:
+        return folder.partition("/")[0] if self.part.classes else self.part.class_id
+
+    def _link_by_annotation(self, found: Found, class_of: dict[str, str]) -> None:
+        """Link the images of all classes."""
+        images = list(self._images_in(name for name in sorted(found) if found[name].state))
+        strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
         if strangers:
             raise MetadataError(
                 f"{count(len(strangers), 'image')} in {self.source} without a class in "
-                f"{self.annotations}:\n{listing(strangers, len(strangers))}\n"
+                f"{self.annotations}:\n"
+                f"{listing(map(os.path.basename, strangers), len(strangers))}\n"
                 "Add a row for each, or move them away."
             )
-        folder = str(self.source)
-        classes = {name: {folder: []} for name in class_folders(self.target)}
-        for image in images.get("", ()):
-            classes.setdefault(class_of[image], {folder: []})[folder].append(image)
-        return classes
+        classes: dict[str, list[str]] = {}
+        for path in images:
+            classes.setdefault(class_of[os.path.basename(path)], []).append(path)
+        for class_id, some in classes.items():
+            self._link_class(class_id, some)
+        self._remove_classes(classes)
 
-    def _link_class(self, class_id: str, images: dict[str, list[str]], here: set[str]) -> None:
-        """Make the links of a class those to the images of its folders.
+    def _images_in(self, names: Iterable[str]) -> Iterator[str]:
+        """The paths of the images right in some folders of the dataset."""
+        for name in names:
+            folder = f"{self.source}/{name}" if name else self.source
+            with suppress(FileNotFoundError, NotADirectoryError):  # as the next look will see
+                for image in _images(list_folder(folder, self.split, None)):
+                    yield f"{folder}/{image}"
+
+    def _class_folder(self, class_id: str) -> str:
+        return f"{self.target}/{class_id}" if class_id else self.target
+
+    def _link_class(self, class_id: str, images: Iterable[str]) -> int:
+        """Make the links of a class those to its images.
 
         An image takes the number that its own name ends with, if no other has it; or else the least
         that is free.
 
         Args:
             class_id: The class; empty for TEST.
-            images: Folder -> images in it; links into other folders stay.
-            here: All folders that there are; links into others go.
+            images: Their paths.
+
+        Returns:
+            How many there are.
         """
         self._check_name(class_id)
-        folder = self.target / class_id if class_id else self.target
+        folder = self._class_folder(class_id)
         self._become_folder(folder)
-        numbers = self._numbers(folder, class_id)
-        wanted = {f"{above}/{image}" for above, some in images.items() for image in some}
-        for link in list(numbers):
-            above = os.path.dirname(link)
-            if above not in here or (above in images and link not in wanted):
-                self._remove(folder / image_name(self.split, class_id, numbers.pop(link)))
+        numbers, wanted = self._numbers(folder, class_id), set(images)
+        for image in numbers.keys() - wanted:
+            self._unlink(f"{folder}/{image_name(self.split, class_id, numbers.pop(image))}")
         new = sorted(wanted - numbers.keys())
-        own = {image: own_number(image) for image in new}
-        often = Counter(own.values())
+        own = [own_number(image) for image in new]
+        often = Counter(own)
         used = set(numbers.values())
         free = (i for i in count_from() if i not in used and i not in often)
-        for image in new:
-            number = own[image]
+        for image, number in zip(new, own, strict=True):
             if number is None or number in used or often[number] > 1:
                 number = next(free)
             used.add(number)
-            self._replace(folder / image_name(self.split, class_id, number), Path(image))
+            self._put(f"{folder}/{image_name(self.split, class_id, number)}", image)
+        return len(wanted)
 
-    def _numbers(self, folder: Path, class_id: str) -> dict[str, int]:
+    def _numbers(self, folder: str, class_id: str) -> dict[str, int]:
         """The images that a folder of the view links to, and their numbers."""
         numbers: dict[str, int] = {}
         for name in self._entries(folder):
-            path = folder / name
-            self._check_link(path)
-            number, image = own_number(name), os.readlink(path)
-            image = self.root + image.removeprefix(self._root_of(image))
+            path = f"{folder}/{name}"
+            image, number = self._image_behind(path), own_number(name)
             due = number is not None and name == image_name(self.split, class_id, number)
             if due and image.startswith(f"{self.source}/") and image not in numbers:
                 numbers[image] = number
-                self._replace(path, Path(image))
+                if self.roots[-1] != self.root:
+                    self._put(path, image)
             else:
-                self._remove(path)
+                self._unlink(path)
         return numbers
 
-    def _remove_classes(self, here: set[str], classes: dict[str, dict[str, list[str]]]) -> None:
+    def _remove_classes(self, used: Iterable[str]) -> None:
         """Remove the classes of the view that the dataset has no longer."""
-        if self.annotations:
-            used = {name for name, folders in classes.items() if any(folders.values())}
-        elif self.part.classes:
-            used = {name.partition("/")[0] for name in here}
-        else:
-            used = {self.part.class_id}
-        if "" not in used or self.part.classes:
-            for name in self._entries(self.target) - used:
-                self._remove(self.target / name)
+        if "" not in used:
+            for name in self._entries(self.target) - set(used):
+                self._remove(f"{self.target}/{name}")
 
     def _read_annotations(self) -> dict[str, str]:
         """Image -> class id."""
@@ -344,53 +358,76 @@ class View:
                 f"have {length} bytes, of which a file system takes {LONGEST}. Shorten it."
             )
 
-    def _entries(self, folder: Path) -> set[str]:
+    def _restless(self) -> MetadataError:
+        return MetadataError(
+            f"{self.source} keeps changing while the view of it is made. Run the same command "
+            "again when all is copied."
+        )
+
+    def _entries(self, folder: str) -> set[str]:
         """The names in a folder of the view, but for hidden files that others leave everywhere."""
         names = set(os.listdir(folder))
         return {name for name in names if not name.startswith(".") or name.endswith(".tmp")}
 
-    def _root_of(self, image: str) -> str:
-        return next((root for root in self.roots if image.startswith(f"{root}/")), "")
+    def _image_behind(self, path: str) -> str:
+        """What a link of ours leads to, by its path in the dataset as it lies now."""
+        with suppress(OSError):
+            image = os.readlink(path)
+            for root in self.roots:
+                if image.startswith(f"{root}/"):
+                    return self.root + image.removeprefix(root)
+        raise MetadataError(
+            f"{path} is no link into {self.root}. The folder of a view is made by the program "
+            "alone: move this away, or set `view:` to another folder."
+        )
 
-    def _check_link(self, path: Path) -> None:
-        if not path.is_symlink() or not self._root_of(os.readlink(path)):
-            raise MetadataError(
-                f"{path} is no link into {self.root}. The folder of a view is made by the program "
-                "alone: move this away, or set `view:` to another folder."
-            )
-
-    def _become_folder(self, path: Path) -> None:
+    def _become_folder(self, path: str) -> None:
         """Have a folder at a path, whatever link was there."""
-        if path.is_symlink():
-            self._remove(path)
-        path.mkdir(exist_ok=True)
+        if os.path.islink(path):
+            self._unlink(path)
+        with suppress(FileExistsError):
+            os.mkdir(path)
 
-    def _replace(self, path: Path, target: Path) -> None:
+    def _put(self, path: str, target: str) -> None:
         """Have a link at a path, in one step of the file system."""
-        if path.is_symlink() and os.readlink(path) == str(target):
-            return
-        if os.path.lexists(path):
-            self._check_link(path) if path.is_symlink() else self._remove(path)
-        new = path.with_name(f".{os.getpid()}.tmp")
-        with suppress(FileNotFoundError):
-            new.unlink()
-        new.symlink_to(target)
-        os.replace(new, path)
+        try:
+            os.symlink(target, path)
+        except FileExistsError:
+            if not os.path.islink(path):
+                self._remove(path)
+                os.symlink(target, path)
+            elif os.readlink(path) == target:
+                return
+            else:
+                self._image_behind(path)
+                new = f"{os.path.dirname(path)}/.{os.getpid()}.tmp"
+                with suppress(FileNotFoundError):
+                    os.unlink(new)
+                os.symlink(target, new)
+                os.replace(new, path)
         self.added += 1
 
-    def _remove(self, path: Path) -> None:
-        """Remove a link, or a folder of links; anything else stays and is named."""
-        if path.is_dir() and not path.is_symlink():
+    def _unlink(self, path: str) -> None:
+        """Remove a link of ours; anything else stays and is named."""
+        self._image_behind(path)
+        os.unlink(path)
+        self.removed += 1
+
+    def _remove(self, path: str) -> None:
+        """Remove a link, or a folder of links."""
+        if os.path.isdir(path) and not os.path.islink(path):
             for name in self._entries(path):
-                self._remove(path / name)
-            path.rmdir()
+                self._remove(f"{path}/{name}")
+            os.rmdir(path)
         else:
-            self._check_link(path)
-            path.unlink()
-            self.removed += 1
+            self._unlink(path)
 
 
 def own_number(image: str) -> int | None:
     """The number that ends an image's name, if DINOv3's format has room for it."""
-    found = re.search(r"([0-9]+)$", os.path.splitext(os.path.basename(image))[0])
+    found = re.search(r"([0-9]+)\.[^./]*$", image)
     return int(found[1]) if found and int(found[1]) <= MAX_INDEX else None
+
+
+def _images(listed: Listing) -> list[str]:
+    return [name for name in listed.files if is_image(name) and name[0] != "."]

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 with stage(snakemake.log[0], snakemake.config["log"]["level"]):
     work, settings = Path(snakemake.output.folders).parent, snakemake.params.settings
-    dataset, split = snakemake.params.dataset, snakemake.wildcards.split
     _, noted = next(last_records(work.parent, settings), (None, None))
-    folders = View(dataset, snakemake.params.root, split, snakemake.params.layout).link(
-        noted, snakemake.params.trust_timestamps, snakemake.threads
-    )
+    folders = View(
+        snakemake.params.dataset,
+        snakemake.params.root,
+        snakemake.params.extra,
+        snakemake.wildcards.split,
+        snakemake.params.layout,
+    ).link(noted, snakemake.params.trust_timestamps, snakemake.threads)
     write_record(snakemake.output.folders, settings, folders)
     remove_siblings(work)

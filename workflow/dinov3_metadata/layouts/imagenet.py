@@ -7,15 +7,20 @@ from ..layout import LABELLED, split_folder
 from . import Part
 
 LOOKED_AT = 20  # class folders, spread over a split
+ENOUGH = 1000  # images
 
 
 def recognise(root: str) -> bool:
-    """Whether some class folder of ``train`` or ``val`` holds an image that DINOv3 can address."""
-    return any(
-        list_folder(path, split, os.path.basename(path)).actual_index.size
-        for split in LABELLED
-        for path in class_folders_of(f"{root}/{split_folder(split)}")
-    )
+    """Whether most images in some class folders of ``train`` or ``val`` have DINOv3's names."""
+    named = others = 0
+    for split in LABELLED:
+        for path in class_folders_of(f"{root}/{split_folder(split)}"):
+            listed = list_folder(path, split, os.path.basename(path))
+            named += listed.actual_index.size
+            others += sum(map(is_image, listed.files))
+            if named + others > ENOUGH:
+                break
+    return 0 < named >= others
 
 
 def list_part(root: str, split: str) -> Part:
