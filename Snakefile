@@ -37,7 +37,7 @@ rule all:
 
 
 onsuccess:
-    print(summarise(EXTRA, SPLITS, LAYOUT, BASE))
+    print(summarise(settings.extra, stages.splits, stages.layout, stages.base))
 
 
 onerror:

@@ -7,7 +7,7 @@ rule load_labels:
         "../envs/dinov3-metadata.yaml"
     params:
         path=labels_file,
-        content=lambda wildcards: wildcards.labels.split("-")[1],
+        content=labels_content,
     message:
         "Read the labels"
     script:

@@ -10,7 +10,7 @@ rule publish:
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        root=root,
+        origin=origin,
         extra=extra,
     message:
         "Publish {wildcards.split}"

@@ -4,7 +4,7 @@ rule scan_split:
         view=view_of,
     output:
         scan=f"{TREE}/scan.npz",
-        folders=f"{TREE}/{fingerprint.RECORD}",
+        folders=f"{TREE}/{RECORD}",
     log:
         f"{TREE}/scan.log",
     benchmark:

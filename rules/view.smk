@@ -1,7 +1,7 @@
 # Only for datasets that do not lie as DINOv3 reads them.
 rule link_view:
     output:
-        folders=f"{VIEWS}/{fingerprint.RECORD}",
+        folders=f"{VIEWS}/{RECORD}",
     log:
         f"{VIEWS}/view.log",
     benchmark:
@@ -13,9 +13,9 @@ rule link_view:
         dataset=dataset,
         root=root,
         extra=extra,
-        layout=LAYOUT,
+        layout=stages.layout,
         trust_timestamps=config["scan"]["trust_timestamps"],
-        settings=lambda wildcards: view_settings(wildcards.split),
+        settings=view_settings,
         why=why_view,
     message:
         "Link {wildcards.split} as DINOv3 reads it: {params.why}"

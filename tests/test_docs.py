@@ -15,7 +15,7 @@ from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
 from dinov3_metadata.publish import publish
 from dinov3_metadata.scan import scan_split
-from dinov3_metadata.settings import check_folders, check_layout, folders
+from dinov3_metadata.settings import check_folders, check_layout, settings_of
 from dinov3_metadata.verify import verify
 from dinov3_metadata.view import View
 
@@ -96,7 +96,7 @@ def folder_in_the_way(root: Path) -> None:
     (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
     name = "entries-TRAIN.npy"
     report = dict.fromkeys(("images", "classes", "skipped", "labels"), 0) | {"split": "TRAIN"}
-    publish(report | {"files": {name: {}}}, {name: ""}, str(root), root / "extra", "")
+    publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "")
 
 
 def locked(root: Path) -> None:
@@ -195,8 +195,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "no room": too_large,
     "disk full": refusing("os.fsync", OSError(28, "No space left on device")),
     "read-only": refusing("dinov3_metadata.files.open", PermissionError(13, "Permission denied")),
-    "root alone": lambda root: folders({"root": str(root), "extra": None}),
-    "extra alone": lambda root: folders({"root": None, "extra": str(root / "extra")}),
+    "root alone": lambda root: settings_of({"root": str(root), "extra": None}),
+    "extra alone": lambda root: settings_of({"root": None, "extra": str(root / "extra")}),
     "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),
     "extra in a split": lambda root: check_folders(str(root), f"{root}/train/extra"),
     "extra among the images": lambda root: check_layout(

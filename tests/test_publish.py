@@ -42,7 +42,7 @@ class Split:
 
     def publish(self) -> list[str]:
         receipt = self.work / f"{self.name()}.json"
-        return publish(self.report, self.staged, str(self.root), self.extra, str(receipt))
+        return publish(self.report, self.staged, {"root": str(self.root)}, self.extra, str(receipt))
 
 
 @pytest.fixture

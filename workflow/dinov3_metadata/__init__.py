@@ -1,3 +1,16 @@
 """The metadata files DINOv3 trains from, made from an ImageNet-style folder of images."""
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+_LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra": "dump"}
+"""Name -> module, imported when the name is first used: torchvision alone takes seconds."""
+
+__all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MetadataError, count, listing
-from .files import reading, write_atomically
+from .files import reading, remove_siblings, write_atomically
 from .fingerprint import digest
 from .log import logger
 
@@ -104,6 +104,22 @@ def find_labels(root: str | os.PathLike, labels: str, layout: str = "imagenet") 
     paths = [os.path.join(root, name) for name in names]
     nothing = "" if labels == "auto" and layout in ("folder", "flat") else paths[0]
     return next(filter(os.path.lexists, paths), nothing)
+
+
+def load_labels(path: str | os.PathLike, fingerprint: str, out: str | os.PathLike) -> None:
+    """Read a labels file and keep the labels in a folder of their name, beside those that some
+    split still uses; others are removed.
+
+    Args:
+        path, fingerprint: See ``read_labels``.
+        out: Where to write the labels.
+
+    Raises:
+        MetadataError: See ``read_labels``.
+    """
+    read_labels(path, fingerprint).save(out)
+    folder = Path(out).parent
+    remove_siblings(folder, {used.name for used in folder.parent.parent.glob("*/*/labels-*")})
 
 
 def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:

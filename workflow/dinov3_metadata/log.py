@@ -13,6 +13,7 @@ from .layout import WORK
 from .lock import lock_job
 
 logger = logging.getLogger("dinov3_metadata")
+progress_logger = logger.getChild("progress")
 
 HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
 HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
@@ -81,5 +82,5 @@ def progress(items: Iterable, total: int, what: str) -> Iterator:
         yield item
         percent = 100 * done // total
         if percent >= shown + 5 or percent == 100 != shown:
-            logger.info("%s: %d %%", what, percent)
+            progress_logger.info("%s: %d %%", what, percent)
             shown = percent

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from . import __version__
 from .errors import MetadataError
 from .files import reading, sha256, sync, write_atomically
 from .fingerprint import digest, of_code
-from .layout import LABELLED
+from .layout import LABELLED, WORK
 from .log import logger
 
 
@@ -44,7 +44,11 @@ def load_report(path: str | os.PathLike) -> dict:
 
 
 def publish(
-    report: dict, staged: dict[str, str], root: str, extra: str | os.PathLike, receipt: str
+    report: dict,
+    staged: dict[str, str],
+    origin: dict[str, str],
+    extra: str | os.PathLike,
+    receipt: str,
 ) -> list[str]:
     """Copy the arrays whose bytes differ from the published ones, and describe the set.
 
@@ -55,7 +59,7 @@ def publish(
     Args:
         report: Of ``verify``, with the sha256 of each array.
         staged: Published name -> path of the verified file.
-        root: The dataset's folder, for the description.
+        origin: Where the dataset lies, for the description.
         extra: The folder to publish to; made if need be.
         receipt: Where to note what was published, see ``receipt_name``.
 
@@ -70,7 +74,7 @@ def publish(
     Path(extra).mkdir(parents=True, exist_ok=True)
     for left_over in Path(extra).glob(f".*-{split}.*.tmp"):  # by a run that was killed
         left_over.unlink(missing_ok=True)
-    description = describe(report, root)
+    description = describe(report, origin)
     due = {name: report["files"][name] for name in staged}
     names = [*staged, metadata_name(split)]
     if folder := next((name for name in names if Path(extra, name).is_dir()), None):
@@ -102,11 +106,11 @@ def publish(
     return written
 
 
-def describe(report: dict, root: str) -> bytes:
-    """The content of ``metadata-SPLIT.json``; equal for equal arrays, root and versions."""
+def describe(report: dict, origin: dict[str, str]) -> bytes:
+    """The content of ``metadata-SPLIT.json``; equal for equal arrays, origin and versions."""
     description = {
         "split": report["split"],
-        "root": root,
+        **origin,
         "images": report["images"],
         "classes": report["classes"],
         "skipped": report["skipped"],
@@ -141,6 +145,17 @@ def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str
         except ValueError:
             continue  # damaged: as good as none
     return f"receipt-{digest(now, receipts)}"
+
+
+def published_scan(extra: str | os.PathLike, split: str) -> Path | None:
+    """The folder in the work folder of the scan of which the published files were made; None if no
+    receipt tells."""
+    now = _published(extra, split)
+    for receipt in Path(extra, WORK, split).glob("*/*/*/receipt-*.json"):
+        with suppress(ValueError):
+            if json.loads(_read(receipt)) | {"code": now["code"]} == now:
+                return receipt.parents[2]
+    return None
 
 
 def _published(extra: str | os.PathLike, split: str) -> dict[str, object]:

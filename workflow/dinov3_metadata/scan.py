@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import SHOWN, MetadataError, count, listing, printable
-from .files import reading, write_atomically
-from .fingerprint import State, class_folders, folder_state, last_records
+from .files import reading, remove_siblings, write_atomically
+from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
 from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
 from .log import logger, progress
@@ -214,6 +214,30 @@ def scan_split(
         count(len(visited), "folder"),
     )
     return scan, {name: found[name].state for name in sorted(found)}
+
+
+def update_scan(
+    root: str, split: str, out: str, record: str, settings: str, after: str = "", **options
+) -> None:
+    """Scan a split folder anew, but for what the last scan in the work folder still knows.
+
+    Args:
+        root, split: See ``scan_split``.
+        out: Where to write the scan: in a folder of its name, beside those of other scans, which
+            are removed.
+        record: Where to note the states of the folders, see ``fingerprint.of_tree``.
+        settings, after: For the record.
+        options: Of ``scan_split``.
+
+    Raises:
+        MetadataError: See ``scan_split``.
+    """
+    work = Path(out).parent
+    previous = last_scan(work.parent, settings)
+    scan, folders = scan_split(root, split, previous=previous, **options)
+    scan.save(out)
+    write_record(record, settings, folders, after)
+    remove_siblings(work)
 
 
 def last_scan(work: str | os.PathLike, settings: str) -> Found | None:

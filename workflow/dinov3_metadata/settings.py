@@ -1,7 +1,9 @@
 """The settings of config.yaml: what is wrong with them, in one sentence."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import yaml
@@ -19,6 +21,62 @@ TYPES = {
     "integer": "a whole number",
     "boolean": "true or false",
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may say of a dataset; config.yaml and its schema tell what each means.
+
+    Attributes:
+        root, extra: Absolute paths.
+        view: Absolute path; in ``extra`` by default.
+    """
+
+    root: str
+    extra: str
+    splits: Sequence[str] = ("TRAIN", "VAL")
+    layout: str = "auto"
+    view: str = ""
+    labels: str = "auto"
+    engine: str = "scandir"
+    unaddressable: str = "refuse"
+    trust_timestamps: bool = True
+    level: str = "sample"
+    sample: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, path in (("root", self.root), ("extra", self.extra)):
+            object.__setattr__(self, name, _absolute(path))
+        object.__setattr__(self, "view", _absolute(self.view or f"{self.extra}/view"))
+        object.__setattr__(self, "splits", tuple(self.splits))
+        object.__setattr__(self, "sample", int(self.sample))
+
+
+def _absolute(path: str | os.PathLike) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def settings_of(config: dict) -> Settings:
+    """The settings of a validated config.yaml: the user's, or those of the demo.
+
+    Raises:
+        MetadataError: One of root and extra is set without the other.
+    """
+    if config["root"] and not config["extra"]:
+        raise MetadataError(
+            "config: `root` is set, but not `extra`: name the folder for the metadata files "
+            "(it may be the same as root)."
+        )
+    if config["extra"] and not config["root"]:
+        raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
+    used = config if config["root"] else config["demo"]
+    return Settings(
+        **{name: used[name] for name in ("root", "extra", "splits")},
+        **{name: config[name] for name in ("layout", "labels")},
+        view=config["view"] or "",
+        **config["scan"],
+        **config["verify"],
+    )
 
 
 def explain(error) -> str:
@@ -77,24 +135,6 @@ def prepare(config: dict) -> dict:
     }
 
 
-def folders(config: dict) -> tuple[str, str, list[str]]:
-    """Root and extra as absolute paths, and the splits: the user's, or those of the demo.
-
-    Raises:
-        MetadataError: One of root and extra is set without the other.
-    """
-    if config["root"] and not config["extra"]:
-        raise MetadataError(
-            "config: `root` is set, but not `extra`: name the folder for the metadata files "
-            "(it may be the same as root)."
-        )
-    if config["extra"] and not config["root"]:
-        raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
-    used = config if config["root"] else config["demo"]
-    root, extra = (os.path.abspath(os.path.expanduser(used[key])) for key in ("root", "extra"))
-    return root, extra, used["splits"]
-
-
 def check_layout(layout: str, root: str, extra: str) -> None:
     """Check what depends on how the dataset lies.
 
@@ -107,11 +147,6 @@ def check_layout(layout: str, root: str, extra: str) -> None:
             f"config: extra: the metadata files can not lie among the images in {root}. Choose a "
             "folder below it or elsewhere."
         )
-
-
-def view_folder(config: dict, extra: str) -> str:
-    """The folder of the view, as an absolute path."""
-    return os.path.abspath(os.path.expanduser(config["view"] or os.path.join(extra, "view")))
 
 
 def check_folders(root: str, extra: str) -> None:

@@ -13,7 +13,7 @@ def summarise(
     extra: str | os.PathLike, splits: Iterable[str], layout: str, root: str | os.PathLike
 ) -> str:
     """A few lines for the terminal: each split from its ``metadata-SPLIT.json``, how the dataset
-    lies, and the root to give to DINOv3."""
+    lies, and what to give to DINOv3."""
     lines = [f"DINOv3 metadata, verified, in {extra}:"]
     for split in splits:
         try:
@@ -29,4 +29,28 @@ def summarise(
         lines.append(
             f"  {split:<5}  {counts}, {size / 1e6:,.1f} MB: {', '.join(described['files'])}"
         )
-    return "\n".join([*lines, f"  layout: {layout}", f"  root for DINOv3: {root}"])
+    lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
+    strings = (f"  dataset_path for DINOv3: {dataset_path(split, root, extra)}" for split in splits)
+    try:
+        lines += strings
+    except ValueError as error:
+        lines.append(f"  dataset_path for DINOv3: none, as {error}")
+    return "\n".join(lines)
+
+
+def dataset_path(split: str, root: str | os.PathLike, extra: str | os.PathLike) -> str:
+    """The string by which DINOv3 and DINOv2 know a split.
+
+    Source: ``_parse_dataset_str`` in facebookresearch/dinov3, ``dinov3/data/loaders.py``, which
+    parts it at each ``:`` and ``=``.
+
+    Raises:
+        ValueError: There is none; the message says why.
+    """
+    for path in map(os.fspath, (root, extra)):
+        if ":" in path or "=" in path:
+            raise ValueError(
+                f"it can have no ':' or '=' in a folder: {path}. Make a link to it elsewhere, "
+                "and take that for root or extra."
+            )
+    return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import MetadataError, count, listing, printable
-from .files import write_atomically
-from .fingerprint import State, class_folders, folder_state
+from .files import remove_siblings, write_atomically
+from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import Listing, is_image, list_folder
 from .layout import MAX_INDEX, WORK, image_name, split_folder
 from .layouts import layout_of
@@ -28,6 +28,36 @@ from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_t
 
 LONGEST = 255  # bytes of a file name
 MARK = ".dinov3-view"  # a file in the folder of a view: its links are no images of a dataset
+
+
+def update_view(
+    root: str,
+    view: str,
+    extra: str,
+    split: str,
+    layout: str,
+    record: str,
+    settings: str,
+    trust_timestamps: bool = True,
+    threads: int = 4,
+) -> None:
+    """Bring the view of a split up to date, from what the last record in the work folder knows.
+
+    Args:
+        root, view, extra, split, layout: See ``View``.
+        record: Where to note the states of the folders, see ``fingerprint.of_tree``; in a folder of
+            its name, beside those of other views, which are removed.
+        settings: For the record.
+        trust_timestamps, threads: See ``View.link``.
+
+    Raises:
+        MetadataError: See ``View.link``.
+    """
+    work = Path(record).parent
+    _, noted = next(last_records(work.parent, settings), (None, None))
+    states = View(root, view, extra, split, layout).link(noted, trust_timestamps, threads)
+    write_record(record, settings, states)
+    remove_siblings(work)
 
 
 class View:

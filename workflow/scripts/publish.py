@@ -11,7 +11,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
     publish(
         load_report(snakemake.input.report),
         {Path(path).name: path for path in snakemake.input.arrays},
-        snakemake.params.root,
+        snakemake.params.origin,
         snakemake.params.extra,
         snakemake.output.receipt,
     )

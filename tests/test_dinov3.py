@@ -1,0 +1,170 @@
+"""DINOv3's own ImageNet with datasets of any size, in this and in other processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from dinov3_metadata import MetadataError, dump_extra
+from dinov3_metadata.dinov3 import use_metadata_lengths
+from dinov3_metadata.summary import dataset_path
+
+# A stand-in of the interface: an ImageNet with an enum of splits that know the lengths of
+# ImageNet-1k's, and a length that must be one of these.
+STAND_IN = """
+from enum import Enum
+import numpy as np
+
+class _Split(Enum):
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+    @property
+    def length(self):
+        return {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}[self.name]
+
+class ImageNet:
+    Split = _Split
+
+    def __init__(self, *, split, root, extra):
+        self.split, self.root, self._extra_root, self._entries = split, root, extra, None
+
+    def _get_entries(self):
+        if self._entries is None:
+            self._entries = np.load(f"{self._extra_root}/entries-{self.split.name}.npy", "r")
+        return self._entries
+
+    def __len__(self):
+        assert len(self._get_entries()) == self.split.length
+        return len(self._get_entries())
+
+def parse(dataset):
+    name, *tokens = dataset.split(":")
+    options = dict(token.split("=") for token in tokens)
+    return ImageNet(**options | {"split": ImageNet.Split[options["split"]]})
+"""
+
+LENGTH = """
+from {package}.data.datasets.image_net import parse
+import sys
+print([len(parse(dataset)) for dataset in sys.argv[1:]], parse(sys.argv[1]).split.length)
+"""
+
+
+@pytest.fixture
+def place(tree: Path, tmp_path: Path) -> Path:
+    """A folder with both packages, scripts that use them, and metadata in ``extra``."""
+    for package in ("dinov2", "dinov3"):
+        folder = tmp_path / "code" / package / "data/datasets"
+        folder.mkdir(parents=True)
+        for path in (folder, folder.parent, folder.parent.parent):
+            (path / "__init__.py").touch()
+        (folder / "image_net.py").write_text(STAND_IN)
+        (tmp_path / f"code/{package}.py.txt").write_text(LENGTH.format(package=package))
+    dump_extra(tree, tmp_path / "extra", ["TRAIN", "VAL", "TEST"])
+    return tmp_path
+
+
+def run(place: Path, *command: str, installed: bool = True) -> subprocess.CompletedProcess:
+    """Run a command where both packages can be imported."""
+    paths = [str(place / "code")] + [str(REPOSITORY / "workflow")] * installed
+    return subprocess.run(
+        [*command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+LAUNCH = [sys.executable, "-m", "dinov3_metadata.dinov3", "--"]
+
+
+@pytest.mark.parametrize("package", ["dinov2", "dinov3"])
+def test_the_launcher_reaches_each_process(package: str, place: Path, tree: Path) -> None:
+    split = [dataset_path(split, tree, place / "extra") for split in ("TRAIN", "VAL", "TEST")]
+    script = [sys.executable, str(place / f"code/{package}.py.txt"), *split]
+    assert "AssertionError" in run(place, *script).stderr
+    assert run(place, *LAUNCH, *script).stdout == "[4, 3, 2] 1281167\n"
+    shell = ["sh", "-c", 'exec "$@"', "sh", *script]  # a process of a process
+    assert run(place, *LAUNCH, *shell).stdout == "[4, 3, 2] 1281167\n"
+
+
+def test_the_environment_s_own_sitecustomize_runs_too(place: Path) -> None:
+    (place / "code/sitecustomize.py").write_text("print('mine')")
+    done = run(place, *LAUNCH, sys.executable, "-c", "import dinov3_metadata; print('ours')")
+    assert done.stdout == "mine\nmine\nours\n"  # in the launcher and in the command
+
+
+def test_the_package_need_not_be_installed_where_the_command_runs(place: Path, tree: Path) -> None:
+    startup = REPOSITORY / "workflow/dinov3_metadata/startup"
+    dataset = dataset_path("VAL", tree, place / "extra")
+    code = f"import sys; sys.path[:0] = [{str(place / 'code')!r}]; sys.argv[1:] = [{dataset!r}]\n"
+    code += LENGTH.format(package="dinov3")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(startup)},
+    )
+    assert done.stdout == "[3] 50000\n", done.stderr
+
+
+def test_one_line_before_training(place: Path, tree: Path) -> None:
+    lines = f"""
+from dinov3_metadata.dinov3 import use_metadata_lengths
+use_metadata_lengths({str(place / "extra")!r})
+import sys
+from dinov3.data.datasets.image_net import ImageNet, parse
+dataset = parse({dataset_path("TRAIN", tree, place / "extra")!r})
+print(len(dataset), [split.length for split in ImageNet.Split])
+use_metadata_lengths()  # of the datasets alone
+print(len(dataset), [split.length for split in ImageNet.Split])
+use_metadata_lengths({str(place / "extra")!r})
+print([split.length for split in ImageNet.Split])
+"""
+    done = run(place, sys.executable, "-c", lines)
+    assert done.stdout.splitlines() == [
+        "4 [4, 3, 2]",
+        "4 [1281167, 50000, 100000]",
+        "[4, 3, 2]",
+    ], done.stderr
+
+
+def test_entries_that_are_not_of_the_metadata(place: Path, tree: Path) -> None:
+    (place / "extra/entries-TRAIN.npy").write_bytes((place / "extra/entries-VAL.npy").read_bytes())
+    script = [sys.executable, str(place / "code/dinov3.py.txt")]
+    done = run(place, *LAUNCH, *script, dataset_path("TRAIN", tree, place / "extra"))
+    assert "has 3 rows, where 4 are due by metadata-TRAIN.json" in done.stderr
+    (place / "extra/metadata-TRAIN.json").unlink()
+    done = run(place, *LAUNCH, *script, dataset_path("TRAIN", tree, place / "extra"))
+    assert "has 3 rows, where 1,281,167 are due" in done.stderr
+
+
+def test_another_shape_of_their_code(place: Path) -> None:
+    path = place / "code/dinov3/data/datasets/image_net.py"
+    path.write_text(STAND_IN.replace("def length", "def size"))
+    done = run(place, *LAUNCH, sys.executable, "-c", "import dinov3.data.datasets.image_net")
+    assert "dinov3.data.datasets.image_net is not as this program knows it" in done.stderr
+
+
+def test_no_metadata_in_extra(tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"no metadata-SPLIT.json in"):
+        use_metadata_lengths(tmp_path)
+
+
+def test_the_launcher_says_what_it_wants(place: Path) -> None:
+    assert "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>" in run(place, *LAUNCH).stderr
+    assert "Error: no-such-program: No such file" in run(place, *LAUNCH, "no-such-program").stderr
+
+
+@pytest.mark.parametrize("folder", ["/a:b", "/a=b"])
+def test_a_path_that_dinov3_can_not_take(folder: str) -> None:
+    with pytest.raises(ValueError, match=f"it can have no ':' or '=' in a folder: {folder}"):
+        dataset_path("TRAIN", "/root", folder)
+    assert dataset_path("TRAIN", "/a b", "/狗") == "ImageNet:split=TRAIN:root=/a b:extra=/狗"

@@ -1,0 +1,111 @@
+"""The chain without Snakemake: the same files, either goes on where the other stopped."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, digests, file_states, make_tree
+from dinov3_metadata import MetadataError, dump_extra
+from dinov3_metadata.settings import Settings
+
+SPLITS = ("TRAIN", "VAL", "TEST")
+NOTHING = "Nothing to be done"
+
+
+def command(*options: str | Path) -> subprocess.CompletedProcess:
+    """Run ``python -m dinov3_metadata``."""
+    return subprocess.run(
+        [sys.executable, "-m", "dinov3_metadata", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")},
+    )
+
+
+def test_snakemake_goes_on_where_dump_extra_stopped(tree: Path, snakemake, tmp_path: Path) -> None:
+    extra, other = tmp_path / "数据 extra", tmp_path / "other"
+    options = {"root": tree, "splits": "[TRAIN,VAL,TEST]"}
+    dump_extra(tree, extra, SPLITS)
+    snakemake(**options, extra=other)
+    assert digests(extra) == digests(other)
+    for split in SPLITS:
+        name = f"metadata-{split}.json"
+        assert (extra / name).read_bytes() == (other / name).read_bytes()
+    assert NOTHING in snakemake(**options, extra=extra).stdout
+    before = file_states(other.iterdir())
+    dump_extra(tree, other, SPLITS)
+    assert file_states(other.iterdir()) == before
+
+
+def test_only_what_an_edit_made_necessary(tree: Path, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "dinov3_metadata")
+    extra = tmp_path / "extra"
+    dump_extra(tree, extra, SPLITS)
+    before = file_states(extra.glob("*-[!T]*"))
+    caplog.clear()
+    dump_extra(tree, extra, SPLITS)
+    assert caplog.messages == []
+    make_tree(tree, ["train/n01440764/n01440764_77.JPEG"])
+    dump_extra(tree, extra, SPLITS)
+    assert "Scan TRAIN: 1 of 4 folders changed: n01440764" in caplog.messages
+    assert any("1 of 4 folders listed" in message for message in caplog.messages)
+    assert not any("VAL" in message or "TEST" in message for message in caplog.messages)
+    assert file_states(extra.glob("*-[!T]*")) == before
+    fresh = tmp_path / "fresh"
+    dump_extra(tree, fresh, SPLITS)
+    assert digests(extra) == digests(fresh)
+
+
+def test_edited_labels_need_no_scan(tree: Path, tmp_path: Path, caplog) -> None:
+    dump_extra(tree, tmp_path / "extra")
+    (tree / "labels.txt").write_text((tree / "labels.txt").read_text().replace("tench", "carp"))
+    caplog.set_level("INFO", "dinov3_metadata")
+    dump_extra(tree, tmp_path / "extra")
+    assert not any("Scan" in message for message in caplog.messages)
+    dump_extra(tree, tmp_path / "fresh")
+    assert digests(tmp_path / "extra") == digests(tmp_path / "fresh")
+
+
+def test_a_view(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "own", ["train/cat/a.jpg", "train/dog/b.png"])
+    chain = dump_extra(root, tmp_path / "extra", ["TRAIN"], labels="folders")
+    assert (chain.layout, chain.base) == ("folder", f"{tmp_path}/extra/view")
+    assert (tmp_path / "extra/view/train/dog/dog_0.JPEG").resolve() == root / "train/dog/b.png"
+
+
+def test_a_refusal_keeps_the_last_good_files(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    dump_extra(tree, extra)
+    before = file_states(extra.glob("[!.]*"))
+    make_tree(tree, ["val/n01440764/photo.png"])
+    with pytest.raises(MetadataError, match=r"photo.png \(no number"):
+        dump_extra(tree, extra)
+    assert file_states(extra.glob("[!.]*")) == before
+    with pytest.raises(MetadataError, match="Not a directory"):
+        dump_extra(tree, tree / "labels.txt/extra")
+
+
+def test_the_command(tree: Path, tmp_path: Path) -> None:
+    options = ("--root", tree, "--extra", tmp_path / "extra")
+    done = command(*options, "--splits", *SPLITS)
+    assert (done.returncode, "Scan TRAIN: 4 folders" in done.stderr) == (0, True)
+    assert f"ImageNet:split=VAL:root={tree}:extra={tmp_path}/extra" in done.stdout
+    again = command(*options, "--splits", *SPLITS)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+    (tree / "labels.txt").unlink()
+    failed = command(*options)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[0].startswith(f"Error: The labels file {tree}/labels.txt")
+
+
+def test_defaults_are_those_of_the_schema() -> None:
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    rules = schema["properties"]
+    known = rules | rules["scan"]["properties"] | rules["verify"]["properties"]
+    for name, value in vars(Settings("/root", "/extra")).items():
+        if name not in ("root", "extra", "view"):
+            assert (list(value) if name == "splits" else value) == known[name]["default"]

@@ -1,0 +1,163 @@
+"""Chain: which stage makes which file of the work folder, in the present state of a dataset.
+
+The name of each file holds the fingerprint of what it is made from, see ``fingerprint``:
+
+    <EXTRA>/.dinov3-metadata/labels/<labels>/labels.json
+    <EXTRA>/.dinov3-metadata/views/<split>/<view>/folders.json
+    <EXTRA>/.dinov3-metadata/<split>/<tree>/scan.npz, folders.json
+    <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/entries-<split>.npy, ...
+    <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json, <receipt>.json
+
+This module is imported at every start.
+"""
+
+import os
+from functools import lru_cache
+
+from .fingerprint import RECORD, Tree, digest, of_code, of_content, of_tree
+from .labels import find_labels
+from .layout import LABELLED, WORK, split_folder
+from .layouts import Part, layout_of, recognise
+from .publish import array_names, receipt_name
+from .settings import Settings, check_folders, check_layout
+
+AFTER = {
+    "labels": (),
+    "view": (),
+    "scan": ("view",),
+    "entries": ("scan", "labels"),
+    "classes": ("entries",),
+    "verify": ("classes",),
+    "publish": ("verify",),
+}
+"""Stage -> the stages that it comes right after; in an order in which they can be run."""
+
+
+class Chain:
+    """The stages of a dataset.
+
+    Attributes:
+        settings: Of the user.
+        layout: How the dataset lies, if need be as recognised.
+        base: What DINOv3 takes for root: the dataset itself, or the view of it.
+        splits: The splits that are wanted.
+        labels: The labels file; empty for the names of the class folders.
+        work: The work folder.
+
+    Raises:
+        MetadataError: The folders do not go together, see ``settings``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        check_folders(settings.root, settings.extra)
+        self.settings, root = settings, settings.root
+        self.layout = recognise(root) if settings.layout == "auto" else settings.layout
+        check_layout(self.layout, root, settings.extra)
+        self.base = root if self.layout == "imagenet" else settings.view
+        self.labels = find_labels(root, settings.labels, self.layout)
+        self.work = f"{settings.extra}/{WORK}"
+        # Each is asked several times, and must give one answer in a run.
+        for name in (
+            "part",
+            "view",
+            "view_settings",
+            "tree",
+            "scan_settings",
+            "labels_content",
+            "state",
+        ):
+            setattr(self, name, lru_cache(getattr(self, name)))
+        self.splits = settings.splits
+        if self.layout == "flat":  # which seldom has more than TRAIN
+            there = [split for split in self.splits if os.path.isdir(self.source(split))]
+            self.splits = tuple(there) or self.splits
+
+    def part(self, split: str) -> Part:
+        """Where the images of a split lie."""
+        return layout_of(self.layout).list_part(self.settings.root, split)
+
+    def source(self, split: str) -> str:
+        """The folder of the dataset that holds the images of a split."""
+        return os.path.join(self.settings.root, self.part(split).folder)
+
+    def view_settings(self, split: str) -> str:
+        """All that a view depends on besides the folders of the dataset."""
+        annotations = self.part(split).annotations
+        annotations = annotations and of_content(f"{self.settings.root}/{annotations}")
+        own = f"layouts/{self.layout.replace('-', '_')}"
+        code = of_code(
+            "files", "fingerprint", "folder", "layout", "layouts/__init__", own, "scan", "view"
+        )
+        return digest(self.settings.root, self.base, self.layout, annotations, code)
+
+    def view(self, split: str) -> Tree:
+        """The name of the view that is true of a split now, and why it is to be made; empty without
+        a view."""
+        if self.base == self.settings.root:
+            return Tree("", "")
+        return of_tree(
+            f"{self.work}/views/{split}",
+            self.source(split),
+            self.view_settings(split),
+            classes=False,
+            trust_timestamps=self.settings.trust_timestamps,
+        )
+
+    def scan_settings(self) -> str:
+        """All that a scan depends on besides the split folder."""
+        one = self.settings
+        code = of_code("files", "fingerprint", "folder", "layout", "scan")
+        return digest(self.base, one.engine, one.unaddressable, one.trust_timestamps, code)
+
+    def tree(self, split: str) -> Tree:
+        """The name of the scan that is true of a split folder now, and why it is to be made."""
+        return of_tree(
+            f"{self.work}/{split}",
+            os.path.join(self.base, split_folder(split)),
+            self.scan_settings(),
+            split in LABELLED,
+            self.settings.trust_timestamps,
+            self.view(split).name,
+        )
+
+    def labels_content(self) -> str:
+        """The fingerprint of the labels file."""
+        return of_content(self.labels) if self.labels else "none"
+
+    def state(self, split: str) -> dict[str, str]:
+        """The names of the present state of a split, from the dataset to the receipt."""
+        arrays = of_code("files", "fingerprint", "labels", "entries", "classes")
+        labels = self.labels if split in LABELLED else ""
+        content = self.labels_content() if labels else "none"
+        level, sample = self.settings.level, self.settings.sample
+        names = {
+            "split": split,
+            "view": self.view(split).name,
+            "tree": self.tree(split).name,
+            "labels": f"labels-{content}-{digest(labels, arrays)}",
+            "checks": f"{level}-{sample}-{of_code('folder', 'verify')}",
+        }
+        folder = "{work}/{split}/{tree}/{labels}/{checks}".format(work=self.work, **names)
+        return names | {"receipt": receipt_name(folder, self.settings.extra, split)}
+
+    def files(self, split: str) -> dict[str, list[str]]:
+        """Stage -> the files that it makes of a split, in the present state."""
+        names = self.state(split)
+        tree = f"{self.work}/{split}/{names['tree']}"
+        rows = f"{tree}/{names['labels']}"
+        checks = f"{rows}/{names['checks']}"
+        entries, *classes = (f"{rows}/{name}" for name in array_names(split))
+        files = {
+            "labels": [f"{self.work}/labels/{names['labels']}/labels.json"] * (split in LABELLED),
+            "view": [f"{self.work}/views/{split}/{names['view']}/{RECORD}"] * bool(names["view"]),
+            "scan": [f"{tree}/scan.npz", f"{tree}/{RECORD}"],
+            "entries": [entries],
+            "classes": classes,
+            "verify": [f"{checks}/verify-{split}.json"],
+            "publish": [f"{checks}/{names['receipt']}.json"],
+        }
+        return {stage: files[stage] for stage in AFTER}
+
+    def origin(self) -> dict[str, str]:
+        """Where the metadata comes from, as ``metadata-SPLIT.json`` says it."""
+        return {"root": self.base, "dataset": self.settings.root, "layout": self.layout}

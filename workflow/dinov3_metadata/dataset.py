@@ -1,0 +1,282 @@
+"""Dataset: images and classes from the published metadata, opened without looking at the images."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision.datasets import VisionDataset
+from torchvision.datasets.folder import default_loader
+
+from .entries import entries_dtype, npy_header
+from .errors import MetadataError, count, listing
+from .files import sha256
+from .fingerprint import RECORD, changed_folders, folder_state, read_record
+from .layout import LABELLED, WORK, image_path, split_folder
+from .layouts import layout_of
+from .publish import metadata_name, published_scan
+
+PROBES = 64  # rows held against the class arrays on opening
+
+
+class Samples(Sequence):
+    """(path, class_index) of each image, made when asked for; as ``ImageFolder.samples``."""
+
+    def __init__(self, dataset: "ImageNetMetadata") -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._dataset.get_path(index), self._dataset.get_target(index)
+
+
+class ImageNetMetadata(VisionDataset):
+    """The images of a split, as ``torchvision.datasets.ImageFolder`` gives them, but from the
+    metadata in ``extra``: opening takes the same time for ten thousand and ten million images.
+
+    An item is (image, class_index); for TEST, which has no labels, it is the image alone.
+
+    The arrays are mapped read-only when first used, in each process by itself: the processes of a
+    DataLoader share their memory.
+
+    Args:
+        root: The folder that DINOv3 takes for root. Where a view is in use, the dataset's own
+            folder will do as well.
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        transform, target_transform, transforms: As of torchvision's datasets.
+        loader: Takes a path and returns an image.
+        check: ``stat`` looks at each folder of the dataset, whether it has changed since the
+            metadata was made; None does not.
+
+    Attributes:
+        description: What ``metadata-SPLIT.json`` says.
+
+    Raises:
+        MetadataError: The files are missing or do not belong together, or ``check`` found changes;
+            the message names them.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        extra: str | os.PathLike,
+        split: str = "TRAIN",
+        transform: Callable | None = None,
+        target_transform: Callable | None = None,
+        loader: Callable[[str], Any] = default_loader,
+        *,
+        transforms: Callable | None = None,
+        check: str | None = None,
+    ) -> None:
+        self.extra, self.split = os.path.expanduser(os.fspath(extra)), split
+        self.description = describe_split(self.extra, split)
+        root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
+        if os.path.realpath(root) == os.path.realpath(self.description["dataset"]):
+            root = root if self.description["layout"] == "imagenet" else self.description["root"]
+        super().__init__(root, transforms, transform, target_transform)
+        self.loader = loader
+        self._names = [Path(self.extra, name) for name in self.description["files"]]
+        self._arrays: list[np.ndarray] | None = None
+        self._states = list(map(_state, self._names))
+        self._check()
+        if check == "stat":
+            if changed := changed_since(self.root, self.extra, split, self.description):
+                raise MetadataError(
+                    f"{split}: {count(len(changed), 'folder')} changed since the metadata in "
+                    f"{self.extra} was made:\n{listing(changed, len(changed))}\n"
+                    "Run snakemake or dinov3_metadata.dump_extra again."
+                )
+        elif check is not None:
+            raise ValueError(f"check is {check!r}, not 'stat' or None")
+
+    def __len__(self) -> int:
+        return self.description["images"]
+
+    def __getitem__(self, index: int) -> Any:
+        path, target = self.get_path(index), self.get_target(index)
+        image = self.loader(path)
+        if target is None:
+            transform = self.transform or self.transforms
+            return transform(image) if transform else image
+        return self.transforms(image, target) if self.transforms else (image, target)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_arrays": None}  # a worker maps the files itself
+
+    @property
+    def entries(self) -> np.ndarray:
+        """(images,) of ``entries.entries_dtype``, read-only."""
+        return self._mapped()[0]
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """(images,), ``<u4``: the class_index of each image, a view of the mapped file; None for
+        TEST."""
+        return self.entries["class_index"] if self.split in LABELLED else None
+
+    @property
+    def samples(self) -> Samples:
+        """(path, class_index) of each image; class_index is None for TEST."""
+        return Samples(self)
+
+    imgs = samples
+
+    @property
+    def classes(self) -> list[str]:
+        """The class ids, at their class_index; none for TEST."""
+        return self._mapped()[1].tolist() if self.split in LABELLED else []
+
+    @property
+    def class_names(self) -> list[str]:
+        """The class names, at their class_index; none for TEST."""
+        return self._mapped()[2].tolist() if self.split in LABELLED else []
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Class id -> class_index."""
+        return {class_id: index for index, class_id in enumerate(self.classes)}
+
+    def get_path(self, index: int) -> str:
+        """The path of an image."""
+        row = self.entries[index]
+        path = image_path(self.split, row["class_id"], row["actual_index"])
+        return os.path.join(self.root, path)
+
+    def get_target(self, index: int) -> int | None:
+        """The class_index of an image; None for TEST."""
+        return int(self.entries["class_index"][index]) if self.split in LABELLED else None
+
+    def get_class_id(self, index: int) -> str | None:
+        """The class id of an image; None for TEST."""
+        return str(self.entries["class_id"][index]) if self.split in LABELLED else None
+
+    def get_class_name(self, index: int) -> str | None:
+        """The class name of an image; None for TEST."""
+        return str(self.entries["class_name"][index]) if self.split in LABELLED else None
+
+    def extra_repr(self) -> str:
+        return f"Split: {self.split}\nMetadata: {self.extra}"
+
+    def _mapped(self) -> list[np.ndarray]:
+        """The arrays: entries, class ids, class names."""
+        if self._arrays is None:
+            arrays = [
+                np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in self._names
+            ]
+            if list(map(_state, self._names)) != self._states:
+                raise MetadataError(
+                    f"The metadata of {self.split} in {self.extra} was replaced since the dataset "
+                    "was opened. Open it again."
+                )
+            self._arrays = arrays
+        return self._arrays
+
+    def _check(self) -> None:
+        """Hold the files against their description, and the entries against the classes."""
+        images, classes = self.description["images"], self.description["classes"]
+        labelled = self.split in LABELLED
+        try:
+            entries, *named = self._mapped()
+            widths = [array.itemsize // 4 for array in named] if labelled else [0, 0]
+            types = [entries_dtype(*widths), *(array.dtype for array in named)]
+            due = [
+                _starts_right(path, npy_header(dtype, rows))
+                and path.stat().st_size == self.description["files"][path.name]["bytes"]
+                for path, dtype, rows in zip(
+                    self._names, types, [images, classes, classes], strict=False
+                )
+            ]
+            due += [sha256(path) == self.description["files"][path.name]["sha256"]
+                    for path in self._names[1:]]  # fmt: skip
+            some = entries[np.linspace(0, images - 1, min(images, PROBES)).astype(int)]
+            if labelled and all(due):
+                for column, array in zip(("class_id", "class_name"), named, strict=True):
+                    due.append(np.array_equal(array[some["class_index"]], some[column]))
+            good = all(due)
+        except (OSError, ValueError, IndexError, KeyError):
+            good = False
+        if not good:
+            raise MetadataError(
+                f"The files of {self.split} in {self.extra} do not belong together: "
+                f"{', '.join(path.name for path in self._names)} and {metadata_name(self.split)}. "
+                "Run snakemake or dinov3_metadata.dump_extra again."
+            )
+
+
+def describe_split(extra: str | os.PathLike, split: str) -> dict:
+    """What ``metadata-SPLIT.json`` says.
+
+    Raises:
+        MetadataError: There is none, or it is not whole.
+    """
+    path = Path(extra, metadata_name(split))
+    try:
+        description = json.loads(path.read_bytes())
+        if {"images", "classes", "files", "root", "dataset", "layout"} <= description.keys():
+            return description
+        why = "is not whole"
+    except FileNotFoundError:
+        why = "does not exist"
+    except (OSError, ValueError, AttributeError) as error:
+        why = f"can not be read ({error})"
+    raise MetadataError(
+        f"{path} {why}. It is made together with the arrays by snakemake or "
+        "dinov3_metadata.dump_extra: run it again."
+    )
+
+
+def changed_since(root: str, extra: str, split: str, description: dict) -> list[str]:
+    """The folders that are not in the state in which the published metadata was made of them,
+    those of the dataset behind a view included, by their paths.
+
+    Args:
+        root: What DINOv3 takes for root.
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        description: Of ``describe_split``.
+
+    Raises:
+        MetadataError: The work folder does not tell.
+    """
+    scan = published_scan(extra, split)
+    record = scan and read_record(scan / RECORD)
+    view = record and record["after"]
+    behind = read_record(Path(extra, WORK, "views", split, view, RECORD)) if view else None
+    if not record or (view and not behind):
+        raise MetadataError(
+            f"{Path(extra, WORK)} does not tell the state of the dataset of which the published "
+            f"metadata of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+        )
+    noted = {os.path.join(root, split_folder(split)): record["folders"]}
+    if behind:
+        part = layout_of(description["layout"]).list_part(description["dataset"], split)
+        noted[os.path.join(description["dataset"], part.folder)] = behind["folders"]
+    changed: set[str] = set()
+    for folder, states in noted.items():
+        now = {
+            name: folder_state(os.path.join(folder, name), not isinstance((state or [0])[0], str))
+            for name, state in states.items()
+        }
+        changed.update(os.path.join(folder, name) for name in changed_folders(states, now))
+    return sorted(changed)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What tells a file from one that takes its place; zeros for none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _starts_right(path: Path, header: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(header)) == header

@@ -1,0 +1,136 @@
+"""DINOv3 and DINOv2 as they are, with datasets of any size.
+
+Their ``ImageNet`` knows the lengths of ImageNet-1k's splits and stops at ``len()`` with a bare
+``AssertionError`` for any other dataset. ``use_metadata_lengths`` tells it those of the metadata in
+this process; the launcher does so in every process that a command starts:
+
+    python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...
+
+Source: ``ImageNet.__len__`` and ``ImageNet.Split[...].length`` in ``data/datasets/image_net.py`` of
+facebookresearch/dinov3 and facebookresearch/dinov2. This module uses the standard library alone.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from .errors import MetadataError
+
+MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
+
+STARTUP = str(Path(__file__).with_name("startup"))
+"""The folder of the ``sitecustomize.py`` that Python runs at its start, if it is in PYTHONPATH."""
+
+
+def use_metadata_lengths(extra: str | os.PathLike | None = None) -> None:
+    """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata.
+
+    ``len(dataset)`` is then what the ``metadata-SPLIT.json`` in the dataset's own ``extra`` says.
+    Call it before training, or before or after the import of their modules, in each process that
+    asks for lengths: each rank, but not the workers of a DataLoader.
+
+    Args:
+        extra: The folder whose lengths ``ImageNet.Split[...].length`` gives as well; without it, or
+            for splits that are not there, these stay ImageNet-1k's.
+
+    Raises:
+        MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``.
+    """
+    lengths = {}
+    if extra is not None:
+        for split in ("TRAIN", "VAL", "TEST"):
+            with suppress(FileNotFoundError):
+                lengths[split] = _length(extra, split)
+        if not lengths:
+            raise MetadataError(
+                f"There is no metadata-SPLIT.json in {extra}. Make the metadata first, with "
+                "snakemake or dinov3_metadata.dump_extra."
+            )
+    sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Finder)]
+    sys.meta_path.insert(0, _Finder(lambda module: _patch(module, lengths)))
+    for name in MODULES:
+        if name in sys.modules:
+            _patch(sys.modules[name], lengths)
+
+
+def _length(extra: str | os.PathLike, split: str) -> int:
+    return json.loads(Path(extra, f"metadata-{split}.json").read_bytes())["images"]
+
+
+def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
+    """Replace ``ImageNet.__len__`` and the property ``length`` of its splits."""
+    try:
+        dataset, split = module.ImageNet, module.ImageNet.Split
+        known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
+    except (AttributeError, KeyError) as error:
+        raise MetadataError(
+            f"{module.__name__} is not as this program knows it: {error}. Set the lengths there."
+        ) from None
+
+    def length(self) -> int:
+        return lengths.get(self.name) or known(self)
+
+    def length_of(self) -> int:
+        rows = len(self._get_entries())
+        try:
+            due = _length(self._extra_root, self.split.name)
+        except FileNotFoundError:
+            due = self.split.length
+        if rows != due:
+            raise MetadataError(
+                f"entries-{self.split.name}.npy in {self._extra_root} has {rows:,} rows, where "
+                f"{due:,} are due by metadata-{self.split.name}.json or, without it, for "
+                "ImageNet-1k. Run snakemake or dinov3_metadata.dump_extra again."
+            )
+        return rows
+
+    length.known = known
+    split.length = property(length)
+    dataset.__len__ = length_of
+
+
+class _Finder(MetaPathFinder):
+    """Runs a function on each of ``MODULES`` once it is imported."""
+
+    def __init__(self, then: Callable[[ModuleType], None]) -> None:
+        self.then = then
+
+    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+        if name not in MODULES:
+            return None
+        others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
+        spec = next(filter(None, (one.find_spec(name, path, target) for one in others)), None)
+        if spec and spec.loader:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                self.then(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def main() -> None:
+    """Run the command behind ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
+    if len(sys.argv) < 3 or sys.argv[1] != "--":
+        sys.exit(
+            "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
+            "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ..."
+        )
+    paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    try:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    except OSError as error:
+        sys.exit(f"Error: {sys.argv[2]}: {error.strerror}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Dump: the whole chain in one process, for those who do without Snakemake."""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from .chain import AFTER, Chain
+from .classes import dump_class_arrays
+from .entries import dump_entries
+from .errors import MetadataError
+from .files import remove_siblings
+from .labels import Labels, load_labels
+from .lock import lock_run
+from .log import logger, refused
+from .publish import load_report, publish
+from .scan import Scan, update_scan
+from .settings import Settings
+from .verify import verify, write_report
+from .view import update_view
+
+
+def dump_extra(
+    root: str | os.PathLike,
+    extra: str | os.PathLike,
+    splits: Sequence[str] = ("TRAIN", "VAL"),
+    labels: str | os.PathLike = "auto",
+    threads: int | None = None,
+    **settings: object,
+) -> Chain:
+    """Make or renew the metadata of a dataset, as ``snakemake`` does: the same files, checks and
+    messages, and the same work folder, so that either goes on where the other stopped.
+
+    Args:
+        root: The dataset's folder.
+        extra: The folder for the metadata files; may be the same as root.
+        splits: Which of ``TRAIN``, ``VAL``, ``TEST``.
+        labels: A file with the class names, ``auto`` or ``folders``; see ``labels.find_labels``.
+        threads: How many folders may be listed at once; one a core by default.
+        settings: More of ``settings.Settings``, for instance ``layout="folder"``.
+
+    Returns:
+        What was found out of the dataset: ``base`` is the root to give to DINOv3.
+
+    Raises:
+        MetadataError: For everything that the user can mend; the message says how. The published
+            files are those of the last run that went through.
+    """
+    chain = Chain(Settings(root, extra, splits, labels=os.fspath(labels), **settings))
+    try:
+        with lock_run(chain.work) or nullcontext():
+            for split in chain.splits:
+                _Split(chain, split, threads or os.cpu_count() or 1).run()
+    except OSError as error:
+        raise MetadataError(refused(error)) from error
+    return chain
+
+
+class _Split:
+    """The stages of a split, each as the script of its rule runs it."""
+
+    def __init__(self, chain: Chain, split: str, threads: int) -> None:
+        self.chain, self.split, self.threads = chain, split, threads
+        self.settings, self.files = chain.settings, chain.files(split)
+        arrays = self.files["entries"] + self.files["classes"]
+        self.arrays = {Path(path).name: path for path in arrays}
+
+    def run(self) -> None:
+        """Run the stages whose files are not there, and those that come after them."""
+        done: set[str] = set()
+        for stage, before in AFTER.items():
+            if done.isdisjoint(before) and all(map(os.path.exists, self.files[stage])):
+                continue
+            for file in self.files[stage]:
+                os.makedirs(os.path.dirname(file), exist_ok=True)
+            getattr(self, stage)(*self.files[stage])
+            done.add(stage)
+
+    def labels(self, labels: str) -> None:
+        load_labels(self.chain.labels, self.chain.labels_content(), labels)
+
+    def view(self, record: str) -> None:
+        logger.info("Link %s as DINOv3 reads it: %s", self.split, self.chain.view(self.split).why)
+        update_view(
+            self.settings.root,
+            self.chain.base,
+            self.settings.extra,
+            self.split,
+            self.chain.layout,
+            record,
+            self.chain.view_settings(self.split),
+            self.settings.trust_timestamps,
+            self.threads,
+        )
+
+    def scan(self, scan: str, record: str) -> None:
+        logger.info("Scan %s: %s", self.split, self.chain.tree(self.split).why)
+        update_scan(
+            self.chain.base,
+            self.split,
+            scan,
+            record,
+            self.chain.scan_settings(),
+            self.chain.view(self.split).name,
+            engine=self.settings.engine,
+            unaddressable=self.settings.unaddressable,
+            trust_timestamps=self.settings.trust_timestamps,
+            threads=self.threads,
+        )
+
+    def entries(self, entries: str) -> None:
+        remove_siblings(Path(entries).parent)
+        dump_entries(*self._known(), entries)
+
+    def classes(self, class_ids: str = "", class_names: str = "") -> None:
+        if class_ids:
+            dump_class_arrays(self.files["entries"][0], self._known()[0], class_ids, class_names)
+
+    def verify(self, report: str) -> None:
+        found = verify(
+            self.chain.base,
+            self.split,
+            *self._known(),
+            self.arrays,
+            level=self.settings.level,
+            sample=self.settings.sample,
+        )
+        write_report(found, report)
+
+    def publish(self, receipt: str) -> None:
+        report = load_report(self.files["verify"][0])
+        publish(report, self.arrays, self.chain.origin(), self.settings.extra, receipt)
+
+    def _known(self) -> tuple[Scan, Labels | None]:
+        scan, labels = self.files["scan"][0], self.files["labels"]
+        return Scan.load(scan), Labels.load(labels[0]) if labels else None

@@ -1,0 +1,26 @@
+"""Run by Python at its start in the processes of ``python -m dinov3_metadata.dinov3``."""
+
+import importlib.util
+import os
+import sys
+from importlib.machinery import PathFinder
+
+here = os.path.dirname(os.path.abspath(__file__))
+package = os.path.dirname(here)
+
+# The package may not be installed where the command runs.
+if not importlib.util.find_spec("dinov3_metadata"):
+    spec = importlib.util.spec_from_file_location("dinov3_metadata", f"{package}/__init__.py")
+    sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])
+
+from dinov3_metadata.dinov3 import use_metadata_lengths  # noqa: E402
+
+use_metadata_lengths()
+
+# This file stands before one that the environment may have of its own.
+spec = PathFinder.find_spec(
+    "sitecustomize", [path for path in sys.path if os.path.abspath(path) != here]
+)
+if spec and spec.loader:
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
