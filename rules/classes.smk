@@ -11,6 +11,9 @@ rule dump_class_arrays:
         f"{ROWS}/classes.tsv"
     conda:
         "../envs/dinov3-metadata.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     message:
         "Write the class arrays of {wildcards.split}"
     script:

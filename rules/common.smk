@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from functools import lru_cache
+from pathlib import Path
 
 from snakemake.utils import validate
 
@@ -71,6 +72,8 @@ def lock():
     """Become the one run on the work folder, before the state of anything is read."""
     if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
         return None
+    if workflow.non_local_exec:
+        check_paths()
     try:
         return lock_run(WORK)
     except MetadataError as error:
@@ -127,21 +130,27 @@ def view_name(wildcards):
 
 def view_of(wildcards):
     """The record of the view that a scan looks at, if there is a view."""
-    return stages.files(wildcards.split)["view"]
+    name = stages.view(wildcards.split).name
+    return [f"{WORK}/views/{wildcards.split}/{name}/{RECORD}"] * bool(name)
 
 
 def why_view(wildcards, output):
     """For the message only: a function of the output is no reason for Snakemake to run a job."""
-    return stages.view(wildcards.split).why
+    return stages.view(wildcards.split).why if workflow.is_main_process else "as it was found"
 
 
 def why_scan(wildcards, output):
-    """For the message only, see ``why_view``."""
-    return stages.tree(wildcards.split).why
+    """For the message only, see ``why_view``; a job on a cluster need not look at each folder."""
+    return stages.tree(wildcards.split).why if workflow.is_main_process else "as it was found"
 
 
 def scan_threads(wildcards):
-    """An equal share of the cores for each scan that is due; they wait for a file server together."""
+    """An equal share of the cores for each scan that is due; they wait for a file server together.
+
+    On a cluster no scan knows of the others, and each process of a job must find the same number.
+    """
+    if not (workflow.local_exec and workflow.is_main_process):
+        return 8
     scans = [stages.files(split)["scan"][0] for split in stages.splits]
     due = [scan for scan in scans if not os.path.exists(scan)]
     return max(1, (workflow.resource_settings.cores or 1) // max(1, len(due)))
@@ -181,3 +190,32 @@ def failures():
             f"{settings.extra}: No space left on device, not even for a log." if full else SILENT
         ]
     return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))
+
+
+def million_images(wildcards):
+    """About how many: those of the last scan, or as many to a folder as ImageNet-1k has."""
+    scans = [scan.stat().st_size / 4 for scan in Path(WORK, wildcards.split).glob("*/scan.npz")]
+    folders = int((wildcards.get("tree") or wildcards.view).split("-")[0])
+    return max([*scans, 1300 * folders]) / 1e6
+
+
+def memory(wildcards, attempt):
+    """MB that a job on a cluster asks for: Snakemake twice, and torchvision's list of all images."""
+    return int((1000 + 400 * million_images(wildcards)) * 4 ** (attempt - 1))
+
+
+def minutes(wildcards, attempt):
+    """Time that a stage asks for on a cluster, where a file server may be slow."""
+    return int((5 + 4 * million_images(wildcards)) * 4 ** (attempt - 1))
+
+
+def check_paths():
+    """Refuse paths that Snakemake would not pass on whole: it puts them into job scripts between
+    quotes of Python, not of a shell."""
+    paths = [settings.root, settings.extra, settings.view, settings.labels]
+    for path in [*paths, workflow.basedir, os.getcwd()]:
+        if {"'", "\\"} & set(path) or not path.isprintable():
+            sys.exit(
+                f"Error: {path!r} has a quote, a backslash or an unprintable character in it, which "
+                "Snakemake can not pass on to the jobs of a cluster. Use a path without."
+            )

@@ -10,6 +10,9 @@ rule dump_entries:
         f"{ROWS}/entries.tsv"
     conda:
         "../envs/dinov3-metadata.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     message:
         "Write the entries of {wildcards.split}"
     script:

@@ -12,6 +12,9 @@ rule scan_split:
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     params:
         root=root,
         engine=config["scan"]["engine"],

@@ -11,6 +11,9 @@ rule verify:
         f"{CHECKS}/verify.tsv"
     conda:
         "../envs/dinov3-metadata.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     params:
         root=root,
         level=config["verify"]["level"],

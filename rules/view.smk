@@ -9,6 +9,9 @@ rule link_view:
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     params:
         dataset=dataset,
         root=root,
