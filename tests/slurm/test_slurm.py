@@ -1,0 +1,195 @@
+"""The workflow on a real Slurm, see cluster.sh: what it submits, and what becomes of it.
+
+The plugin makes each start of Snakemake slower, so it is installed for these tests alone.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, digests, make_tree
+
+if os.geteuid() != 0:
+    pytest.skip("only root can start a Slurm", allow_module_level=True)
+if not (shutil.which("slurmctld", path="/usr/sbin:/usr/bin") or shutil.which("apt-get")):
+    pytest.skip("there is no Slurm, and no apt-get to install it by", allow_module_level=True)
+
+NOTHING = "Nothing to be done"
+# Asked for the first time when jobs of this size end; on a real cluster they wait in a queue.
+IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3"]
+IMPATIENT += ["--max-status-checks-per-second", "5"]
+
+
+@contextmanager
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One of the processes of pytest-xdist at a time; gives them a folder in common."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "slurm.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the extra ``slurm`` of pyproject.toml."""
+    with alone(tmp_path_factory) as common:
+        folder = common / "slurm-plugin"
+        if not folder.exists():
+            project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
+            command += ["--constraint", REPOSITORY / "envs/constraints.txt"]
+            subprocess.run([*command, *project["optional-dependencies"]["slurm"]], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The configuration of a Slurm that runs until the tests are through."""
+    folder = tmp_path_factory.mktemp("slurm")
+    with alone(tmp_path_factory):  # with apt-get
+        cluster = subprocess.Popen(
+            [REPOSITORY / "tests/slurm/cluster.sh", folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        said = cluster.stdout.readline()
+    with cluster:
+        assert said == "ready\n", said + cluster.stdout.read()
+        yield folder / "slurm.conf"
+        cluster.stdin.close()
+
+
+class Cluster:
+    """A dataset, and runs of the workflow that submit jobs to a Slurm."""
+
+    def __init__(self, home: Path, conf: Path, plugin: Path) -> None:
+        # A shell that was given these names unquoted would do something else.
+        self.root = make_tree(home / """a "$HOME"; `x` & 数据""" / "root")
+        self.extra, self.workdir = self.root.parent / "extra", home / "workdir"
+        self.workdir.mkdir()
+        self.environment = os.environ | {
+            "SLURM_CONF": str(conf),
+            "PYTHONPATH": str(plugin),
+            "PATH": f"{conf.parent / 'bin'}:{os.environ['PATH']}",
+        }
+        self.before = set(self.jobs())
+
+    def start(self, *options: str, splits: str = "[TRAIN]") -> subprocess.Popen:
+        command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+        command += ["--workflow-profile", str(REPOSITORY / "profiles/slurm"), *IMPATIENT]
+        command += ["--directory", str(self.workdir), *options, "--config", f"root={self.root}"]
+        return subprocess.Popen(
+            [*command, f"extra={self.extra}", f"splits={splits}", "log={level: debug}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, *options: str, splits: str = "[TRAIN]") -> tuple[str, list[dict[str, str]]]:
+        """Run the workflow; return what it said, and the jobs that Slurm has had from it."""
+        return self.end(self.start(*options, splits=splits))
+
+    def end(self, run: subprocess.Popen) -> tuple[str, list[dict[str, str]]]:
+        said = run.communicate()[0]
+        assert run.returncode == 0, said
+        new = {number: job for number, job in self.jobs().items() if number not in self.before}
+        self.before.update(new)
+        return said, list(new.values())
+
+    def jobs(self) -> dict[int, dict[str, str]]:
+        """What Slurm knows of all jobs, running or not, in the order in which they came."""
+        said = self.ask("scontrol", "show", "job", "--oneliner")
+        records = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in said.splitlines()]
+        return {int(one["JobId"]): one for one in records if "JobId" in one}
+
+    def ask(self, *command: str) -> str:
+        done = subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def log_of(self, stage: str) -> str:
+        (log,) = (self.extra / ".dinov3-metadata/TRAIN").rglob(f"{stage}.log")
+        return log.read_text()
+
+    def is_true(self, snakemake: Callable, splits: str = "[TRAIN]") -> bool:
+        """Whether the published files are those of a local run."""
+        local = self.root.parent / "local"
+        snakemake(root=self.root, extra=local, splits=splits)
+        return digests(local) == digests(self.extra)
+
+
+@pytest.fixture
+def cluster(slurm: Path, plugin: Path, tmp_path: Path) -> Cluster:
+    home = tmp_path / "cluster"
+    home.mkdir()
+    return Cluster(home, slurm, plugin)
+
+
+def test_a_split_is_a_job_and_an_edit_too(cluster: Cluster, snakemake: Callable) -> None:
+    both = "[TRAIN,VAL]"
+    _, jobs = cluster.run(splits=both)
+    assert [job["JobState"] for job in jobs] == ["COMPLETED"] * 2
+    assert {job["MinMemoryNode"] for job in jobs} == {"1002M"}
+    assert {job["TimeLimit"] for job in jobs} == {"00:20:00"}  # five minutes a stage
+    assert {job["CPUs/Task"] for job in jobs} == {"8"}
+    assert "DEBUG listed" in cluster.log_of("scan")  # as the settings want it
+    assert cluster.is_true(snakemake, both)
+
+    said, jobs = cluster.run(splits=both)
+    assert NOTHING in said
+    assert jobs == []
+
+    make_tree(cluster.root, ["train/n01440764/n01440764_5.JPEG"])
+    said, jobs = cluster.run(splits=both)
+    assert "Scan TRAIN: 1 of 4 folders changed: n01440764" in said
+    assert [job["JobState"] for job in jobs] == ["COMPLETED"]
+    assert "1 of 4 folders listed" in cluster.log_of("scan")
+    assert cluster.is_true(snakemake, both)
+
+
+def test_a_job_that_is_cancelled_is_tried_again_with_more(
+    cluster: Cluster, snakemake: Callable
+) -> None:
+    run = cluster.start()
+    while not (job := max(cluster.jobs().keys() - cluster.before, default=None)):
+        assert run.poll() is None, run.stdout.read()
+    cluster.ask("scancel", str(job))
+    _, jobs = cluster.end(run)
+    assert [one["JobState"] for one in jobs] == ["CANCELLED", "COMPLETED"]
+    assert [one["MinMemoryNode"] for one in jobs] == ["1002M", "4008M"]
+    assert [one["TimeLimit"] for one in jobs] == ["00:20:00", "01:20:00"]
+    assert cluster.is_true(snakemake)
+
+
+def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable) -> None:
+    """Slurm kills it, as Python alone takes more than 50 MB; the second one gets enough."""
+    rules = ("scan_split", "dump_entries", "dump_class_arrays", "verify")
+    little = [f"{rule}:mem_mb=50 * 20 ** (attempt - 1)" for rule in rules]
+    _, jobs = cluster.run("--set-resources", *little)
+    assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
+    assert [job["MinMemoryNode"] for job in jobs] == ["50M", "1000M"]
+    (log,) = cluster.workdir.glob(f".snakemake/slurm_logs/*/{jobs[0]['JobId']}.log")
+    assert "Exceeded job memory limit" in log.read_text()
+    assert cluster.is_true(snakemake)
+
+
+def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:
+    cluster.root = cluster.root.rename(cluster.root.with_name("it's mine"))
+    run = cluster.start()
+    said = run.communicate()[0]
+    assert run.returncode != 0
+    assert "has a quote, a backslash or an unprintable character in it" in said
+    assert cluster.jobs().keys() == cluster.before
