@@ -1,9 +1,12 @@
 """Trees to work on, and the stages and the workflow as functions of (root, extra)."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -119,3 +122,35 @@ def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return done
 
     return run
+
+
+@contextmanager
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One of the processes of pytest-xdist at a time; gives them a folder in common."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "alone.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Install an extra of pyproject.toml with an executor of Snakemake; gives ``PYTHONPATH``.
+
+    Where that for Slurm is installed for good, each start of Snakemake asks for a Slurm.
+    """
+
+    def install(extra: str) -> Path:
+        with alone(tmp_path_factory) as common:
+            folder = common / f"plugin-{extra}"
+            if not folder.exists():
+                project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+                command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
+                command += ["--constraint", REPOSITORY / "envs/constraints.txt"]
+                command += project["optional-dependencies"][extra]
+                subprocess.run(command, check=True)
+        return folder
+
+    return install

@@ -1,21 +1,15 @@
-"""The workflow on a real Slurm, see cluster.sh: what it submits, and what becomes of it.
+"""The workflow on a real Slurm, see cluster.sh: what it submits, and what becomes of it."""
 
-The plugin makes each start of Snakemake slower, so it is installed for these tests alone.
-"""
-
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, digests, make_tree
+from conftest import REPOSITORY, alone, digests, make_tree
 
 if os.geteuid() != 0:
     pytest.skip("only root can start a Slurm", allow_module_level=True)
@@ -26,30 +20,6 @@ NOTHING = "Nothing to be done"
 # Asked for the first time when jobs of this size end; on a real cluster they wait in a queue.
 IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3"]
 IMPATIENT += ["--max-status-checks-per-second", "5"]
-
-
-@contextmanager
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One of the processes of pytest-xdist at a time; gives them a folder in common."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / "slurm.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the extra ``slurm`` of pyproject.toml."""
-    with alone(tmp_path_factory) as common:
-        folder = common / "slurm-plugin"
-        if not folder.exists():
-            project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
-            command += ["--constraint", REPOSITORY / "envs/constraints.txt"]
-            subprocess.run([*command, *project["optional-dependencies"]["slurm"]], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +102,10 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(slurm: Path, plugin: Path, tmp_path: Path) -> Cluster:
+def cluster(slurm: Path, plugin: Callable, tmp_path: Path) -> Cluster:
     home = tmp_path / "cluster"
     home.mkdir()
-    return Cluster(home, slurm, plugin)
+    return Cluster(home, slurm, plugin("slurm"))
 
 
 def test_a_split_is_a_job_and_an_edit_too(cluster: Cluster, snakemake: Callable) -> None:

@@ -1,0 +1,118 @@
+"""profiles/cluster-generic, with stand-ins for the commands of PBS."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import REPOSITORY, digests
+
+# As little of PBS as the profile uses: the folder $PBS has a file per job for what is known of it.
+COMMANDS = {
+    "qsub": """
+        job=$(($(ls "$PBS" | grep -c command) + 1)).server
+        for script; do :; done
+        echo "$@" > "$PBS/$job.command"
+        (setsid sh -c 'echo $$ > "$1.pid"; exec sh "$2"' - "$PBS/$job" "$script"
+         echo $? > "$PBS/$job.exit") > "$PBS/$job.log" 2>&1 &
+        echo $job
+    """,
+    "qstat": """
+        for job; do :; done
+        echo "Job Id: $job"
+        if [ -s "$PBS/$job.exit" ]; then
+            echo "    job_state = F"
+            echo "    Exit_status = $(cat "$PBS/$job.exit")"
+        else
+            echo "    job_state = R"
+        fi
+    """,
+    "qdel": 'for job; do kill -- "-$(cat "$PBS/$job.pid")"; done',
+}
+
+
+class Pbs:
+    """Runs of the workflow with the profile, and the jobs that they submit."""
+
+    def __init__(self, home: Path, root: Path, plugin: Path) -> None:
+        self.home, self.jobs = home, home / "jobs"
+        for folder in (home / "bin", self.jobs):
+            folder.mkdir(parents=True)
+        for name, text in COMMANDS.items():
+            (home / "bin" / name).write_text(f"#!/bin/sh\n{text}")
+            (home / "bin" / name).chmod(0o755)
+        self.command = [sys.executable, "-m", "snakemake", "-s", f"{REPOSITORY}/Snakefile"]
+        self.command += ["--workflow-profile", f"{REPOSITORY}/profiles/cluster-generic"]
+        self.command += ["--seconds-between-status-checks", "1", "--directory", f"{home}/workdir"]
+        self.command += ["--config", f"root={root}", f"extra={home}/extra"]
+        self.environment = os.environ | {
+            "PBS": str(self.jobs),
+            "PATH": f"{home}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(plugin),
+        }
+
+    def start(self, *settings: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*self.command, *settings],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, *settings: str) -> str:
+        run = self.start(*settings)
+        said = run.communicate()[0]
+        assert run.returncode == 0, said
+        return said
+
+    def asked(self) -> list[str]:
+        """What each job asked for, in the order in which they came."""
+        paths = sorted(self.jobs.glob("*.command"), key=lambda path: int(path.name.split(".")[0]))
+        return [path.read_text() for path in paths]
+
+    def pid(self) -> int:
+        """The process group of the one job."""
+        while not (pids := [path.read_text() for path in self.jobs.glob("*.pid")]) or not pids[0]:
+            time.sleep(0.1)
+        return int(pids[0])
+
+
+def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Path) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    pbs.run()
+    for asked in (both := pbs.asked()):
+        assert "-q batch -l select=1:ncpus=8:mem=1002mb -l walltime=1200 " in asked
+    assert len(both) == 2
+    snakemake(root=tree, extra=tmp_path / "local")
+    assert digests(tmp_path / "pbs/extra") == digests(tmp_path / "local")
+    assert "Nothing to be done" in pbs.run()
+    assert pbs.asked() == both
+
+
+def test_a_job_that_is_killed_is_tried_again_with_more(
+    tree: Path, plugin: Callable, tmp_path: Path
+) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    run = pbs.start("splits=[TRAIN]")
+    os.killpg(pbs.pid(), signal.SIGKILL)
+    said = run.communicate()[0]
+    assert run.returncode == 0, said
+    first, second = pbs.asked()
+    assert "mem=1002mb -l walltime=1200 " in first
+    assert "mem=4008mb -l walltime=4800 " in second
+
+
+def test_jobs_are_deleted_with_their_run(tree: Path, plugin: Callable, tmp_path: Path) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    run = pbs.start("splits=[TRAIN]")
+    pbs.pid()
+    time.sleep(1)  # until Snakemake has its number too
+    run.send_signal(signal.SIGINT)
+    assert "Terminating processes on user request" in run.communicate()[0]
+    while not (exits := list(pbs.jobs.glob("*.exit"))):
+        time.sleep(0.1)
+    assert exits[0].read_text() != "0\n"
