@@ -1,0 +1,32 @@
+"""envs/: what a stage needs in a conda environment is what pyproject.toml says."""
+
+import re
+import tomllib
+
+import yaml
+from conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+RUNNER = {"snakemake"}  # runs the stages, from outside their environment
+
+
+def requirements(lines: list[str]) -> dict[str, str]:
+    """Name -> range of versions; pip and conda write them alike, but for blanks."""
+    pairs = (re.fullmatch(r"([\w.-]+) *(.*)", line).groups() for line in lines)
+    return {name.lower().replace("_", "-"): versions for name, versions in pairs}
+
+
+def test_the_conda_environment_has_the_requirements_of_the_project() -> None:
+    environment = yaml.safe_load((REPOSITORY / "envs/dinov3-metadata.yaml").read_text())
+    found = requirements(environment["dependencies"])
+    assert found.pop("python") == PROJECT["requires-python"]
+    due = requirements(PROJECT["dependencies"])
+    assert found == {name: due[name] for name in due.keys() - RUNNER}
+
+
+def test_each_requirement_has_a_version_known_to_work() -> None:
+    lines = (REPOSITORY / "envs/constraints.txt").read_text().splitlines()
+    pins = requirements([line for line in lines if not line.startswith("#")])
+    extras = PROJECT["optional-dependencies"].values()
+    due = requirements([*PROJECT["dependencies"], *(line for lines in extras for line in lines)])
+    assert due.keys() <= pins.keys()
