@@ -75,7 +75,9 @@ def lock():
     if workflow.non_local_exec:
         check_paths()
     try:
-        return lock_run(WORK)
+        held = lock_run(WORK)
+        os.environ["DINOV3_METADATA_RUN"] = Path(WORK, RUN).read_text()
+        return held
     except MetadataError as error:
         sys.exit(f"Error: {error}")
     except OSError as error:
@@ -219,3 +221,14 @@ def check_paths():
                 f"Error: {path!r} has a quote, a backslash or an unprintable character in it, which "
                 "Snakemake can not pass on to the jobs of a cluster. Use a path without."
             )
+
+
+def check_run():
+    """End a job that waited in a cluster's queue while its run was killed and another one began:
+    it would take away what that one works on."""
+    run = os.environ.get("DINOV3_METADATA_RUN")
+    if not workflow.is_main_process and run and run != Path(WORK, RUN).read_text():
+        sys.exit("Error: The run that this job belongs to is over, and another one is at work.")
+
+
+check_run()

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,13 @@ class Cluster:
         self.before.update(new)
         return said, list(new.values())
 
+    def wait_for_jobs(self, run: subprocess.Popen, count: int) -> set[int]:
+        """Wait until there are some more than at the end of the last run; return their numbers."""
+        while len(new := self.jobs().keys() - self.before) < count:
+            assert run.poll() is None, run.stdout.read()
+            time.sleep(0.1)
+        return new
+
     def jobs(self) -> dict[int, dict[str, str]]:
         """What Slurm knows of all jobs, running or not, in the order in which they came."""
         said = self.ask("scontrol", "show", "job", "--oneliner")
@@ -134,8 +142,7 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     cluster: Cluster, snakemake: Callable
 ) -> None:
     run = cluster.start()
-    while not (job := max(cluster.jobs().keys() - cluster.before, default=None)):
-        assert run.poll() is None, run.stdout.read()
+    (job,) = cluster.wait_for_jobs(run, 1)
     cluster.ask("scancel", str(job))
     _, jobs = cluster.end(run)
     assert [one["JobState"] for one in jobs] == ["CANCELLED", "COMPLETED"]
@@ -163,3 +170,23 @@ def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:
     assert run.returncode != 0
     assert "has a quote, a backslash or an unprintable character in it" in said
     assert cluster.jobs().keys() == cluster.before
+
+
+def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
+    cluster: Cluster, snakemake: Callable
+) -> None:
+    cluster.ask("scontrol", "update", "partition=test", "state=down")  # jobs wait
+    try:
+        killed = cluster.start()
+        cluster.wait_for_jobs(killed, 1)
+        killed.kill()
+        killed.communicate()
+        run = cluster.start()
+        cluster.wait_for_jobs(run, 2)
+    finally:
+        cluster.ask("scontrol", "update", "partition=test", "state=up")
+    _, jobs = cluster.end(run)
+    assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
+    (log,) = cluster.workdir.glob(f".snakemake/slurm_logs/*/{jobs[0]['JobId']}.log")
+    assert "The run that this job belongs to is over" in log.read_text()
+    assert cluster.is_true(snakemake)
