@@ -76,7 +76,7 @@ def lock():
         check_paths()
     try:
         held = lock_run(WORK)
-        os.environ["DINOV3_METADATA_RUN"] = Path(WORK, RUN).read_text()
+        os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
         return held
     except MetadataError as error:
         sys.exit(f"Error: {error}")
