@@ -95,7 +95,8 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 def folder_in_the_way(root: Path) -> None:
     (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
     name = "entries-TRAIN.npy"
-    report = dict.fromkeys(("images", "classes", "skipped", "labels"), 0) | {"split": "TRAIN"}
+    counts = ("images", "classes", "skipped", "labels", "class_id_length", "class_name_length")
+    report = dict.fromkeys(counts, 0) | {"split": "TRAIN"}
     publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "")
 
 
