@@ -219,6 +219,31 @@ def imagenet_1k(bench: Bench, times: int) -> list[Row]:
     return rows
 
 
+def opening(bench: Bench, times: int) -> list[Row]:
+    """Our dataset against ImageFolder: opening, memory in workers, access to the index."""
+    bench.snakemake()
+    images = f"{bench.images['TRAIN']:,} images"
+    rows = []
+    for mode, what, unit, factor, goal in (
+        ("first", f"open {images} and read the first", "ms", 1e3, "≤ 0.001"),
+        ("workers", f"unique memory of each of 10 workers, {images}", "MB", 1, "≤ 0.02"),
+        ("access", "random access to path and class_index", "µs", 1e6, "–"),
+    ):
+        runs = alternate(
+            times,
+            {
+                who: lambda who=who, mode=mode: run(
+                    PYTHON, "-W", "ignore", HERE / "open.py", who, bench.root, bench.extra, mode
+                )
+                for who in ("ours", "ImageFolder")
+            },
+        )
+        one, two = (median(inside(runs[who])) * factor for who in ("ours", "ImageFolder"))
+        figures = f"{one:,.3g} {unit}", f"{two:,.3g} {unit}", f"{one / two:.5f}"
+        rows.append((f"{what}, against ImageFolder", *figures, goal, str(times)))
+    return rows
+
+
 def slow_file_system(bench: Bench, times: int) -> Row:
     """A scan with many threads against one, where each folder takes 5 ms longer to open."""
     runs = alternate(times, {"1": lambda: bench.slow(1), "16": lambda: bench.slow(16)})
@@ -326,6 +351,7 @@ def main() -> None:
         rows = imagenet_1k(bench, times)
         rows.append(slow_file_system(Bench(work, "slow", CLASSES_1K, SLOW), times))
         rows.append(slow_file_system(bench, times))
+        rows += opening(bench, times)
         points = growth(work, sizes, times)
         bench = Bench(work, f"22k{size}", CLASSES_22K, images_22k)
         more, points[images_22k["TRAIN"]] = imagenet_22k(bench, -(-times // 2))

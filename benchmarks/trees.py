@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dinov3_metadata.layout import image_name
+from PIL import Image
 
 LINKS = 60_000  # to one file; ext4 allows 65,000
 WORDS = "a name as long as many are"
@@ -61,5 +62,6 @@ def _pixels(root: Path, links: int) -> str:
     path = root / "pixels" / f"{os.getpid()}.JPEG"
     if path.exists() and path.stat().st_nlink + min(links, LINKS) > LINKS:
         path.unlink()
-    path.touch()
+    if not path.exists():
+        Image.new("L", (64, 64)).save(path)
     return str(path)

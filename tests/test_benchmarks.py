@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, digests
+from dinov3_metadata import dump_extra
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 
@@ -35,4 +36,7 @@ def test_the_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert seconds[2] > 2 * 0.005
     assert len(digests(ours)) == 3
     assert digests(ours) == digests(theirs)
+    dump_extra(root, tmp_path / "extra")
+    for who, what in (("ours", "workers"), ("ours", "access"), ("ImageFolder", "first")):
+        python("open.py", who, root, tmp_path / "extra", what)
     assert max(path.stat().st_nlink for path in root.rglob("*.JPEG")) <= 8

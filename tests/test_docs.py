@@ -1,6 +1,8 @@
 """docs/errors.md shows each message word for word: every message there is produced here."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -8,6 +10,8 @@ from unittest.mock import patch
 import pytest
 from conftest import LABELS, REPOSITORY, dump, make_tree
 from dinov3_metadata import scan as scan_module
+from dinov3_metadata.demo import make_demo
+from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import open_array, write_atomically
 from dinov3_metadata.labels import read_labels
@@ -95,7 +99,8 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 def folder_in_the_way(root: Path) -> None:
     (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
     name = "entries-TRAIN.npy"
-    report = dict.fromkeys(("images", "classes", "skipped", "labels"), 0) | {"split": "TRAIN"}
+    counts = ("images", "classes", "skipped", "labels", "class_id_length", "class_name_length")
+    report = dict.fromkeys(counts, 0) | {"split": "TRAIN"}
     publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "")
 
 
@@ -234,3 +239,18 @@ def test_errors_md_has_the_message_word_for_word(case: str, tmp_path: Path) -> N
 
 def test_errors_md_has_no_message_that_is_not_produced() -> None:
     assert ERRORS.read_text().count("\n```\n") == 2 * len(CASES)
+
+
+def test_the_python_of_the_recipes(tmp_path: Path) -> None:
+    root, labels = tmp_path / "root", tmp_path / "labels.txt"
+    labels.write_text(LABELS)
+    make_demo(root, labels, {"TRAIN": 5, "VAL": 2, "TEST": 1})
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (REPOSITORY / "docs/recipes.md").read_text(), re.M | re.DOTALL
+    )
+    assert len(blocks) == 3
+    dump_extra(root, tmp_path / "extra")
+    for block in blocks:
+        code = block.replace("<DATA>", str(root)).replace("<EXTRA>", str(tmp_path / "extra"))
+        code = code.replace("num_workers=10", "num_workers=2")  # cores of a test
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY / "workflow")

@@ -1,8 +1,10 @@
 """Views: DINOv3 finds each image by the path it rebuilds, whatever the layout of the dataset."""
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import make_tree
@@ -82,6 +84,43 @@ def test_an_image_keeps_its_number(folder: Linker) -> None:
         for path in (folder.root / "train").rglob("*.*")
         if path.is_file() and "/." not in str(path)
     }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_edits(seed: int, tmp_path: Path) -> None:
+    random = Random(seed)
+    linker = Linker(tmp_path, ["train/cat/1.jpg", "train/owl/x.png"], "folder", "TRAIN")
+    train = linker.root / "train"
+    names = ["1.jpg", "01.png", "IMG_7.JPG", "x.webp", "cat_3.JPEG", "7.bmp", "狗_2.jpg"]
+    for _ in range(40):
+        before = {image: path for path, image in linker.links().items()}
+        images = sorted(path for path in train.rglob("*.*") if path.is_file())
+        to = train / random.choice(["cat", "owl/deep", "狗 x", "狗 x/a.b"]) / random.choice(names)
+        one = random.choice(images)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        match random.choice(["add", "add", "move", "remove", "replace"]):
+            case "add":
+                to.touch()
+            case "move":
+                os.rename(one, to)
+            case "remove":
+                one.unlink()
+            case "replace":
+                shutil.copytree(one.parent, tmp_path / "copy")
+                shutil.rmtree(one.parent)
+                os.rename(tmp_path / "copy", one.parent)
+                os.utime(one.parent, (1, 1))
+        for folder in list(train.iterdir()):
+            if not any(path.is_file() for path in folder.rglob("*")):
+                shutil.rmtree(folder)
+        make_tree(linker.root, ["train/owl/stays.jpg"])
+        linker.link()
+        images = {str(path.relative_to(linker.root)) for path in train.rglob("*.*")}
+        after = {image: path for path, image in linker.links().items()}
+        assert after.keys() == {image for image in images if (linker.root / image).is_file()}
+        assert {image: after[image] for image in after if image in before} == {
+            image: before[image] for image in after if image in before
+        }
 
 
 def test_folders_that_go(folder: Linker) -> None:

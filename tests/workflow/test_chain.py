@@ -141,6 +141,10 @@ def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None
         ({"splits": "[]"}, "splits: the list is empty."),
         ({"verify": "{sample: 0}"}, "verify: sample: 0 is below 1."),
         ({"verify": "{sample: many}"}, "verify: sample: 'many' is not a whole number."),
+        (
+            {"root": "/tmp", "extra": "/x", "layout": "flt"},
+            "layout: 'flt' is not one of auto, imag",
+        ),
         ({"log": "debug"}, "log: 'debug' is not a section."),
         ({"root": "/nowhere", "extra": "/x"}, "root: /nowhere is not a folder."),
         ({"root": "/tmp"}, "`root` is set, but not `extra`"),

@@ -7,7 +7,7 @@ import sys
 from .dump import dump_extra
 from .errors import MetadataError
 from .labels import SOURCES
-from .layouts import NAMES
+from .layouts import names
 from .log import progress_logger
 from .summary import summarise
 
@@ -21,7 +21,7 @@ def main() -> None:
     add("--extra", required=True, help="folder for the metadata files, may be the same")
     add("--splits", nargs="+", default=["TRAIN", "VAL"], choices=["TRAIN", "VAL", "TEST"])
     add("--labels", default="auto", help=f"auto ({', '.join(SOURCES)}), a file, or folders")
-    add("--layout", default="auto", choices=["auto", *(name.replace("_", "-") for name in NAMES)])
+    add("--layout", default="auto", choices=["auto", *names()])
     add(
         "--view",
         default="",

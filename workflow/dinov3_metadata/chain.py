@@ -54,7 +54,6 @@ class Chain:
         self.layout = recognise(root) if settings.layout == "auto" else settings.layout
         check_layout(self.layout, root, settings.extra)
         self.base = root if self.layout == "imagenet" else settings.view
-        self.labels = find_labels(root, settings.labels, self.layout)
         self.work = f"{settings.extra}/{WORK}"
         # Each is asked several times, and must give one answer in a run.
         for name in (
@@ -67,10 +66,13 @@ class Chain:
             "state",
         ):
             setattr(self, name, lru_cache(getattr(self, name)))
-        self.splits = settings.splits
-        if self.layout == "flat":  # which seldom has more than TRAIN
-            there = [split for split in self.splits if os.path.isdir(self.source(split))]
-            self.splits = tuple(there) or self.splits
+        self.labels = find_labels(root, settings.labels, self.part("TRAIN").own_names)
+        there = [
+            split
+            for split in settings.splits
+            if not self.part(split).optional or os.path.isdir(self.source(split))
+        ]
+        self.splits = tuple(there) or settings.splits
 
     def part(self, split: str) -> Part:
         """Where the images of a split lie."""

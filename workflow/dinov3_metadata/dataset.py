@@ -82,9 +82,9 @@ class ImageNetMetadata(VisionDataset):
             root = root if self.description["layout"] == "imagenet" else self.description["root"]
         super().__init__(root, transforms, transform, target_transform)
         self.loader = loader
-        self._names = [Path(self.extra, name) for name in self.description["files"]]
+        self._paths = [os.path.join(self.extra, name) for name in self.description["files"]]
         self._arrays: list[np.ndarray] | None = None
-        self._states = list(map(_state, self._names))
+        self._states = list(map(_state, self._paths))
         self._check()
         if check == "stat":
             if changed := changed_since(self.root, self.extra, split, self.description):
@@ -168,9 +168,10 @@ class ImageNetMetadata(VisionDataset):
         """The arrays: entries, class ids, class names."""
         if self._arrays is None:
             arrays = [
-                np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in self._names
+                np.asarray(np.memmap(path, dtype, "r", len(npy_header(dtype, rows)), (rows,)))
+                for path, dtype, rows in self._due()
             ]
-            if list(map(_state, self._names)) != self._states:
+            if list(map(_state, self._paths)) != self._states:
                 raise MetadataError(
                     f"The metadata of {self.split} in {self.extra} was replaced since the dataset "
                     "was opened. Open it again."
@@ -178,34 +179,39 @@ class ImageNetMetadata(VisionDataset):
             self._arrays = arrays
         return self._arrays
 
+    def _due(self) -> list[tuple[str, np.dtype, int]]:
+        """The path of each file, and the dtype and the number of its rows as described."""
+        about = self.description
+        dtype = entries_dtype(about["class_id_length"], about["class_name_length"])
+        types = dtype, dtype["class_id"], dtype["class_name"]
+        rows = about["images"], about["classes"], about["classes"]
+        return list(zip(self._paths, types, rows, strict=False))
+
     def _check(self) -> None:
         """Hold the files against their description, and the entries against the classes."""
-        images, classes = self.description["images"], self.description["classes"]
-        labelled = self.split in LABELLED
+        files = list(self.description["files"].values())
         try:
-            entries, *named = self._mapped()
-            widths = [array.itemsize // 4 for array in named] if labelled else [0, 0]
-            types = [entries_dtype(*widths), *(array.dtype for array in named)]
-            due = [
-                _starts_right(path, npy_header(dtype, rows))
-                and path.stat().st_size == self.description["files"][path.name]["bytes"]
-                for path, dtype, rows in zip(
-                    self._names, types, [images, classes, classes], strict=False
+            good = all(
+                _starts_with(path, npy_header(dtype, rows))
+                and os.path.getsize(path) == described["bytes"]
+                for (path, dtype, rows), described in zip(self._due(), files, strict=True)
+            ) and all(
+                sha256(path) == described["sha256"]
+                for path, described in zip(self._paths[1:], files[1:], strict=True)
+            )
+            if good and self.split in LABELLED:
+                entries, *named = self._mapped()
+                rows = entries[:: len(entries) // PROBES + 1]
+                good = all(
+                    np.array_equal(array[rows["class_index"]], rows[column])
+                    for column, array in zip(("class_id", "class_name"), named, strict=True)
                 )
-            ]
-            due += [sha256(path) == self.description["files"][path.name]["sha256"]
-                    for path in self._names[1:]]  # fmt: skip
-            some = entries[np.linspace(0, images - 1, min(images, PROBES)).astype(int)]
-            if labelled and all(due):
-                for column, array in zip(("class_id", "class_name"), named, strict=True):
-                    due.append(np.array_equal(array[some["class_index"]], some[column]))
-            good = all(due)
-        except (OSError, ValueError, IndexError, KeyError):
+        except (OSError, ValueError, IndexError, TypeError, KeyError):
             good = False
         if not good:
             raise MetadataError(
                 f"The files of {self.split} in {self.extra} do not belong together: "
-                f"{', '.join(path.name for path in self._names)} and {metadata_name(self.split)}. "
+                f"{', '.join(map(os.path.basename, self._paths))} and {metadata_name(self.split)}. "
                 "Run snakemake or dinov3_metadata.dump_extra again."
             )
 
@@ -268,15 +274,15 @@ def changed_since(root: str, extra: str, split: str, description: dict) -> list[
     return sorted(changed)
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _state(path: str) -> tuple[int, ...]:
     """What tells a file from one that takes its place; zeros for none."""
     try:
-        state = path.stat()
+        state = os.stat(path)
     except OSError:
         return (0, 0, 0)
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _starts_right(path: Path, header: bytes) -> bool:
+def _starts_with(path: str, header: bytes) -> bool:
     with open(path, "rb") as file:
         return file.read(len(header)) == header

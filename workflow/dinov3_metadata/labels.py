@@ -86,14 +86,14 @@ class Labels:
         return [self.names[class_id] for class_id in class_ids]
 
 
-def find_labels(root: str | os.PathLike, labels: str, layout: str = "imagenet") -> str:
+def find_labels(root: str | os.PathLike, labels: str, own_names: bool = False) -> str:
     """The labels file that a setting means.
 
     Args:
         root: The dataset's folder.
         labels: A path, relative to root or absolute; ``auto`` for the first of ``SOURCES`` that
             there is; ``folders`` for none.
-        layout: How the dataset lies; ``folder`` and ``flat`` need no file.
+        own_names: Whether ``auto`` needs no file.
 
     Returns:
         A path, whether or not there is a file; empty for ``folders``.
@@ -102,7 +102,7 @@ def find_labels(root: str | os.PathLike, labels: str, layout: str = "imagenet") 
         return ""
     names = SOURCES if labels == "auto" else [os.path.expanduser(labels)]
     paths = [os.path.join(root, name) for name in names]
-    nothing = "" if labels == "auto" and layout in ("folder", "flat") else paths[0]
+    nothing = "" if labels == "auto" and own_names else paths[0]
     return next(filter(os.path.lexists, paths), nothing)
 
 

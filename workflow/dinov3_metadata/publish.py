@@ -38,7 +38,8 @@ def load_report(path: str | os.PathLike) -> dict:
         described = [*report["files"]] == array_names(report["split"]) and all(
             {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
         )
-        if not described or not {"images", "classes", "skipped", "labels"} <= report.keys():
+        due = {"images", "classes", "skipped", "labels", "class_id_length", "class_name_length"}
+        if not described or not due <= report.keys():
             raise ValueError("it does not describe the files of a split")
         return report
 
@@ -115,6 +116,8 @@ def describe(report: dict, origin: dict[str, str]) -> bytes:
         "classes": report["classes"],
         "skipped": report["skipped"],
         "labels": report["labels"],
+        "class_id_length": report["class_id_length"],
+        "class_name_length": report["class_name_length"],
         "files": report["files"],
         "versions": {
             "python": platform.python_version(),

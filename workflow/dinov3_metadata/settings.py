@@ -10,7 +10,7 @@ import yaml
 
 from .errors import MetadataError, printable
 from .layout import LABELLED, split_folder
-from .layouts import layout_of
+from .layouts import layout_of, names
 
 LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
 
@@ -139,9 +139,12 @@ def check_layout(layout: str, root: str, extra: str) -> None:
     """Check what depends on how the dataset lies.
 
     Raises:
-        MetadataError: The metadata files would lie among the images of a flat dataset.
+        MetadataError: There is no such layout, or the metadata files would lie among the images of
+            a flat dataset.
     """
-    among = layout == "flat" and not layout_of(layout).list_part(root, "TRAIN").folder
+    if layout not in names():
+        raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(names())}.")
+    among = not layout_of(layout).list_part(root, "TRAIN").folder
     if among and os.path.realpath(root) == os.path.realpath(extra):
         raise MetadataError(
             f"config: extra: the metadata files can not lie among the images in {root}. Choose a "

@@ -1,7 +1,8 @@
-"""Layouts: how datasets lie on disks. One module each, with the same three functions.
+"""Layouts: how datasets lie on disks. One module each, and nothing else to edit for a new one.
 
-``recognise(root)`` tells whether a folder has the layout, ``list_part(root, split)`` where the
-images of a split lie in it, and ``explain()`` what it is, for the person who looks for a mistake.
+Each has ``ORDER``, its place among those that are tried, and three functions: ``recognise(root)``
+tells whether a folder has the layout, ``list_part(root, split)`` where the images of a split lie in
+it, and ``explain()`` what it is, for the person who looks for a mistake.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-
-NAMES = ("imagenet", "kaggle", "tiny_imagenet", "folder", "flat")
-"""In the order in which they are tried."""
+from pkgutil import iter_modules
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Part:
         read: Takes an image and its class id from a line of that file.
         others: Folders right in ``folder`` that belong to other splits.
         class_id: The one class of all the images, where nothing tells them apart.
+        own_names: Whether the names of class folders will do as class names, without a labels file.
+        optional: Whether the split is passed over where it has no folder.
     """
 
     folder: str
@@ -39,6 +40,8 @@ class Part:
     read: Callable[[str], tuple[str, str]] | None = None
     others: tuple[str, ...] = ()
     class_id: str = ""
+    own_names: bool = False
+    optional: bool = False
 
 
 def layout_of(name: str):
@@ -46,7 +49,13 @@ def layout_of(name: str):
     return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
+def names() -> list[str]:
+    """All layouts, in the order in which they are tried."""
+    found = (module.name.replace("_", "-") for module in iter_modules(__path__))
+    return sorted(found, key=lambda name: layout_of(name).ORDER)
+
+
 def recognise(root: str | os.PathLike) -> str:
     """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
-    found = (name for name in NAMES if layout_of(name).recognise(os.fspath(root)))
-    return next(found, "imagenet").replace("_", "-")
+    found = (name for name in names() if layout_of(name).recognise(os.fspath(root)))
+    return next(found, "imagenet")

@@ -6,6 +6,8 @@ from ..folder import is_image
 from ..layout import split_folder
 from . import Part
 
+ORDER = 50
+
 
 def recognise(root: str) -> bool:
     """Whether images lie right in root, or in its ``train``: deeper ones may be of a dataset whose
@@ -18,7 +20,14 @@ def list_part(root: str, split: str) -> Part:
     folder = os.path.basename(_folder(root)) if split == "TRAIN" else split_folder(split)
     below = "" if _folder(root) == root and split == "TRAIN" else split_folder(split)
     others = () if below else ("train", "val", "test")
-    return Part(below, classes=False, others=others, class_id="" if split == "TEST" else folder)
+    return Part(
+        below,
+        classes=False,
+        others=others,
+        class_id="" if split == "TEST" else folder,
+        own_names=True,
+        optional=split != "TRAIN",
+    )
 
 
 def explain() -> str:

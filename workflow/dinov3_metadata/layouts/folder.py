@@ -4,6 +4,8 @@ from ..layout import LABELLED, split_folder
 from . import Part
 from .imagenet import class_folders_of, has_images
 
+ORDER = 40
+
 
 def recognise(root: str) -> bool:
     """Whether there are class folders with images in ``train``, or in ``val``."""
@@ -16,7 +18,7 @@ def recognise(root: str) -> bool:
 
 def list_part(root: str, split: str) -> Part:
     """TEST has no classes."""
-    return Part(split_folder(split), classes=split in LABELLED)
+    return Part(split_folder(split), classes=split in LABELLED, own_names=True)
 
 
 def explain() -> str:

@@ -6,6 +6,8 @@ from ..folder import is_image, list_folder
 from ..layout import LABELLED, split_folder
 from . import Part
 
+ORDER = 10
+
 LOOKED_AT = 20  # class folders, spread over a split
 ENOUGH = 1000  # images
 

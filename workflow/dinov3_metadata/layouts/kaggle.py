@@ -5,6 +5,8 @@ import os
 from ..layout import split_folder
 from . import Part
 
+ORDER = 20
+
 DATA = "ILSVRC/Data/CLS-LOC"
 
 

@@ -4,6 +4,8 @@ import os
 
 from . import Part
 
+ORDER = 30
+
 
 def recognise(root: str) -> bool:
     """Whether Tiny ImageNet's own files and folders lie in root."""
