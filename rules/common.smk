@@ -115,6 +115,11 @@ def labels_content(wildcards):
     return stages.labels_content()
 
 
+def annotations(wildcards):
+    """The fingerprint of the file that tells the classes of images."""
+    return stages.annotations(wildcards.split)
+
+
 def view_settings(wildcards):
     """All that a view depends on besides the folders of the dataset."""
     return stages.view_settings(wildcards.split)

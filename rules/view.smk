@@ -17,6 +17,7 @@ rule link_view:
         root=root,
         extra=extra,
         layout=stages.layout,
+        annotations=annotations,
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=view_settings,
         why=why_view,

@@ -1,6 +1,7 @@
 """docs/errors.md shows each message word for word: every message there is produced here."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,6 +143,25 @@ def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path],
     return case
 
 
+def view_with(name: str) -> Callable[[Path], object]:
+    """Put a file into a class of a view, whose images then go."""
+
+    def case(root: Path) -> None:
+        one = View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder")
+        one.link()
+        make_tree(root, [f"extra/view/train/n01440764/{name}"])
+        shutil.rmtree(root / "train/n01440764")
+        one.link()
+
+    return case
+
+
+def changed_annotations(root: Path) -> None:
+    make_tree(root, [KAGGLE])
+    (root / "LOC_val_solution.csv").write_text("a,b\n")
+    View(str(root), f"{root}/extra/view", "", "VAL", "kaggle", "another").link()
+
+
 def view_of_another(root: Path) -> None:
     (root / "extra/.dinov3-metadata").mkdir()
     for extra in (root / "extra", root / "other"):
@@ -187,7 +207,10 @@ CASES: dict[str, Callable[[Path], object]] = {
         str(root), f"{root}/train/v", "", "TRAIN", "folder"
     ).link(),
     "tiny class without images/": view("tiny-imagenet", "TRAIN"),
-    "file in the view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
+    "folder that is no view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
+    "file in the view": view_with("mine.txt"),
+    "file of a class that is gone": view_with(".DS_Store"),
+    "annotations changed": changed_annotations,
     "view of another extra": view_of_another,
     "class of the view without images": view("folder", "TRAIN", "train/cat/", "train/dog/"),
     "no images": no_images,

@@ -77,6 +77,17 @@ def test_a_view(tmp_path: Path) -> None:
     assert (tmp_path / "extra/view/train/dog/dog_0.JPEG").resolve() == root / "train/dog/b.png"
 
 
+def test_a_split_that_a_flat_folder_lost(tmp_path: Path) -> None:
+    root, extra = make_tree(tmp_path / "photos", ["1.jpg", "val/2.jpg"]), tmp_path / "extra"
+    (root / "labels.txt").unlink()
+    dump_extra(root, extra)
+    (root / "val/2.jpg").unlink()
+    (root / "val").rmdir()
+    with pytest.raises(MetadataError, match=r"The VAL folder .* does not exist"):
+        dump_extra(root, extra)
+    assert dump_extra(root, tmp_path / "other").splits == ("TRAIN",)
+
+
 def test_a_refusal_keeps_the_last_good_files(tree: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra"
     dump_extra(tree, extra)

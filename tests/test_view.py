@@ -156,7 +156,9 @@ def test_nothing_of_others_is_removed(folder: Linker) -> None:
     assert os.readlink(link) == "/elsewhere/owl.jpg"
 
 
-@pytest.mark.parametrize("where", [".", "train", "train/cat", "alias", "alias/train/x", ".."])
+@pytest.mark.parametrize(
+    "where", [".", "train", "train/cat", "val/v", "alias", "alias/train/x", ".."]
+)
 def test_a_view_over_the_dataset_is_refused(where: str, tmp_path: Path) -> None:
     root = make_tree(tmp_path / "a/root", FOLDER)
     (root / "alias").symlink_to(root)
@@ -221,6 +223,34 @@ def test_a_view_belongs_to_one_extra(folder: Linker, tmp_path: Path) -> None:
         folder.link()
     (tmp_path / "extra/.dinov3-metadata").rmdir()
     assert folder.link() == (0, 0)
+
+
+def test_a_folder_that_is_no_view_is_left_alone(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", ["train/cat/1.jpg"])
+    for mine in ("view/train/picks/best.png", "other/train"):
+        link = tmp_path / mine
+        link.parent.mkdir(parents=True)
+        link.symlink_to(root / "train/cat")
+        view = tmp_path / mine.partition("/")[0]
+        with pytest.raises(MetadataError, match="is there already, and no view of ours"):
+            View(str(root), str(view), "", "TRAIN", "folder").link()
+        assert link.is_symlink()
+
+
+def test_a_dataset_that_moves_up_a_folder_keeps_its_numbers(tmp_path: Path) -> None:
+    linker = Linker(tmp_path / "up", ["train/cat/a.jpg", "train/cat/b.jpg"], "folder", "TRAIN")
+    (linker.root / "train/cat/a.jpg").unlink()
+    linker.link()
+    (linker.root / "train").rename(linker.root.parent / "train")
+    linker.root, linker.noted = linker.root.parent, None
+    assert linker.link()[1] == 0
+    assert linker.links() == {"train/cat/cat_1.JPEG": "train/cat/b.jpg"}
+
+
+def test_a_class_of_a_hidden_folder(tmp_path: Path) -> None:
+    make_tree(tmp_path / ".photos", ["1.jpg"])
+    View(str(tmp_path / ".photos"), str(tmp_path / "view"), "", "TRAIN", "flat").link()
+    assert (tmp_path / "view/train/photos/photos_1.JPEG").exists()
 
 
 def test_another_layout_leaves_no_classes_behind(tmp_path: Path) -> None:
@@ -328,6 +358,7 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         (["train/n01/n01_1.JPEG", "train/n02/x.jpg"], "imagenet"),
         (["val/n01/ILSVRC2012_val_00000001.JPEG"], "imagenet"),
         (["ILSVRC/Data/CLS-LOC/train/n01/n01_1.JPEG"], "kaggle"),
+        (["ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"], "kaggle"),
         (["train/n01/images/n01_1.JPEG", "val/images/val_0.JPEG", "wnids.txt"], "tiny-imagenet"),
         (["train/n01/1.jpg"], "folder"),
         (["train/cat/cat_7.JPEG", "train/cat/1.jpg", "train/cat/2.jpg"], "folder"),

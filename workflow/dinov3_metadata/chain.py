@@ -18,7 +18,7 @@ from .fingerprint import RECORD, Tree, digest, of_code, of_content, of_tree
 from .labels import find_labels
 from .layout import LABELLED, WORK, split_folder
 from .layouts import Part, layout_of, recognise
-from .publish import array_names, receipt_name
+from .publish import array_names, metadata_name, receipt_name
 from .settings import Settings, check_folders, check_layout
 
 AFTER = {
@@ -63,6 +63,7 @@ class Chain:
             "tree",
             "scan_settings",
             "labels_content",
+            "annotations",
             "state",
         ):
             setattr(self, name, lru_cache(getattr(self, name)))
@@ -70,7 +71,9 @@ class Chain:
         there = [
             split
             for split in settings.splits
-            if not self.part(split).optional or os.path.isdir(self.source(split))
+            if not self.part(split).optional
+            or os.path.isdir(self.source(split))
+            or os.path.exists(f"{settings.extra}/{metadata_name(split)}")
         ]
         self.splits = tuple(there) or settings.splits
 
@@ -82,10 +85,14 @@ class Chain:
         """The folder of the dataset that holds the images of a split."""
         return os.path.join(self.settings.root, self.part(split).folder)
 
+    def annotations(self, split: str) -> str:
+        """The fingerprint of the file that tells the classes of images, if there is one."""
+        file = self.part(split).annotations
+        return of_content(f"{self.settings.root}/{file}") if file else ""
+
     def view_settings(self, split: str) -> str:
         """All that a view depends on besides the folders of the dataset."""
-        annotations = self.part(split).annotations
-        annotations = annotations and of_content(f"{self.settings.root}/{annotations}")
+        annotations = self.annotations(split)
         own = f"layouts/{self.layout.replace('-', '_')}"
         code = of_code(
             "files", "fingerprint", "folder", "layout", "layouts/__init__", own, "scan", "view"
@@ -95,7 +102,7 @@ class Chain:
     def view(self, split: str) -> Tree:
         """The name of the view that is true of a split now, and why it is to be made; empty without
         a view."""
-        if self.base == self.settings.root:
+        if self.layout == "imagenet":
             return Tree("", "")
         return of_tree(
             f"{self.work}/views/{split}",

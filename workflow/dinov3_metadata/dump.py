@@ -87,6 +87,7 @@ class _Split:
             self.settings.extra,
             self.split,
             self.chain.layout,
+            self.chain.annotations(self.split),
             record,
             self.chain.view_settings(self.split),
             self.settings.trust_timestamps,

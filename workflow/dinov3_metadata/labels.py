@@ -28,11 +28,12 @@ A labels file has one class a line, its id before its name, in one of these form
 or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}"""
 
 LINES = {
-    "blanks": (r"(\S+)\s+(.+)", "a blank"),
-    "tab": (r"([^\t]+?) *\t\s*(.+)", "a tab"),
-    "colon": (r"([^:]+?)\s*:\s*(.+)", "a colon"),
+    "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a blank"),
+    "tab": (r"([^\t]+?) *\t\s*([^\t]+)", "a tab"),
+    "colon": (r"([^:]+?)\s*:(?!\s*\d+\s*:)\s*(.+)", "a colon"),
 }
-"""Form -> what a line of it matches, and what stands between id and name."""
+"""Form -> what a line of it matches, and what stands between id and name. A number in between,
+as of a third column, is no part of a name, unless the name is in quotes."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,10 @@ def _read(path: str | os.PathLike, fingerprint: str | None) -> str:
         raise MetadataError(f"The labels file {path} can not be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
+        coding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
         raise MetadataError(
             f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8. "
-            f"Save the file as UTF-8 (for instance `iconv -f LATIN1 -t UTF-8`)."
+            f"Save the file as UTF-8 (for instance `iconv -f {coding} -t UTF-8`)."
         ) from None
     if fingerprint not in (None, digest(content)):
         raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
@@ -193,7 +195,7 @@ def _read(path: str | os.PathLike, fingerprint: str | None) -> str:
 
 def _rows(text: str, path: str | os.PathLike) -> tuple[str, Rows]:
     """The form of a labels file, as its first line tells, and its rows."""
-    if re.match(r"\s*\{\s*\"", text):
+    if re.match(r'\s*[\[{]\s*[\["]', text):
         return "json", _json_rows(text, path)
     form = form_of(text)
     return form, _csv_rows(text, path) if form == "csv" else _line_rows(text, path, form)
@@ -207,10 +209,11 @@ def form_of(text: str) -> str:
     """
     lines = [line for line in io.StringIO(text, newline=None) if line.strip()]
     first = lines[0].strip() if lines else ""
-    if "\t" in first:
-        return "tab"
     if found := re.match(r"n\d{8}(\s*:|\s+|,)", first):
-        return "csv" if found[1] == "," else "colon" if ":" in found[1] else "blanks"
+        kinds = {",": "csv", ":": "colon", "\t": "tab"}
+        return next((form for mark, form in kinds.items() if mark in found[1]), "blanks")
+    if re.match(r'[^,"]*\t', first):
+        return "tab"
     with suppress(csv.Error):
         if all(len(row) == 2 for row in csv.reader(lines)):
             return "csv"
@@ -225,13 +228,13 @@ def _line_rows(text: str, path: str | os.PathLike, form: str) -> Rows:
     for line, row in enumerate(map(str.strip, io.StringIO(text, newline=None)), 1):
         if not row:
             continue
-        found = re.match(pattern, row)
-        if not found or (form == "blanks" and re.match(r"\d+\s+\S", found[2])):
+        found = re.fullmatch(pattern, row)
+        if not found:
             raise MetadataError(
                 f"{path}, line {line}: {row[:80]!r} is not an id, {separator} and a name.\n{FORMS}"
             )
-        quoted = re.fullmatch(r'"([^"]*)"', found[2])
-        yield line, found[1], quoted[1] if quoted else found[2].partition(",")[0].strip()
+        quoted = re.fullmatch(r"""(["'])(.*)\1""", found[2])
+        yield line, found[1], quoted[2] if quoted else found[2].partition(",")[0].strip()
 
 
 def _csv_rows(text: str, path: str | os.PathLike) -> Rows:
@@ -265,15 +268,16 @@ def _check_columns(row: list[str], path: str | os.PathLike, line: int) -> list[s
 def _json_rows(text: str, path: str | os.PathLike) -> Rows:
     """The rows of Keras' ``imagenet_class_index.json``; the line is that of the entry."""
     try:
-        classes = json.loads(text)
+        classes = json.loads(text, object_pairs_hook=list)  # the same key twice is two entries
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).\n{FORMS}") from None
-    for entry, (key, row) in enumerate(classes.items(), 1):
-        if not (
-            isinstance(row, list) and len(row) == 2 and all(isinstance(one, str) for one in row)
-        ):
+    for entry, pair in enumerate(classes, 1):
+        row = pair[1] if isinstance(pair, tuple) else pair
+        whole = isinstance(pair, tuple) and isinstance(row, list) and len(row) == 2
+        if not whole or not all(isinstance(one, str) for one in row):
+            name, what = pair if isinstance(pair, tuple) else (entry, pair)
             raise MetadataError(
-                f"{path}: the entry {key!r} is {str(row)[:80]}, not an id and a name.\n{FORMS}"
+                f"{path}: the entry {name!r} is {str(what)[:80]}, not an id and a name.\n{FORMS}"
             )
         yield entry, *row

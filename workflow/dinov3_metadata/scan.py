@@ -129,6 +129,7 @@ def scan_split(
     trust_timestamps: bool = True,
     previous: Found | None = None,
     threads: int = 4,
+    made_now: bool = False,
 ) -> tuple[Scan, dict[str, State]]:
     """Scan a split folder.
 
@@ -146,6 +147,7 @@ def scan_split(
             its names are compared.
         previous: What an earlier scan of the same folder found; see ``last_scan``.
         threads: How many folders may be listed at once, if it takes long enough to list one.
+        made_now: Whether the folders are those of a view, whose times may well be those of now.
 
     Returns:
         The scan, and the state of every folder that was visited, all at one moment of the scan.
@@ -177,7 +179,7 @@ def scan_split(
         )
         if not changed:
             break
-        if trust_timestamps and not listed:
+        if trust_timestamps and not listed and not made_now:
             _doubt_times(folder, found, bool(previous) and previous.keys() <= set(changed))
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
@@ -234,7 +236,7 @@ def update_scan(
     """
     work = Path(out).parent
     previous = last_scan(work.parent, settings)
-    scan, folders = scan_split(root, split, previous=previous, **options)
+    scan, folders = scan_split(root, split, previous=previous, made_now=bool(after), **options)
     scan.save(out)
     write_record(record, settings, folders, after)
     remove_siblings(work)
@@ -514,8 +516,8 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
     if strays and not classes:
         raise MetadataError(
             f"The {split} split folder {folder} is flat: {printable(strays[0])} and no "
-            "class folders. Kaggle's val/ comes like this: sort the images into one folder per "
-            "class id first, by LOC_val_solution.csv."
+            "class folders. Kaggle's val/ comes like this: give the folder that holds ILSVRC/ and "
+            "LOC_val_solution.csv for `root`, or sort the images into one folder per class id."
         )
     if not classes:
         raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")

@@ -5,6 +5,7 @@ others come and go, and nothing else has to be remembered. The dataset is never 
 nothing is ever removed that is no link into the dataset.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -14,14 +15,22 @@ from contextlib import suppress
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from .errors import MetadataError, count, listing, printable
-from .files import remove_siblings, write_atomically
-from .fingerprint import State, class_folders, folder_state, last_records, write_record
+from .files import remove_siblings
+from .fingerprint import (
+    State,
+    class_folders,
+    digest,
+    folder_state,
+    last_records,
+    write_record,
+)
 from .folder import Listing, is_image, list_folder
-from .layout import MAX_INDEX, WORK, image_name, split_folder
+from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
 from .layouts import layout_of
 from .log import logger
 from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
@@ -36,6 +45,7 @@ def update_view(
     extra: str,
     split: str,
     layout: str,
+    annotations: str,
     record: str,
     settings: str,
     trust_timestamps: bool = True,
@@ -44,7 +54,7 @@ def update_view(
     """Bring the view of a split up to date, from what the last record in the work folder knows.
 
     Args:
-        root, view, extra, split, layout: See ``View``.
+        root, view, extra, split, layout, annotations: See ``View``.
         record: Where to note the states of the folders, see ``fingerprint.of_tree``; in a folder of
             its name, beside those of other views, which are removed.
         settings: For the record.
@@ -55,7 +65,8 @@ def update_view(
     """
     work = Path(record).parent
     _, noted = next(last_records(work.parent, settings), (None, None))
-    states = View(root, view, extra, split, layout).link(noted, trust_timestamps, threads)
+    one = View(root, view, extra, split, layout, annotations)
+    states = one.link(noted, trust_timestamps, threads)
     write_record(record, settings, states)
     remove_siblings(work)
 
@@ -69,15 +80,19 @@ class View:
         extra: The folder for the metadata; each view belongs to one.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         layout: How the dataset lies, see ``layouts``.
+        annotations: What ``fingerprint.of_content`` said of the file that tells the classes, if it
+            must still be that.
     """
 
-    def __init__(self, root: str, view: str, extra: str, split: str, layout: str) -> None:
+    def __init__(
+        self, root: str, view: str, extra: str, split: str, layout: str, annotations: str = ""
+    ) -> None:
         self.part = layout_of(layout).list_part(root, split)
         self.root, self.extra, self.split, self.layout = root, extra, split, layout
         self.source = os.path.join(root, self.part.folder) if self.part.folder else root
         self.view, self.target = view, f"{view}/{split_folder(split)}"
         self.annotations = f"{root}/{self.part.annotations}" if self.part.annotations else ""
-        self.roots = [root]
+        self.content = annotations
         self.added = self.removed = 0
 
     def link(
@@ -101,37 +116,57 @@ class View:
                 DINOv3's format has no room for the name of a class, or the view is in the way of
                 something.
         """
+        self._check_places()
         mark = Path(self.view, f"{MARK}-{self.split}")
-        owner, before = "", self.root  # whose view it is, and where the dataset lay before it moved
-        with suppress(OSError, ValueError):
-            owner, before = json.loads(mark.read_bytes())
-        self._check_places(owner)
+        used = os.path.islink(self.target) or (
+            os.path.exists(self.target) and os.listdir(self.target)
+        )
+        if used and not mark.exists():
+            raise MetadataError(
+                f"{self.target} is there already, and no view of ours. Choose another folder with "
+                "`view:`, or move it away."
+            )
         os.makedirs(self.view, exist_ok=True)
         Path(self.view, MARK).touch()
-        self.roots.append(before)
-        link = self._link_folders if self.part.whole else self._link_images
-        states = link(noted or {}, trust_timestamps, threads)
-        with write_atomically(mark) as file:
-            file.write(json.dumps([self.extra, self.root]).encode())
+        with open(mark, "a+b") as file:
+            with suppress(OSError):  # a file system that knows no locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            owner, before = "", [self.root]  # whose view it is, and where the dataset lay before
+            with suppress(ValueError):
+                owner, *before = json.loads(file.read())
+            self._check_owner(owner)
+            self.roots = sorted({self.root, *before}, key=len, reverse=True)
+            _write(file, [self.extra, *self.roots])
+            link = self._link_folders if self.part.whole else self._link_images
+            states = link(noted or {}, trust_timestamps, threads)
+            _write(file, [self.extra, self.root])
         logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
         logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), self.removed)
         return states
 
-    def _check_places(self, owner: str) -> None:
+    def _check_places(self) -> None:
         if not os.path.isdir(self.source):
             raise MetadataError(
                 f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
                 f"is: {layout_of(self.layout).explain()}. `splits` in config.yaml says which "
                 "splits are wanted."
             )
-        view, source = os.path.realpath(self.view), os.path.realpath(self.source)
-        inside = os.path.commonpath([view, source])
-        if inside == view or (inside == source and source != os.path.realpath(self.root)):
-            raise MetadataError(
-                f"The view {self.view} lies in {self.source}, or the other way round. Choose "
-                "another folder with `view:`."
-            )
+        view = os.path.realpath(self.view)
+        for split in (*LABELLED, "TEST"):
+            part = layout_of(self.layout).list_part(self.root, split)
+            folder = os.path.join(self.root, part.folder)
+            source = os.path.realpath(folder)
+            inside = os.path.commonpath([view, source])
+            if inside == view or (inside == source and source != os.path.realpath(self.root)):
+                raise MetadataError(
+                    f"The view {self.view} lies in {folder}, or the other way round. Choose "
+                    "another folder with `view:`."
+                )
+
+    def _check_owner(self, owner: str) -> None:
         others = owner != self.extra and os.path.isdir(f"{owner}/{WORK}")
+        view = os.path.realpath(self.view)
         if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
             raise MetadataError(
                 f"The view {self.view} belongs to the metadata in {owner}. Choose another folder "
@@ -226,6 +261,9 @@ class View:
             and subfolder not in (() if name else self.part.others)
             and not any(os.path.lexists(f"{folder}/{subfolder}/{own}") for own in (MARK, WORK))
         ]
+        hidden = [subfolder for subfolder in listed.subfolders if subfolder.startswith(".")]
+        if hidden:
+            logger.info("passed over, as hidden: %s", printable(f"{folder}/{min(hidden)}"))
         images = _images(listed) if not name and self.part.classes else []
         if images:
             logger.warning(
@@ -332,7 +370,7 @@ class View:
             due = number is not None and name == image_name(self.split, class_id, number)
             if due and image.startswith(f"{self.source}/") and image not in numbers:
                 numbers[image] = number
-                if self.roots[-1] != self.root:
+                if len(self.roots) > 1:
                     self._put(path, image)
             else:
                 self._unlink(path)
@@ -347,12 +385,17 @@ class View:
     def _read_annotations(self) -> dict[str, str]:
         """Image -> class id."""
         try:
-            text = Path(self.annotations).read_text(encoding="utf-8-sig", errors="surrogateescape")
+            content = Path(self.annotations).read_bytes()
         except OSError as error:
             raise MetadataError(
                 f"{self.annotations}, which tells the classes of the images in {self.source}, can "
                 f"not be read: {error.strerror}."
             ) from None
+        if self.content not in ("", digest(content)):
+            raise MetadataError(
+                f"{self.annotations} has changed meanwhile. Run the same command again."
+            )
+        text = content.decode("utf-8-sig", "surrogateescape")
         class_of: dict[str, str] = {}
         for number, line in enumerate(map(str.strip, text.splitlines()), 1):
             if not line:
@@ -448,6 +491,11 @@ class View:
         if os.path.isdir(path) and not os.path.islink(path):
             for name in self._entries(path):
                 self._remove(f"{path}/{name}")
+            if others := os.listdir(path):
+                raise MetadataError(
+                    f"{path}/{others[0]} is in the way: the class is gone, and its folder of links "
+                    "is to be removed. Remove it."
+                )
             os.rmdir(path)
         else:
             self._unlink(path)
@@ -461,3 +509,9 @@ def own_number(image: str) -> int | None:
 
 def _images(listed: Listing) -> list[str]:
     return [name for name in listed.files if is_image(name) and name[0] != "."]
+
+
+def _write(file: BinaryIO, mark: list[str]) -> None:
+    file.truncate(0)
+    file.write(json.dumps(mark).encode())
+    file.flush()

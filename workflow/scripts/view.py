@@ -13,6 +13,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.params.extra,
         snakemake.wildcards.split,
         snakemake.params.layout,
+        snakemake.params.annotations,
         snakemake.output.folders,
         snakemake.params.settings,
         snakemake.params.trust_timestamps,

@@ -29,7 +29,7 @@ class Part:
         others: Folders right in ``folder`` that belong to other splits.
         class_id: The one class of all the images, where nothing tells them apart.
         own_names: Whether the names of class folders will do as class names, without a labels file.
-        optional: Whether the split is passed over where it has no folder.
+        optional: Whether the split is passed over where it has no folder and never had one.
     """
 
     folder: str

@@ -18,6 +18,7 @@ def recognise(root: str) -> bool:
 def list_part(root: str, split: str) -> Part:
     """All images of TRAIN are one class; so are those of VAL, if there are any."""
     folder = os.path.basename(_folder(root)) if split == "TRAIN" else split_folder(split)
+    folder = folder.lstrip(".") or "images"  # hidden folders are no classes
     below = "" if _folder(root) == root and split == "TRAIN" else split_folder(split)
     others = () if below else ("train", "val", "test")
     return Part(

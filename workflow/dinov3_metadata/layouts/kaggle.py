@@ -12,7 +12,7 @@ DATA = "ILSVRC/Data/CLS-LOC"
 
 def recognise(root: str) -> bool:
     """Whether Kaggle's folders lie in root."""
-    return os.path.isdir(f"{root}/{DATA}/train")
+    return any(os.path.isdir(f"{root}/{DATA}/{split}") for split in ("train", "val", "test"))
 
 
 def list_part(root: str, split: str) -> Part:
