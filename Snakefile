@@ -37,6 +37,7 @@ rule all:
 
 
 onsuccess:
+    sys.stdout.reconfigure(errors="backslashreplace")
     print(summarise(settings.extra, stages.splits, stages.layout, stages.base))
 
 

@@ -70,6 +70,26 @@ def test_transforms_and_loader(demo) -> None:
     assert both[0] == (0, "ILSVRC2012_val_00000001.JPEG")
 
 
+def test_transforms_that_are_set_later_count(demo) -> None:
+    ours, theirs = ImageNetMetadata(*demo), ImageFolder(demo[0] / "train")
+    for dataset in (ours, theirs):
+        dataset.transform, dataset.target_transform = lambda image: image.size, str
+    assert ours[3] == theirs[3] == ((96, 96), "0")
+    test = ImageNetMetadata(*demo, "TEST", target_transform=str)
+    assert test[0].size == (96, 96)
+    assert ImageNetMetadata(*demo, "TEST", transforms=lambda one, none: (one.size, none))[0] == (
+        96,
+        96,
+    )
+
+
+def test_a_relative_extra_after_a_change_of_folder(demo, monkeypatch) -> None:
+    monkeypatch.chdir(demo[1].parent)
+    sent = pickle.dumps(ImageNetMetadata("root", "extra", "TEST"))
+    monkeypatch.chdir("/")
+    assert len(pickle.loads(sent).entries) == 5
+
+
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_four_workers_give_the_sequence_of_image_folder(start: str, demo) -> None:
     root, extra = demo
@@ -107,7 +127,7 @@ def test_a_view_opens_by_the_root_of_the_dataset(tmp_path: Path) -> None:
         assert [image.width for image, _ in dataset] == [len("cat/b c.png"), len("dog/1.jpg")]
     assert ImageNetMetadata(tmp_path / "own", tmp_path / "extra", check="stat")
     (tmp_path / "own/train/dog/2.jpg").touch()
-    with pytest.raises(MetadataError, match=r"1 folder changed (?s:.*)own/train/dog"):
+    with pytest.raises(MetadataError, match=r"1 of its folders (?s:.*)own/train/dog"):
         ImageNetMetadata(tmp_path / "own", tmp_path / "extra", check="stat")
 
 
@@ -118,10 +138,10 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
         ImageNetMetadata(tree, extra, split, check="stat")
     make_tree(tree, ["train/n01440764/n01440764_2.JPEG", "train/n01443537/x.txt"])
     make_tree(tree, ["val/n02/ILSVRC2012_val_00000009.JPEG"])
-    with pytest.raises(MetadataError, match="TRAIN: 2 folders changed") as error:
+    with pytest.raises(MetadataError, match="TRAIN: 2 of its folders") as error:
         ImageNetMetadata(tree, extra, check="stat")
     assert f"{tree}/train/n01440764\n  {tree}/train/n01443537\n" in str(error.value)
-    with pytest.raises(MetadataError, match=rf"VAL: 1 folder changed (?s:.*){tree}/val"):
+    with pytest.raises(MetadataError, match=rf"VAL: 1 of its folders (?s:.*){tree}/val"):
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     ImageNetMetadata(tree, extra)
     with pytest.raises(MetadataError, match="no row in"):
@@ -131,6 +151,43 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     with pytest.raises(ValueError, match="'full', not 'stat'"):
         ImageNetMetadata(tree, extra, check="full")
+
+
+def test_check_sees_other_labels_and_annotations(tmp_path: Path) -> None:
+    files = ["train/n01/images/n01_0.JPEG", "val/images/val_0.JPEG", "val/images/val_1.JPEG"]
+    root = make_tree(tmp_path / "tiny", [*files, "wnids.txt"], "n01,one\nn02,two\n")
+    annotations, extra = root / "val/val_annotations.txt", tmp_path / "extra"
+    rows = "val_0.JPEG\tn01\t0\nval_1.JPEG\tn02\t0\n"
+    annotations.write_text(rows)
+    dump_extra(root, extra)
+    ImageNetMetadata(root, extra, "VAL", check="stat")
+    annotations.write_text(rows.replace("n02", "n01"))
+    with pytest.raises(MetadataError, match=rf"VAL: 1 of its (?s:.*){annotations}"):
+        ImageNetMetadata(root, extra, "VAL", check="stat")
+    (root / "labels.txt").write_text("n01,one\nn02,2\n")
+    with pytest.raises(MetadataError, match=rf"TRAIN: 1 of its (?s:.*){root}/labels.txt"):
+        ImageNetMetadata(root, extra, check="stat")
+
+
+def test_what_is_not_there(demo, tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match="split is 'train', not one of TRAIN, VAL, TEST"):
+        ImageNetMetadata(*demo, "train")
+    with pytest.raises(MetadataError, match="There is no folder train/ in /nowhere"):
+        ImageNetMetadata("/nowhere", demo[1])
+    (tmp_path / "metadata-TRAIN.json").write_bytes((demo[1] / "metadata-VAL.json").read_bytes())
+    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is of VAL"):
+        ImageNetMetadata(demo[0], tmp_path)
+
+
+def test_a_damaged_number_is_seen_by_check(tree: Path, tmp_path: Path) -> None:
+    dump_extra(tree, tmp_path)
+    row = np.load(tmp_path / "entries-TRAIN.npy").itemsize
+    with open(tmp_path / "entries-TRAIN.npy", "r+b") as file:
+        file.seek(-row, os.SEEK_END)
+        file.write(b"\7")
+    ImageNetMetadata(tree, tmp_path)
+    with pytest.raises(MetadataError, match="do not belong together"):
+        ImageNetMetadata(tree, tmp_path, check="stat")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "of another state", "other names", "pickled"])
@@ -161,7 +218,12 @@ def test_files_that_do_not_belong_together(
 def test_missing_and_damaged_descriptions(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"metadata-TRAIN.json does not exist"):
         ImageNetMetadata(tree, tmp_path)
-    for text, message in {"{}": "is not whole", "{": "can not be read", "[]": "can not be"}.items():
+    for text, message in {
+        "{}": "is not whole",
+        "{": "can not be read",
+        "[]": "can not be",
+        '{"files": []}': "is not whole",
+    }.items():
         (tmp_path / "metadata-TRAIN.json").write_text(text)
         with pytest.raises(MetadataError, match=message):
             ImageNetMetadata(tree, tmp_path)

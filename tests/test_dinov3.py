@@ -149,12 +149,17 @@ def test_entries_that_are_not_of_the_metadata(place: Path, tree: Path) -> None:
 def test_another_shape_of_their_code(place: Path) -> None:
     path = place / "code/dinov3/data/datasets/image_net.py"
     path.write_text(STAND_IN.replace("def length", "def size"))
-    done = run(place, *LAUNCH, sys.executable, "-c", "import dinov3.data.datasets.image_net")
+    code = "import dinov3.data.datasets.image_net; print('goes on')"
+    done = run(place, *LAUNCH, sys.executable, "-c", code)
     assert "dinov3.data.datasets.image_net is not as this program knows it" in done.stderr
+    assert done.stdout == "goes on\n"
 
 
 def test_no_metadata_in_extra(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"no metadata-SPLIT.json in"):
+        use_metadata_lengths(tmp_path)
+    (tmp_path / "metadata-VAL.json").write_text("{}")
+    with pytest.raises(MetadataError, match=r"metadata-VAL.json is not whole"):
         use_metadata_lengths(tmp_path)
 
 
@@ -163,8 +168,8 @@ def test_the_launcher_says_what_it_wants(place: Path) -> None:
     assert "Error: no-such-program: No such file" in run(place, *LAUNCH, "no-such-program").stderr
 
 
-@pytest.mark.parametrize("folder", ["/a:b", "/a=b"])
+@pytest.mark.parametrize("folder", ["/a:b", "/a=b", "/a #b", "/a${b}", "/a\nb"])
 def test_a_path_that_dinov3_can_not_take(folder: str) -> None:
-    with pytest.raises(ValueError, match=f"it can have no ':' or '=' in a folder: {folder}"):
+    with pytest.raises(ValueError, match=r"it can have no ':', '=', ' #', "):
         dataset_path("TRAIN", "/root", folder)
     assert dataset_path("TRAIN", "/a b", "/狗") == "ImageNet:split=TRAIN:root=/a b:extra=/狗"

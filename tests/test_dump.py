@@ -1,6 +1,7 @@
 """The chain without Snakemake: the same files, either goes on where the other stopped."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY, digests, file_states, make_tree
 from dinov3_metadata import MetadataError, dump_extra
-from dinov3_metadata.settings import Settings
+from dinov3_metadata.settings import CHOICES, Settings
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 NOTHING = "Nothing to be done"
@@ -100,6 +101,29 @@ def test_a_refusal_keeps_the_last_good_files(tree: Path, tmp_path: Path) -> None
         dump_extra(tree, tree / "labels.txt/extra")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"splits": ["train"]}, "splits: 'train' is not one of TRAIN, VAL, TEST"),
+        ({"splits": "TRAIN"}, "splits: 'TRAIN' is not a list"),
+        ({"splits": []}, "is empty or names one twice"),
+        ({"layout": "nonsense"}, "layout: 'nonsense' is not one of auto, imagenet"),
+        ({"unaddressable": "Refuse"}, "unaddressable: 'Refuse' is not one of refuse, skip"),
+        ({"level": "../x"}, "level: '../x' is not one of sample, full"),
+        ({"engine": "x"}, "engine: 'x' is not one of scandir, torchvision"),
+        ({"trust_timestamps": "false"}, "trust_timestamps: 'false' is not one of True, False"),
+        ({"sample": -1}, "sample: -1 is not a whole number above 0"),
+        ({"labels": None}, "labels: None is no path"),
+        ({"extra": ""}, "extra: '' is no path"),
+    ],
+)
+def test_wrong_settings(setting: dict, message: str, tree: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(MetadataError, match=re.escape(message)):
+        dump_extra(**{"root": tree, "extra": tmp_path / "extra"} | setting)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_command(tree: Path, tmp_path: Path) -> None:
     options = ("--root", tree, "--extra", tmp_path / "extra")
     done = command(*options, "--splits", *SPLITS)
@@ -117,6 +141,9 @@ def test_defaults_are_those_of_the_schema() -> None:
     schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
     rules = schema["properties"]
     known = rules | rules["scan"]["properties"] | rules["verify"]["properties"]
+    for name, choices in CHOICES.items():
+        rule = known[name].get("items", known[name])
+        assert list(choices) == rule.get("enum", [True, False])
     for name, value in vars(Settings("/root", "/extra")).items():
         if name not in ("root", "extra", "view"):
             assert (list(value) if name == "splits" else value) == known[name]["default"]

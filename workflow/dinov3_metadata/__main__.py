@@ -36,6 +36,7 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit("Interrupted. Nothing is lost: run the same command again.")
+    sys.stdout.reconfigure(errors="backslashreplace")
     print(summarise(chain.settings.extra, chain.splits, chain.layout, chain.base))
 
 

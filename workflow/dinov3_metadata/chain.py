@@ -110,6 +110,7 @@ class Chain:
             self.view_settings(split),
             classes=False,
             trust_timestamps=self.settings.trust_timestamps,
+            after=self.annotations(split),
         )
 
     def scan_settings(self) -> str:

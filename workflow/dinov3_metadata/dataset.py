@@ -11,12 +11,12 @@ from torchvision.datasets import VisionDataset
 from torchvision.datasets.folder import default_loader
 
 from .entries import entries_dtype, npy_header
-from .errors import MetadataError, count, listing
+from .errors import MetadataError, listing
 from .files import sha256
-from .fingerprint import RECORD, changed_folders, folder_state, read_record
-from .layout import LABELLED, WORK, image_path, split_folder
+from .fingerprint import RECORD, changed_folders, folder_state, of_content, read_record
+from .layout import LABELLED, SPLITS, WORK, image_path, split_folder
 from .layouts import layout_of
-from .publish import metadata_name, published_scan
+from .publish import metadata_name, published_receipt
 
 PROBES = 64  # rows held against the class arrays on opening
 
@@ -52,8 +52,9 @@ class ImageNetMetadata(VisionDataset):
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         transform, target_transform, transforms: As of torchvision's datasets.
         loader: Takes a path and returns an image.
-        check: ``stat`` looks at each folder of the dataset, whether it has changed since the
-            metadata was made; None does not.
+        check: ``stat`` looks at each folder of the dataset, and at the file of the class names,
+            whether it has changed since the metadata was made, and reads the metadata whole; None
+            holds only some rows against the classes.
 
     Attributes:
         description: What ``metadata-SPLIT.json`` says.
@@ -75,22 +76,28 @@ class ImageNetMetadata(VisionDataset):
         transforms: Callable | None = None,
         check: str | None = None,
     ) -> None:
-        self.extra, self.split = os.path.expanduser(os.fspath(extra)), split
+        if split not in SPLITS:
+            raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
+        self.extra = os.path.abspath(os.path.expanduser(os.fspath(extra)))
+        self.split = split
         self.description = describe_split(self.extra, split)
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         if os.path.realpath(root) == os.path.realpath(self.description["dataset"]):
             root = root if self.description["layout"] == "imagenet" else self.description["root"]
         super().__init__(root, transforms, transform, target_transform)
-        self.loader = loader
+        if not os.path.isdir(os.path.join(root, split_folder(split))):
+            raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
+        self.loader, self._joint = loader, transforms is not None
         self._paths = [os.path.join(self.extra, name) for name in self.description["files"]]
         self._arrays: list[np.ndarray] | None = None
         self._states = list(map(_state, self._paths))
-        self._check()
+        self._check(first=0 if check == "stat" else 1)
         if check == "stat":
             if changed := changed_since(self.root, self.extra, split, self.description):
                 raise MetadataError(
-                    f"{split}: {count(len(changed), 'folder')} changed since the metadata in "
-                    f"{self.extra} was made:\n{listing(changed, len(changed))}\n"
+                    f"{split}: {len(changed):,} of its folders and files changed since the "
+                    f"metadata in {self.extra} was made:\n"
+                    f"{listing(changed, len(changed))}\n"
                     "Run snakemake or dinov3_metadata.dump_extra again."
                 )
         elif check is not None:
@@ -102,10 +109,14 @@ class ImageNetMetadata(VisionDataset):
     def __getitem__(self, index: int) -> Any:
         path, target = self.get_path(index), self.get_target(index)
         image = self.loader(path)
-        if target is None:
-            transform = self.transform or self.transforms
-            return transform(image) if transform else image
-        return self.transforms(image, target) if self.transforms else (image, target)
+        if self._joint:
+            image, target = self.transforms(image, target)
+        else:
+            if self.transform is not None:
+                image = self.transform(image)
+            if self.target_transform is not None and self.split in LABELLED:
+                target = self.target_transform(target)
+        return (image, target) if self.split in LABELLED else image
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_arrays": None}  # a worker maps the files itself
@@ -167,17 +178,21 @@ class ImageNetMetadata(VisionDataset):
     def _mapped(self) -> list[np.ndarray]:
         """The arrays: entries, class ids, class names."""
         if self._arrays is None:
+            self._check_states()  # before, as a shorter file can not be mapped, and after
             arrays = [
                 np.asarray(np.memmap(path, dtype, "r", len(npy_header(dtype, rows)), (rows,)))
                 for path, dtype, rows in self._due()
             ]
-            if list(map(_state, self._paths)) != self._states:
-                raise MetadataError(
-                    f"The metadata of {self.split} in {self.extra} was replaced since the dataset "
-                    "was opened. Open it again."
-                )
+            self._check_states()
             self._arrays = arrays
         return self._arrays
+
+    def _check_states(self) -> None:
+        if list(map(_state, self._paths)) != self._states:
+            raise MetadataError(
+                f"The metadata of {self.split} in {self.extra} was replaced since the dataset was "
+                "opened. Open it again."
+            )
 
     def _due(self) -> list[tuple[str, np.dtype, int]]:
         """The path of each file, and the dtype and the number of its rows as described."""
@@ -187,8 +202,9 @@ class ImageNetMetadata(VisionDataset):
         rows = about["images"], about["classes"], about["classes"]
         return list(zip(self._paths, types, rows, strict=False))
 
-    def _check(self) -> None:
-        """Hold the files against their description, and the entries against the classes."""
+    def _check(self, first: int) -> None:
+        """Hold the files against their description, from the ``first`` one on byte by byte, and the
+        entries against the classes."""
         files = list(self.description["files"].values())
         try:
             good = all(
@@ -197,7 +213,7 @@ class ImageNetMetadata(VisionDataset):
                 for (path, dtype, rows), described in zip(self._due(), files, strict=True)
             ) and all(
                 sha256(path) == described["sha256"]
-                for path, described in zip(self._paths[1:], files[1:], strict=True)
+                for path, described in zip(self._paths[first:], files[first:], strict=True)
             )
             if good and self.split in LABELLED:
                 entries, *named = self._mapped()
@@ -225,9 +241,12 @@ def describe_split(extra: str | os.PathLike, split: str) -> dict:
     path = Path(extra, metadata_name(split))
     try:
         description = json.loads(path.read_bytes())
-        if {"images", "classes", "files", "root", "dataset", "layout"} <= description.keys():
+        due = {"images": int, "classes": int, "class_id_length": int, "class_name_length": int}
+        due |= {"files": dict, "root": str, "dataset": str, "layout": str}
+        whole = all(isinstance(description.get(name), kind) for name, kind in due.items())
+        if whole and description["split"] == split:
             return description
-        why = "is not whole"
+        why = "is not whole" if not whole else f"is of {description['split']}"
     except FileNotFoundError:
         why = "does not exist"
     except (OSError, ValueError, AttributeError) as error:
@@ -240,7 +259,8 @@ def describe_split(extra: str | os.PathLike, split: str) -> dict:
 
 def changed_since(root: str, extra: str, split: str, description: dict) -> list[str]:
     """The folders that are not in the state in which the published metadata was made of them,
-    those of the dataset behind a view included, by their paths.
+    those of the dataset behind a view included, and the files of labels and annotations that have
+    another content; by their paths.
 
     Args:
         root: What DINOv3 takes for root.
@@ -251,8 +271,8 @@ def changed_since(root: str, extra: str, split: str, description: dict) -> list[
     Raises:
         MetadataError: The work folder does not tell.
     """
-    scan = published_scan(extra, split)
-    record = scan and read_record(scan / RECORD)
+    receipt = published_receipt(extra, split)
+    record = receipt and read_record(receipt.parents[2] / RECORD)
     view = record and record["after"]
     behind = read_record(Path(extra, WORK, "views", split, view, RECORD)) if view else None
     if not record or (view and not behind):
@@ -264,7 +284,12 @@ def changed_since(root: str, extra: str, split: str, description: dict) -> list[
     if behind:
         part = layout_of(description["layout"]).list_part(description["dataset"], split)
         noted[os.path.join(description["dataset"], part.folder)] = behind["folders"]
-    changed: set[str] = set()
+    contents = {}
+    if description["labels"] and description["labels"]["file"]:
+        contents[description["labels"]["file"]] = receipt.parents[1].name.split("-")[1]
+    if behind and part.annotations:
+        contents[os.path.join(description["dataset"], part.annotations)] = behind["after"]
+    changed = {path for path, content in contents.items() if of_content(path) != content}
     for folder, states in noted.items():
         now = {
             name: folder_state(os.path.join(folder, name), not isinstance((state or [0])[0], str))

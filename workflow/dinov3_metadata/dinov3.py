@@ -10,9 +10,12 @@ Source: ``ImageNet.__len__`` and ``ImageNet.Split[...].length`` in ``data/datase
 facebookresearch/dinov3 and facebookresearch/dinov2. This module uses the standard library alone.
 """
 
+from __future__ import annotations  # DINOv2's own environment has Python 3.9
+
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
@@ -53,14 +56,28 @@ def use_metadata_lengths(extra: str | os.PathLike | None = None) -> None:
                 "snakemake or dinov3_metadata.dump_extra."
             )
     sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Finder)]
-    sys.meta_path.insert(0, _Finder(lambda module: _patch(module, lengths)))
+    sys.meta_path.insert(0, _Finder(lambda module: _try_to_patch(module, lengths)))
     for name in MODULES:
         if name in sys.modules:
             _patch(sys.modules[name], lengths)
 
 
 def _length(extra: str | os.PathLike, split: str) -> int:
-    return json.loads(Path(extra, f"metadata-{split}.json").read_bytes())["images"]
+    path = Path(extra, f"metadata-{split}.json").expanduser()
+    try:
+        return int(json.loads(path.read_bytes())["images"])
+    except (ValueError, KeyError, TypeError):
+        raise MetadataError(
+            f"{path} is not whole. Run snakemake or dinov3_metadata.dump_extra again."
+        ) from None
+
+
+def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
+    """Patch a module, or leave it as it is and warn: it may need no lengths."""
+    try:
+        _patch(module, lengths)
+    except MetadataError as error:
+        warnings.warn(str(error), stacklevel=2)
 
 
 def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
@@ -111,7 +128,8 @@ class _Finder(MetaPathFinder):
 
             def exec_module(module: ModuleType) -> None:
                 run(module)
-                self.then(module)
+                if module.__name__ in MODULES:  # of a zip file, all modules have one loader
+                    self.then(module)
 
             spec.loader.exec_module = exec_module
         return spec
@@ -124,6 +142,8 @@ def main() -> None:
             "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
             "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ..."
         )
+    if os.pathsep in STARTUP:
+        sys.exit(f"Error: {STARTUP} has a {os.pathsep!r} in it. Move this package elsewhere.")
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     try:

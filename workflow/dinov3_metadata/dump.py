@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from .chain import AFTER, Chain
@@ -11,7 +10,7 @@ from .entries import dump_entries
 from .errors import MetadataError
 from .files import remove_siblings
 from .labels import Labels, load_labels
-from .lock import lock_run
+from .lock import locked
 from .log import logger, refused
 from .publish import load_report, publish
 from .scan import Scan, update_scan
@@ -35,7 +34,8 @@ def dump_extra(
         root: The dataset's folder.
         extra: The folder for the metadata files; may be the same as root.
         splits: Which of ``TRAIN``, ``VAL``, ``TEST``.
-        labels: A file with the class names, ``auto`` or ``folders``; see ``labels.find_labels``.
+        labels: A file with the class names, by its path or the one below root; ``auto`` or
+            ``folders``; see ``labels.find_labels``.
         threads: How many folders may be listed at once; one a core by default.
         settings: More of ``settings.Settings``, for instance ``layout="folder"``.
 
@@ -46,9 +46,9 @@ def dump_extra(
         MetadataError: For everything that the user can mend; the message says how. The published
             files are those of the last run that went through.
     """
-    chain = Chain(Settings(root, extra, splits, labels=os.fspath(labels), **settings))
+    chain = Chain(Settings(root, extra, splits, labels=labels, **settings))
     try:
-        with lock_run(chain.work) or nullcontext():
+        with locked(chain.work):
             for split in chain.splits:
                 _Split(chain, split, threads or os.cpu_count() or 1).run()
     except OSError as error:

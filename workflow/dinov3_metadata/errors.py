@@ -1,5 +1,7 @@
 """The one exception for everything that the person at the keyboard can cause or mend."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from itertools import islice
 

@@ -135,7 +135,7 @@ def of_tree(
         settings: Stands for everything else that a scan depends on.
         classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
-        after: What has to be made first: until then the folder is not yet what it will be.
+        after: What else it was made from: of a scan the view, of a view the annotations.
     """
     now = folder_states(folder, classes, trust_timestamps)
     why = f"{count(len(now), 'folder')}, none of them scanned before"

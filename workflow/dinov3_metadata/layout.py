@@ -3,6 +3,7 @@
 Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets/image_net.py``.
 """
 
+SPLITS = ("TRAIN", "VAL", "TEST")
 LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one flat folder
 
 WORK = ".dinov3-metadata"  # the folder below extra for everything that is not published

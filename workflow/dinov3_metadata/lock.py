@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -59,6 +60,18 @@ def lock_run(work: str | os.PathLike) -> BinaryIO | None:
     if jobs:
         jobs.close()
     return file
+
+
+@contextmanager
+def locked(work: str | os.PathLike) -> Iterator[None]:
+    """Be the one run on a work folder in the block, see ``lock_run``."""
+    file = lock_run(work)
+    try:
+        yield
+    finally:
+        if file:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open too
+            file.close()
 
 
 def lock_job(work: str | os.PathLike) -> BinaryIO | None:

@@ -150,14 +150,14 @@ def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str
     return f"receipt-{digest(now, receipts)}"
 
 
-def published_scan(extra: str | os.PathLike, split: str) -> Path | None:
-    """The folder in the work folder of the scan of which the published files were made; None if no
-    receipt tells."""
+def published_receipt(extra: str | os.PathLike, split: str) -> Path | None:
+    """The receipt of the published files, which lies in the folders of the scan, the labels and the
+    checks of which they were made; None if there is none."""
     now = _published(extra, split)
     for receipt in Path(extra, WORK, split).glob("*/*/*/receipt-*.json"):
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             if json.loads(_read(receipt)) | {"code": now["code"]} == now:
-                return receipt.parents[2]
+                return receipt
     return None
 
 

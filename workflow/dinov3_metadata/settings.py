@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import yaml
 
 from .errors import MetadataError, printable
-from .layout import LABELLED, split_folder
+from .layout import SPLITS, split_folder
 from .layouts import layout_of, names
 
 LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
@@ -21,6 +21,15 @@ TYPES = {
     "integer": "a whole number",
     "boolean": "true or false",
 }
+
+CHOICES = {
+    "splits": SPLITS,
+    "engine": ("scandir", "torchvision"),
+    "unaddressable": ("refuse", "skip"),
+    "trust_timestamps": (True, False),
+    "level": ("sample", "full"),
+}
+"""Setting -> what it may be."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,35 @@ class Settings:
     sample: int = 1000
 
     def __post_init__(self) -> None:
+        self._check()
         for name, path in (("root", self.root), ("extra", self.extra)):
             object.__setattr__(self, name, _absolute(path))
         object.__setattr__(self, "view", _absolute(self.view or f"{self.extra}/view"))
+        object.__setattr__(self, "labels", os.fspath(self.labels))
         object.__setattr__(self, "splits", tuple(self.splits))
-        object.__setattr__(self, "sample", int(self.sample))
+        object.__setattr__(self, "layout", self.layout.replace("_", "-"))
+
+    def _check(self) -> None:
+        """Refuse what the schema of config.yaml refuses too.
+
+        Raises:
+            MetadataError: A setting is not what it may be.
+        """
+        for name in ("root", "extra", "labels"):
+            path = getattr(self, name)
+            if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+                raise MetadataError(f"config: {name}: {path!r} is no path.")
+        if isinstance(self.splits, str) or not isinstance(self.splits, Sequence):
+            raise MetadataError(f"config: splits: {self.splits!r} is not a list.")
+        if not self.splits or len(set(self.splits)) < len(self.splits):
+            raise MetadataError(f"config: splits: {self.splits!r} is empty or names one twice.")
+        for name, choices in CHOICES.items():
+            values = self.splits if name == "splits" else [getattr(self, name)]
+            if wrong := [value for value in values if value not in choices]:
+                known = ", ".join(map(str, choices))
+                raise MetadataError(f"config: {name}: {wrong[0]!r} is not one of {known}.")
+        if type(self.sample) is not int or self.sample < 1:
+            raise MetadataError(f"config: sample: {self.sample!r} is not a whole number above 0.")
 
 
 def _absolute(path: str | os.PathLike) -> str:
@@ -75,7 +108,8 @@ def settings_of(config: dict) -> Settings:
         **{name: config[name] for name in ("layout", "labels")},
         view=config["view"] or "",
         **config["scan"],
-        **config["verify"],
+        level=config["verify"]["level"],
+        sample=int(config["verify"]["sample"]),
     )
 
 
@@ -181,7 +215,7 @@ def check_folders(root: str, extra: str) -> None:
             f"Snakemake can handle {LONGEST:,}. Choose a folder with a shorter one."
         )
     real = os.path.realpath(extra)
-    for split in (*LABELLED, "TEST"):
+    for split in SPLITS:
         folder = os.path.realpath(os.path.join(root, split_folder(split)))
         if os.path.commonpath([real, folder]) == folder:
             raise MetadataError(

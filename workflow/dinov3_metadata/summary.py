@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .errors import count
+from .errors import count, printable
 from .publish import metadata_name
 
 
@@ -42,15 +43,15 @@ def dataset_path(split: str, root: str | os.PathLike, extra: str | os.PathLike) 
     """The string by which DINOv3 and DINOv2 know a split.
 
     Source: ``_parse_dataset_str`` in facebookresearch/dinov3, ``dinov3/data/loaders.py``, which
-    parts it at each ``:`` and ``=``.
+    parts it at each ``:`` and ``=``, and OmegaConf, which reads it as YAML from the command line.
 
     Raises:
         ValueError: There is none; the message says why.
     """
     for path in map(os.fspath, (root, extra)):
-        if ":" in path or "=" in path:
+        if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
             raise ValueError(
-                f"it can have no ':' or '=' in a folder: {path}. Make a link to it elsewhere, "
-                "and take that for root or extra."
+                "it can have no ':', '=', ' #', '${' or control character in a folder: "
+                f"{printable(path)}. Make a link to it elsewhere, and take that for root or extra."
             )
     return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"

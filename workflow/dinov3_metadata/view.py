@@ -30,7 +30,7 @@ from .fingerprint import (
     write_record,
 )
 from .folder import Listing, is_image, list_folder
-from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
+from .layout import MAX_INDEX, SPLITS, WORK, image_name, split_folder
 from .layouts import layout_of
 from .log import logger
 from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
@@ -67,7 +67,7 @@ def update_view(
     _, noted = next(last_records(work.parent, settings), (None, None))
     one = View(root, view, extra, split, layout, annotations)
     states = one.link(noted, trust_timestamps, threads)
-    write_record(record, settings, states)
+    write_record(record, settings, states, annotations)
     remove_siblings(work)
 
 
@@ -153,7 +153,7 @@ class View:
                 "splits are wanted."
             )
         view = os.path.realpath(self.view)
-        for split in (*LABELLED, "TEST"):
+        for split in SPLITS:
             part = layout_of(self.layout).list_part(self.root, split)
             folder = os.path.join(self.root, part.folder)
             source = os.path.realpath(folder)

@@ -19,8 +19,7 @@ from dinov3_metadata.dinov3 import use_metadata_lengths  # noqa: E402
 use_metadata_lengths()
 
 # This file stands before one that the environment may have of its own.
-spec = PathFinder.find_spec(
-    "sitecustomize", [path for path in sys.path if os.path.abspath(path) != here]
-)
+paths = list(map(os.path.abspath, sys.path))
+spec = PathFinder.find_spec("sitecustomize", paths[paths.index(here) + 1 :])
 if spec and spec.loader:
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
