@@ -23,6 +23,7 @@ COMMANDS = {
     "qstat": """
         for job; do :; done
         echo "Job Id: $job"
+        touch "$PBS/asked"
         if [ -s "$PBS/$job.exit" ]; then
             echo "    job_state = F"
             echo "    Exit_status = $(cat "$PBS/$job.exit")"
@@ -44,7 +45,9 @@ class Pbs:
         for name, text in COMMANDS.items():
             (home / "bin" / name).write_text(f"#!/bin/sh\n{text}")
             (home / "bin" / name).chmod(0o755)
-        self.command = [sys.executable, "-m", "snakemake", "-s", f"{REPOSITORY}/Snakefile"]
+        # What a shell starts in the background ignores SIGINT, and so would this.
+        self.command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
+        self.command += ["-s", f"{REPOSITORY}/Snakefile"]
         self.command += ["--workflow-profile", f"{REPOSITORY}/profiles/cluster-generic"]
         self.command += ["--seconds-between-status-checks", "1", "--directory", f"{home}/workdir"]
         self.command += ["--config", f"root={root}", f"extra={home}/extra"]
@@ -110,7 +113,8 @@ def test_jobs_are_deleted_with_their_run(tree: Path, plugin: Callable, tmp_path:
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
     run = pbs.start("splits=[TRAIN]")
     pbs.pid()
-    time.sleep(1)  # until Snakemake has its number too
+    while not (pbs.jobs / "asked").exists():  # until Snakemake has its number too
+        time.sleep(0.1)
     run.send_signal(signal.SIGINT)
     assert "Terminating processes on user request" in run.communicate()[0]
     while not (exits := list(pbs.jobs.glob("*.exit"))):
