@@ -18,7 +18,7 @@ from .layout import LABELLED, SPLITS, WORK, image_path, split_folder
 from .layouts import layout_of
 from .publish import metadata_name, published_receipt
 
-PROBES = 64  # rows held against the class arrays on opening
+PROBES = 16  # rows held against the class arrays on opening
 
 
 class Samples(Sequence):
@@ -82,8 +82,9 @@ class ImageNetMetadata(VisionDataset):
         self.split = split
         self.description = describe_split(self.extra, split)
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
-        if os.path.realpath(root) == os.path.realpath(self.description["dataset"]):
-            root = root if self.description["layout"] == "imagenet" else self.description["root"]
+        if self.description["layout"] != "imagenet":
+            dataset = os.path.realpath(self.description["dataset"])
+            root = self.description["root"] if os.path.realpath(root) == dataset else root
         super().__init__(root, transforms, transform, target_transform)
         if not os.path.isdir(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
