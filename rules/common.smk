@@ -47,7 +47,8 @@ except OSError as error:
 
 SILENT = (
     "A job ended without a message of ours: what Snakemake says of it stands above. If it was killed "
-    "(out of memory?), nothing is lost: run the same command again."
+    "(out of memory?), nothing is lost: run the same command again. If a cluster's scheduler refused "
+    "it, docs/cluster.md says how to find out why."
 )
 
 WORK = stages.work

@@ -3,6 +3,7 @@ rule load_labels:
         labels=f"{LABELS}/labels.json",
     log:
         f"{LABELS}/labels.log",
+    retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

@@ -7,6 +7,7 @@ rule publish:
         receipt=f"{CHECKS}/{{receipt}}.json",
     log:
         f"{CHECKS}/{{receipt}}.log",
+    retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
