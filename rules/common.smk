@@ -138,7 +138,7 @@ def view_name(wildcards):
 
 def view_of(wildcards):
     """The record of the view that a scan looks at, if there is a view."""
-    name = stages.view(wildcards.split).name
+    name = view_name(wildcards)
     return [f"{WORK}/views/{wildcards.split}/{name}/{RECORD}"] * bool(name)
 
 

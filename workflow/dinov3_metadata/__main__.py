@@ -7,6 +7,7 @@ import sys
 from .dump import dump_extra
 from .errors import MetadataError
 from .labels import SOURCES
+from .layout import SPLITS
 from .layouts import names
 from .log import progress_logger
 from .summary import summarise
@@ -14,12 +15,14 @@ from .summary import summarise
 
 def main() -> None:
     """Read the command line, run the chain, and end with a summary or one plain error."""
-    parser = argparse.ArgumentParser("python -m dinov3_metadata", description=main.__doc__)
-    parser.description = "Make or renew the metadata that DINOv3 trains from."
+    parser = argparse.ArgumentParser(
+        "python -m dinov3_metadata",
+        description="Make or renew the metadata that DINOv3 trains from.",
+    )
     add = parser.add_argument
     add("--root", required=True, help="folder of the dataset")
     add("--extra", required=True, help="folder for the metadata files, may be the same")
-    add("--splits", nargs="+", default=["TRAIN", "VAL"], choices=["TRAIN", "VAL", "TEST"])
+    add("--splits", nargs="+", default=["TRAIN", "VAL"], choices=SPLITS)
     add("--labels", default="auto", help=f"auto ({', '.join(SOURCES)}), a file, or folders")
     add("--layout", default="auto", choices=["auto", *names()])
     add(

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import MetadataError
+from .layout import SPLITS
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
@@ -47,7 +48,7 @@ def use_metadata_lengths(extra: str | os.PathLike | None = None) -> None:
     """
     lengths = {}
     if extra is not None:
-        for split in ("TRAIN", "VAL", "TEST"):
+        for split in SPLITS:
             with suppress(FileNotFoundError):
                 lengths[split] = _length(extra, split)
         if not lengths:

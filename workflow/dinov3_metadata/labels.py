@@ -273,11 +273,11 @@ def _json_rows(text: str, path: str | os.PathLike) -> Rows:
         line = getattr(error, "lineno", 1)
         raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).\n{FORMS}") from None
     for entry, pair in enumerate(classes, 1):
-        row = pair[1] if isinstance(pair, tuple) else pair
-        whole = isinstance(pair, tuple) and isinstance(row, list) and len(row) == 2
+        keyed = isinstance(pair, tuple)
+        name, row = pair if keyed else (entry, pair)
+        whole = keyed and isinstance(row, list) and len(row) == 2
         if not whole or not all(isinstance(one, str) for one in row):
-            name, what = pair if isinstance(pair, tuple) else (entry, pair)
             raise MetadataError(
-                f"{path}: the entry {name!r} is {str(what)[:80]}, not an id and a name.\n{FORMS}"
+                f"{path}: the entry {name!r} is {str(row)[:80]}, not an id and a name.\n{FORMS}"
             )
         yield entry, *row

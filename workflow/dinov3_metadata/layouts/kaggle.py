@@ -2,7 +2,7 @@
 
 import os
 
-from ..layout import split_folder
+from ..layout import SPLITS, split_folder
 from . import Part
 
 ORDER = 20
@@ -12,7 +12,7 @@ DATA = "ILSVRC/Data/CLS-LOC"
 
 def recognise(root: str) -> bool:
     """Whether Kaggle's folders lie in root."""
-    return any(os.path.isdir(f"{root}/{DATA}/{split}") for split in ("train", "val", "test"))
+    return any(os.path.isdir(f"{root}/{DATA}/{split_folder(split)}") for split in SPLITS)
 
 
 def list_part(root: str, split: str) -> Part:
