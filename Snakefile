@@ -42,4 +42,4 @@ onsuccess:
 
 
 onerror:
-    print(failures(), file=sys.stderr)
+    print(failures(log), file=sys.stderr)

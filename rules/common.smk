@@ -2,6 +2,7 @@
 # names of its files, and why there is something to do.
 
 import os
+import re
 import shutil
 import sys
 from functools import lru_cache
@@ -24,7 +25,7 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.lock import RUN, lock_run
-from dinov3_metadata.log import error_in, refused
+from dinov3_metadata.log import INTERRUPTED, error_in, refused
 from dinov3_metadata.publish import array_names
 from dinov3_metadata.settings import explain, prepare, settings_of
 from dinov3_metadata.summary import summarise
@@ -75,6 +76,8 @@ def lock():
         return None
     if workflow.non_local_exec:
         check_paths()
+    if workflow.executor_plugin.name == "slurm":
+        check_slurm_extra()
     try:
         held = lock_run(WORK)
         os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
@@ -183,8 +186,12 @@ def artefacts(wildcards):
     ]
 
 
-def failures():
-    """The messages of the stages that failed, for the end of the terminal's last screen."""
+def failures(log):
+    """The messages of the stages that failed, for the end of the terminal's last screen.
+
+    ``log`` are the files of Snakemake's own, which alone tells that a run was interrupted while its
+    jobs waited.
+    """
     logs = [f"{VIEWS}/view.log", f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in stages.splits for log in expand(logs, **stages.state(split))]
@@ -193,10 +200,14 @@ def failures():
         error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime >= start
     ]
     if not any(found):
-        full = shutil.disk_usage(settings.extra).free < 1 << 16
-        found = [
-            f"{settings.extra}: No space left on device, not even for a log." if full else SILENT
-        ]
+        if shutil.disk_usage(settings.extra).free < 1 << 16:
+            found = [f"{settings.extra}: No space left on device, not even for a log."]
+        elif any(
+            re.search("on user request|currently running", Path(one).read_text()) for one in log
+        ):
+            found = [INTERRUPTED]
+        else:
+            found = [SILENT]
     return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))
 
 
@@ -227,6 +238,24 @@ def check_paths():
                 f"Error: {path!r} has a quote, a backslash or an unprintable character in it, which "
                 "Snakemake can not pass on to the jobs of a cluster. Use a path without."
             )
+
+
+def check_slurm_extra():
+    """Refuse options of sbatch that the plugin refuses: it does so in a thread that dies of it, and
+    the run waits for ever."""
+    extras = {
+        one for rule in workflow.rules for one in rule.resources.args if "slurm_extra=" in one
+    }
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    for extra in extras:
+        for pattern, what in get_forbidden_slurm_options().items():
+            if found := re.search(pattern, extra):
+                sys.exit(
+                    f"Error: slurm_extra: {found[0]} is no option for there: the plugin for Slurm sets "
+                    f"the {what} itself, or by a name of its own. See the head of "
+                    "profiles/slurm/config.yaml."
+                )
 
 
 def check_run():

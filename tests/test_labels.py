@@ -107,7 +107,7 @@ def test_refusals_name_file_and_line(content: bytes, message: str, tmp_path: Pat
 def test_forms(content: bytes, form: str, names: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_bytes(content)
-    assert read_labels(path) == Labels(str(path), form, names)
+    assert read_labels(path) == Labels(str(path), form, names, of_content(path))
 
 
 def test_auto_takes_the_first_that_there_is(tmp_path: Path) -> None:
@@ -148,6 +148,17 @@ def test_a_file_that_changed_meanwhile(tmp_path: Path) -> None:
     path.write_text("n01,b")
     with pytest.raises(MetadataError, match="has changed meanwhile"):
         read_labels(path, before)
+
+
+def test_a_row_that_was_added_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("n01,a")
+    labels = read_labels(path)
+    with pytest.raises(MetadataError, match="1 class folder has no row"):
+        labels.of(["n02"])
+    path.write_text("n01,a\nn02,b")
+    with pytest.raises(MetadataError, match="has changed meanwhile"):
+        labels.of(["n02"])
 
 
 def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:

@@ -192,6 +192,13 @@ def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> N
     assert not list(split.extra.glob(".*"))
 
 
+def test_labels_that_changed_since_they_were_read(split: Split) -> None:
+    make_tree(split.root, [], LABELS.replace("tench", "Tinca"))
+    with pytest.raises(MetadataError, match=r"labels.txt has changed meanwhile. Run the same"):
+        split.publish()
+    assert not split.extra.exists()
+
+
 def test_a_folder_in_the_place_of_a_file(split: Split) -> None:
     (split.extra / "entries-TRAIN.npy").mkdir(parents=True)
     with pytest.raises(MetadataError, match=r"entries-TRAIN.npy is a folder"):

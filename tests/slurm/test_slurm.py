@@ -3,10 +3,12 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,9 @@ class Cluster:
         self.before = set(self.jobs())
 
     def start(self, *options: str, splits: str = "[TRAIN]") -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+        # What a shell starts in the background ignores SIGINT, and so would this.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
+        command += ["-s", str(REPOSITORY / "Snakefile")]
         command += ["--workflow-profile", str(REPOSITORY / "profiles/slurm"), *IMPATIENT]
         command += ["--directory", str(self.workdir), *options, "--config", f"root={self.root}"]
         return subprocess.Popen(
@@ -172,19 +176,64 @@ def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:
     assert cluster.jobs().keys() == cluster.before
 
 
+def test_an_option_that_the_plugin_refuses(cluster: Cluster) -> None:
+    """It would say nothing and wait for ever."""
+    run = cluster.start("--default-resources", "slurm_extra='--nice --comment=mine'")
+    said = run.communicate(timeout=60)[0]
+    assert run.returncode != 0
+    assert "Error: slurm_extra: --comment= is no option for there" in said
+    assert cluster.jobs().keys() == cluster.before
+    _, (job,) = cluster.run("--default-resources", "slurm_extra='--nice=7'")
+    assert (job["JobState"], job["Nice"]) == ("COMPLETED", "7")
+
+
+@contextmanager
+def full(cluster: Cluster) -> Iterator[None]:
+    """No job starts in the block."""
+    cluster.ask("scontrol", "update", "partition=test", "state=down")
+    try:
+        yield
+    finally:
+        cluster.ask("scontrol", "update", "partition=test", "state=up")
+
+
+def test_labels_that_were_edited_while_a_job_waited(cluster: Cluster, snakemake: Callable) -> None:
+    with full(cluster):
+        run = cluster.start()
+        cluster.wait_for_jobs(run, 1)
+        labels = (cluster.root / "labels.txt").read_text().replace("tench", "Tinca tinca")
+        make_tree(cluster.root, ["train/n01440764/n01440764_5.JPEG"], labels)
+    said = run.communicate()[0]
+    assert run.returncode != 0
+    assert "labels.txt has changed meanwhile. Run the same command again." in said
+    assert digests(cluster.extra) == {}
+    cluster.before = set(cluster.jobs())
+    cluster.run()
+    assert cluster.is_true(snakemake)
+
+
+def test_interrupted_while_a_job_waits(cluster: Cluster) -> None:
+    with full(cluster):
+        run = cluster.start()
+        (job,) = cluster.wait_for_jobs(run, 1)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate()[0]
+    assert run.returncode != 0
+    assert "Interrupted. Nothing is lost: run the same command again." in said
+    assert "without a message of ours" not in said
+    assert cluster.jobs()[job]["JobState"] == "CANCELLED"
+
+
 def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
     cluster: Cluster, snakemake: Callable
 ) -> None:
-    cluster.ask("scontrol", "update", "partition=test", "state=down")  # jobs wait
-    try:
+    with full(cluster):
         killed = cluster.start()
         cluster.wait_for_jobs(killed, 1)
         killed.kill()
         killed.communicate()
         run = cluster.start()
         cluster.wait_for_jobs(run, 2)
-    finally:
-        cluster.ask("scontrol", "update", "partition=test", "state=up")
     _, jobs = cluster.end(run)
     assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
     (log,) = cluster.workdir.glob(f".snakemake/slurm_logs/*/{jobs[0]['JobId']}.log")

@@ -9,7 +9,7 @@ from .errors import MetadataError
 from .labels import SOURCES
 from .layout import SPLITS
 from .layouts import names
-from .log import progress_logger
+from .log import INTERRUPTED, progress_logger
 from .summary import summarise
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     except MetadataError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
-        sys.exit("Interrupted. Nothing is lost: run the same command again.")
+        sys.exit(INTERRUPTED)
     sys.stdout.reconfigure(errors="backslashreplace")
     print(summarise(chain.settings.extra, chain.splits, chain.layout, chain.base))
 

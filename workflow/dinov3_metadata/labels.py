@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import MetadataError, count, listing
 from .files import reading, remove_siblings, write_atomically
-from .fingerprint import digest
+from .fingerprint import digest, of_content
 from .log import logger
 
 Rows = Iterator[tuple[int, str, str]]
@@ -44,11 +44,13 @@ class Labels:
         source: The file they were read from; empty if the folders' names are the classes' names.
         form: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``; ``folders`` without a file.
         names: Class id -> class name, in the order of the file.
+        content: The fingerprint of the file; empty without one.
     """
 
     source: str
     form: str
     names: dict[str, str]
+    content: str = ""
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the labels to ``path`` as JSON."""
@@ -78,6 +80,7 @@ class Labels:
             return list(class_ids)
         missing = [class_id for class_id in class_ids if class_id not in self.names]
         if missing:
+            check_content(self.source, self.content)
             what = count(len(missing), "class folder has", "class folders have")
             raise MetadataError(
                 f"{what} no row in {self.source}, read as {self.form}:\n"
@@ -85,6 +88,25 @@ class Labels:
                 "Add a row for each, or move folders that are no classes out of the split."
             )
         return [self.names[class_id] for class_id in class_ids]
+
+
+def check_content(path: str, content: str) -> None:
+    """Check that a labels file is still what was read, so that no names are published beside images
+    that came after them.
+
+    Args:
+        path: The labels file.
+        content: Its fingerprint when it was read; empty without a file.
+
+    Raises:
+        MetadataError: It has changed.
+    """
+    if content and of_content(path) != content:
+        raise _changed(path)
+
+
+def _changed(path: str | os.PathLike) -> MetadataError:
+    return MetadataError(f"{path} has changed meanwhile. Run the same command again.")
 
 
 def find_labels(root: str | os.PathLike, labels: str, own_names: bool = False) -> str:
@@ -141,7 +163,7 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
     if not path:
         logger.info("the names of the class folders are those of the classes")
         return Labels("", "folders", {})
-    text = _read(path, fingerprint)
+    text, content = _read(path, fingerprint)
     form, rows = _rows(text, path)
     names: dict[str, str] = {}
     line_of: dict[str, int] = {}
@@ -164,10 +186,10 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
     if not names:
         raise MetadataError(f"The labels file {path} has no rows.\n{FORMS}")
     logger.info("%s: %s, %s", path, form, count(len(names), "class", "classes"))
-    return Labels(os.fspath(path), form, names)
+    return Labels(os.fspath(path), form, names, content)
 
 
-def _read(path: str | os.PathLike, fingerprint: str | None) -> str:
+def _read(path: str | os.PathLike, fingerprint: str | None) -> tuple[str, str]:
     if os.path.exists(path) and not os.path.isfile(path):
         raise MetadataError(f"The labels file {path} is not a file.")
     try:
@@ -189,8 +211,8 @@ def _read(path: str | os.PathLike, fingerprint: str | None) -> str:
             f"Save the file as UTF-8 (for instance `iconv -f {coding} -t UTF-8`)."
         ) from None
     if fingerprint not in (None, digest(content)):
-        raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
-    return text
+        raise _changed(path)
+    return text, digest(content)
 
 
 def _rows(text: str, path: str | os.PathLike) -> tuple[str, Rows]:

@@ -15,6 +15,8 @@ from .lock import lock_job
 logger = logging.getLogger("dinov3_metadata")
 progress_logger = logger.getChild("progress")
 
+INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
+
 HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
 HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
 
@@ -50,7 +52,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         logger.error("%s", refused(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        logger.error("Interrupted. Nothing is lost: run the same command again.")
+        logger.error(INTERRUPTED)
         sys.exit(130)
     except Exception:
         logger.exception("unexpected, please report it")

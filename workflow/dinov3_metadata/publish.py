@@ -12,6 +12,7 @@ from . import __version__
 from .errors import MetadataError
 from .files import reading, sha256, sync, write_atomically
 from .fingerprint import digest, of_code
+from .labels import check_content
 from .layout import LABELLED, WORK
 from .log import logger
 
@@ -38,7 +39,8 @@ def load_report(path: str | os.PathLike) -> dict:
         described = [*report["files"]] == array_names(report["split"]) and all(
             {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
         )
-        due = {"images", "classes", "skipped", "labels", "class_id_length", "class_name_length"}
+        due = {"images", "classes", "skipped", "labels", "labels_content"}
+        due |= {"class_id_length", "class_name_length"}
         if not described or not due <= report.keys():
             raise ValueError("it does not describe the files of a split")
         return report
@@ -68,10 +70,13 @@ def publish(
         The names of the arrays that were written.
 
     Raises:
-        MetadataError: A file is not the one that was verified, or there is no room for it.
+        MetadataError: A file is not the one that was verified, there is no room for it, or the
+            labels have changed.
         OSError: ``extra`` can not be written.
     """
     split = report["split"]
+    if report["labels"]:
+        check_content(report["labels"]["file"], report["labels_content"])
     Path(extra).mkdir(parents=True, exist_ok=True)
     for left_over in Path(extra).glob(f".*-{split}.*.tmp"):  # by a run that was killed
         left_over.unlink(missing_ok=True)

@@ -47,8 +47,8 @@ def verify(
         sample: How many rows ``sample`` looks up, spread evenly over the split.
 
     Returns:
-        The report: counts, where the labels come from, widths in code points, bytes and sha256 of
-        each file, the checks made, and when.
+        The report: counts, where the labels come from and their fingerprint, widths in code points,
+        bytes and sha256 of each file, the checks made, and when.
 
     Raises:
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
@@ -83,6 +83,7 @@ def verify(
             "classes": 0 if class_ids is None else len(class_ids),
             "skipped": int(scan.skipped.sum()),
             "labels": labels and {"file": labels.source, "form": labels.form},
+            "labels_content": labels and labels.content,
             "class_id_length": widths[0],
             "class_name_length": widths[1],
             "files": {
