@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import count, printable
+from .errors import MetadataError, count, printable
 from .files import write_atomically
 
 State = list[int] | list[str] | None
@@ -44,6 +44,22 @@ def of_content(path: str | os.PathLike) -> str:
         return digest(Path(path).read_bytes() if os.path.isfile(path) else None)
     except OSError:
         return digest(None)  # the stage that reads the file says what is wrong
+
+
+def check_content(path: str | os.PathLike, now: str, due: str | None) -> None:
+    """Check that a file is still what was read or named, so that nothing is published that never
+    was true at one time.
+
+    Args:
+        path: The file, for the message.
+        now: Its fingerprint.
+        due: What its fingerprint was; nothing if it does not matter.
+
+    Raises:
+        MetadataError: It has changed.
+    """
+    if due and now != due:
+        raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
 
 
 def is_folder(entry: os.DirEntry) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import MetadataError, count, listing
 from .files import reading, remove_siblings, write_atomically
-from .fingerprint import digest, of_content
+from .fingerprint import check_content, digest, of_content
 from .log import logger
 
 Rows = Iterator[tuple[int, str, str]]
@@ -80,7 +80,7 @@ class Labels:
             return list(class_ids)
         missing = [class_id for class_id in class_ids if class_id not in self.names]
         if missing:
-            check_content(self.source, self.content)
+            check_content(self.source, of_content(self.source), self.content)
             what = count(len(missing), "class folder has", "class folders have")
             raise MetadataError(
                 f"{what} no row in {self.source}, read as {self.form}:\n"
@@ -88,25 +88,6 @@ class Labels:
                 "Add a row for each, or move folders that are no classes out of the split."
             )
         return [self.names[class_id] for class_id in class_ids]
-
-
-def check_content(path: str, content: str) -> None:
-    """Check that a labels file is still what was read, so that no names are published beside images
-    that came after them.
-
-    Args:
-        path: The labels file.
-        content: Its fingerprint when it was read; empty without a file.
-
-    Raises:
-        MetadataError: It has changed.
-    """
-    if content and of_content(path) != content:
-        raise _changed(path)
-
-
-def _changed(path: str | os.PathLike) -> MetadataError:
-    return MetadataError(f"{path} has changed meanwhile. Run the same command again.")
 
 
 def find_labels(root: str | os.PathLike, labels: str, own_names: bool = False) -> str:
@@ -210,9 +191,9 @@ def _read(path: str | os.PathLike, fingerprint: str | None) -> tuple[str, str]:
             f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8. "
             f"Save the file as UTF-8 (for instance `iconv -f {coding} -t UTF-8`)."
         ) from None
-    if fingerprint not in (None, digest(content)):
-        raise _changed(path)
-    return text, digest(content)
+    now = digest(content)
+    check_content(path, now, fingerprint)
+    return text, now
 
 
 def _rows(text: str, path: str | os.PathLike) -> tuple[str, Rows]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from . import __version__
 from .errors import MetadataError
 from .files import reading, sha256, sync, write_atomically
-from .fingerprint import digest, of_code
-from .labels import check_content
+from .fingerprint import check_content, digest, of_code, of_content
 from .layout import LABELLED, WORK
 from .log import logger
 
@@ -76,7 +75,8 @@ def publish(
     """
     split = report["split"]
     if report["labels"]:
-        check_content(report["labels"]["file"], report["labels_content"])
+        labels = report["labels"]["file"]
+        check_content(labels, of_content(labels), report["labels_content"])
     Path(extra).mkdir(parents=True, exist_ok=True)
     for left_over in Path(extra).glob(f".*-{split}.*.tmp"):  # by a run that was killed
         left_over.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from .errors import MetadataError, count, listing, printable
 from .files import remove_siblings
 from .fingerprint import (
     State,
+    check_content,
     class_folders,
     digest,
     folder_state,
@@ -391,10 +392,7 @@ class View:
                 f"{self.annotations}, which tells the classes of the images in {self.source}, can "
                 f"not be read: {error.strerror}."
             ) from None
-        if self.content not in ("", digest(content)):
-            raise MetadataError(
-                f"{self.annotations} has changed meanwhile. Run the same command again."
-            )
+        check_content(self.annotations, digest(content), self.content)
         text = content.decode("utf-8-sig", "surrogateescape")
         class_of: dict[str, str] = {}
         for number, line in enumerate(map(str.strip, text.splitlines()), 1):
