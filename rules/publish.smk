@@ -1,6 +1,7 @@
 # The published files are no outputs: Snakemake deletes the outputs of a job before it runs.
 rule publish:
     input:
+        scan=f"{TREE}/scan.npz",
         arrays=staged,
         report=f"{CHECKS}/verify-{{split}}.json",
     output:

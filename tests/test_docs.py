@@ -102,7 +102,7 @@ def folder_in_the_way(root: Path) -> None:
     name = "entries-TRAIN.npy"
     counts = ("images", "classes", "skipped", "labels", "class_id_length", "class_name_length")
     report = dict.fromkeys(counts, 0) | {"split": "TRAIN"}
-    publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "")
+    publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "", "")
 
 
 def locked(root: Path) -> None:

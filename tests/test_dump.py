@@ -130,7 +130,9 @@ def test_the_command(tree: Path, tmp_path: Path) -> None:
     assert (done.returncode, "Scan TRAIN: 4 folders" in done.stderr) == (0, True)
     assert f"ImageNet:split=VAL:root={tree}:extra={tmp_path}/extra" in done.stdout
     again = command(*options, "--splits", *SPLITS)
-    assert (again.stdout, again.stderr) == (done.stdout, "")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert re.search(r"TRAIN +4 +\+4 +0 +3 +\+3 +0 +0.0 +\d", done.stdout)
+    assert re.search(r"TRAIN +4 +- +- +3 +- +- +0.0 +-", again.stdout)
     (tree / "labels.txt").unlink()
     failed = command(*options)
     assert failed.returncode == 1

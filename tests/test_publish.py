@@ -26,10 +26,13 @@ class Split:
         self.staged = {
             name: str(path) for name, path in dump(self.root, self.work, "TRAIN").items()
         }
+        scan, _ = scan_split(self.root, "TRAIN")
+        self.scan = self.work / "scan.npz"
+        scan.save(self.scan)
         self.report = verify(
             self.root,
             "TRAIN",
-            scan_split(self.root, "TRAIN")[0],
+            scan,
             read_labels(self.root / "labels.txt"),
             self.staged,
         )
@@ -42,7 +45,8 @@ class Split:
 
     def publish(self) -> list[str]:
         receipt = self.work / f"{self.name()}.json"
-        return publish(self.report, self.staged, {"root": str(self.root)}, self.extra, str(receipt))
+        origin = {"root": str(self.root)}
+        return publish(self.report, self.staged, origin, self.extra, receipt, self.scan)
 
 
 @pytest.fixture
@@ -66,15 +70,15 @@ def test_what_is_published(split: Split) -> None:
     )
     assert set(described["versions"]) == {"python", "numpy", "dinov3-metadata"}
     assert not split.due()
-    assert sorted(path.name for path in split.extra.iterdir()) == sorted(ALL)
+    assert sorted(path.name for path in split.extra.glob("[!.]*")) == sorted(ALL)
 
 
 def test_equal_files_are_not_touched(split: Split) -> None:
     split.publish()
-    before = file_states(split.extra.iterdir())
+    before = file_states(split.extra.glob("[!.]*"))
     split.verify()
     assert split.publish() == []
-    assert file_states(split.extra.iterdir()) == before
+    assert file_states(split.extra.glob("[!.]*")) == before
 
 
 @pytest.mark.parametrize("damaged", ALL)
@@ -100,7 +104,7 @@ def test_everything_deleted_twice_is_put_back_twice(split: Split) -> None:
     for _ in range(3):
         assert split.due()
         assert split.publish() == ARRAYS
-        for path in split.extra.iterdir():
+        for path in split.extra.glob("[!.]*"):
             path.unlink()
 
 
@@ -158,7 +162,7 @@ def test_a_disk_that_refuses_late_changes_nothing(
     call: int, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split.publish()
-    before = {path.name: path.read_bytes() for path in split.extra.iterdir()}
+    before = {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")}
     (split.root / "train/n01440764/n01440764_5.JPEG").touch()
     shutil.copytree(split.root / "train/n01440764", split.root / "train/n01440764x")
     for path in (split.root / "train/n01440764x").iterdir():
@@ -175,7 +179,7 @@ def test_a_disk_that_refuses_late_changes_nothing(
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         split.publish()
-    assert {path.name: path.read_bytes() for path in split.extra.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
 
 
 def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> None:
@@ -189,7 +193,7 @@ def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> N
         split.publish()
     del before["class-ids-TRAIN.npy"]
     assert digests(split.extra) == before
-    assert not list(split.extra.glob(".*"))
+    assert not list(split.extra.glob(".*.tmp"))
 
 
 def test_labels_that_changed_since_they_were_read(split: Split) -> None:
@@ -203,7 +207,7 @@ def test_a_folder_in_the_place_of_a_file(split: Split) -> None:
     (split.extra / "entries-TRAIN.npy").mkdir(parents=True)
     with pytest.raises(MetadataError, match=r"entries-TRAIN.npy is a folder"):
         split.publish()
-    assert [path.name for path in split.extra.iterdir()] == ["entries-TRAIN.npy"]
+    assert [path.name for path in split.extra.glob("[!.]*")] == ["entries-TRAIN.npy"]
 
 
 def test_receipts_do_not_pile_up(split: Split) -> None:

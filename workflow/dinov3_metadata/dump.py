@@ -130,7 +130,14 @@ class _Split:
 
     def publish(self, receipt: str) -> None:
         report = load_report(self.files["verify"][0])
-        publish(report, self.arrays, self.chain.origin(), self.settings.extra, receipt)
+        publish(
+            report,
+            self.arrays,
+            self.chain.origin(),
+            self.settings.extra,
+            receipt,
+            self.files["scan"][0],
+        )
 
     def _known(self) -> tuple[Scan, Labels | None]:
         scan, labels = self.files["scan"][0], self.files["labels"]

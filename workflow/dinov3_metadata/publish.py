@@ -27,6 +27,16 @@ def metadata_name(split: str) -> str:
     return f"metadata-{split}.json"
 
 
+def audit_names(split: str) -> tuple[str, str]:
+    """The files in which an audit notes each image of a split, and those that are not ok."""
+    return f"audit-{split}.npy", f"audit-{split}.json"
+
+
+def changes_file(work: str | os.PathLike, split: str) -> Path:
+    """Where the work folder notes what the last publication changed, see ``changes.compare``."""
+    return Path(work, "published", f"{split}.json")
+
+
 def load_report(path: str | os.PathLike) -> dict:
     """Read the report of ``verify``.
 
@@ -51,6 +61,7 @@ def publish(
     origin: dict[str, str],
     extra: str | os.PathLike,
     receipt: str,
+    scan: str | os.PathLike,
 ) -> list[str]:
     """Copy the arrays whose bytes differ from the published ones, and describe the set.
 
@@ -64,6 +75,7 @@ def publish(
         origin: Where the dataset lies, for the description.
         extra: The folder to publish to; made if need be.
         receipt: Where to note what was published, see ``receipt_name``.
+        scan: What it was made from, to tell what changed since the last time.
 
     Returns:
         The names of the arrays that were written.
@@ -105,6 +117,9 @@ def publish(
             sync(file)  # what the disk refuses, it shall refuse before the first rename
     for name in written:
         logger.info("%s: written", Path(extra, name))
+    from .changes import note_changes  # it needs numpy, and this module is imported at every start
+
+    note_changes(scan, Path(extra, WORK), split)
     for old in Path(receipt).parent.glob("receipt-*.json"):
         old.unlink()
     with write_atomically(receipt) as file:

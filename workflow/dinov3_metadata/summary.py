@@ -7,29 +7,40 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import count, printable
-from .publish import metadata_name
+from .layout import WORK
+from .lock import RUN
+from .publish import audit_names, changes_file, metadata_name
+
+COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "MB", "seconds")
 
 
 def summarise(
     extra: str | os.PathLike, splits: Iterable[str], layout: str, root: str | os.PathLike
 ) -> str:
-    """A few lines for the terminal: each split from its ``metadata-SPLIT.json``, how the dataset
-    lies, and what to give to DINOv3."""
-    lines = [f"DINOv3 metadata, verified, in {extra}:"]
+    """The end of a run for the terminal: each split from its ``metadata-SPLIT.json`` and what this
+    run changed of it, how the dataset lies, and what to give to DINOv3.
+
+    The seconds are those from the start of the run until the split was published.
+    """
+    rows, notes = [COLUMNS], []
     for split in splits:
-        try:
-            described = json.loads(Path(extra, metadata_name(split)).read_text())
-        except (OSError, ValueError):
+        described = _read(Path(extra, metadata_name(split)))
+        if not described:
             continue  # a run up to an earlier stage does not mend what is missing or damaged
-        counts = count(described["images"], "image")
-        if described["classes"]:
-            counts += f" in {count(described['classes'], 'class', 'classes')}"
-        if described["skipped"]:
-            counts += f", {described['skipped']:,} skipped"
+        classes = described["classes"]
         size = sum(file["bytes"] for file in described["files"].values())
-        lines.append(
-            f"  {split:<5}  {counts}, {size / 1e6:,.1f} MB: {', '.join(described['files'])}"
-        )
+        images, of_classes, seconds = _changes(f"{extra}/{WORK}", split)
+        row = (split, f"{described['images']:,}", *images)
+        row += (f"{classes:,}", *of_classes) if classes else ("", "", "")
+        rows.append((*row, f"{size / 1e6:,.1f}", seconds))
+        if described["skipped"]:
+            notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
+        audited = _read(Path(extra, audit_names(split)[1]))
+        if audited:
+            found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
+            notes.append(f"  {split}, audited {audited['audited']}: {found or 'all images are ok'}")
+    files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
+    lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
     strings = (f"  dataset_path for DINOv3: {dataset_path(split, root, extra)}" for split in splits)
     try:
@@ -37,6 +48,34 @@ def summarise(
     except ValueError as error:
         lines.append(f"  dataset_path for DINOv3: none, as {error}")
     return "\n".join(lines)
+
+
+def _changes(work: str, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
+    """New and removed images and classes, and seconds; dashes if this run published nothing."""
+    noted, run = changes_file(work, split), Path(work, RUN)
+    changes = _read(noted)
+    if not changes or not run.exists() or noted.stat().st_mtime < run.stat().st_mtime:
+        return ("-", "-"), ("-", "-"), "-"
+    seconds = noted.stat().st_mtime - run.stat().st_mtime
+    counts = (changes["added"], -changes["removed"], len(changes["new"]), -len(changes["gone"]))
+    added, removed, new, gone = (f"{one:+,}" if one else "0" for one in counts)
+    return (added, removed), (new, gone), f"{seconds:,.1f}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines with the columns under each other, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in rows
+    ]
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 def dataset_path(split: str, root: str | os.PathLike, extra: str | os.PathLike) -> str:

@@ -14,4 +14,5 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.params.origin,
         snakemake.params.extra,
         snakemake.output.receipt,
+        snakemake.input.scan,
     )

@@ -1,0 +1,68 @@
+"""Changes: what became of a split between two publications."""
+
+import json
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from .errors import MetadataError
+from .files import write_atomically
+from .publish import changes_file
+from .scan import Scan
+
+
+def compare(before: Scan | None, after: Scan) -> dict:
+    """Which classes and images came and went.
+
+    Args:
+        before: What was published last; None for nothing.
+        after: What is published now.
+
+    Returns:
+        ``classes``: class id -> [images added, images removed], for the classes that differ;
+        ``new`` and ``gone``: the ids of the classes that came and went; ``added`` and ``removed``:
+        images in all. An image is told by its class and its number.
+    """
+    old, new = (dict(_by_class(scan)) if scan else {} for scan in (before, after))
+    nothing = np.empty(0, "<u4")
+    classes = {}
+    for class_id in sorted(old.keys() | new.keys()):
+        one, other = old.get(class_id, nothing), new.get(class_id, nothing)
+        if not np.array_equal(one, other):
+            pairs = ((other, one), (one, other))
+            classes[class_id] = [len(np.setdiff1d(*pair, assume_unique=True)) for pair in pairs]
+    return {
+        "first": before is None,
+        "added": sum(added for added, _ in classes.values()),
+        "removed": sum(removed for _, removed in classes.values()),
+        "new": sorted(new.keys() - old.keys()),
+        "gone": sorted(old.keys() - new.keys()),
+        "classes": classes,
+    }
+
+
+def _by_class(scan: Scan) -> Iterator[tuple[str, np.ndarray]]:
+    indices = np.split(scan.actual_index, np.cumsum(scan.counts)[:-1])
+    return zip(scan.class_ids.tolist(), indices, strict=True)
+
+
+def note_changes(scan: str | os.PathLike, work: str | os.PathLike, split: str) -> None:
+    """Hold the scan that is published now against the last one, note the changes, and keep a copy
+    of it for the next time.
+
+    Args:
+        scan: The file of the scan.
+        work: The work folder, see ``publish.changes_file``; the copy lies beside that file.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+    """
+    kept = changes_file(work, split).with_suffix(".npz")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    after = Scan.load(scan)
+    try:
+        before = Scan.load(kept)
+    except MetadataError:
+        before = None
+    with write_atomically(changes_file(work, split)) as file:
+        file.write(json.dumps(compare(before, after), indent=1).encode())
+    after.save(kept)
