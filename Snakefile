@@ -19,11 +19,14 @@ include: "rules/scan.smk"
 include: "rules/entries.smk"
 include: "rules/classes.smk"
 include: "rules/verify.smk"
+include: "rules/audit.smk"
 include: "rules/publish.smk"
 
 
 localrules:
     all,
+    audit,
+    audit_split,
     load_labels,
     publish,
 

@@ -5,7 +5,10 @@ import os
 import re
 import shutil
 import sys
+import time
 from functools import lru_cache
+from glob import escape as glob_escape
+from glob import glob
 from pathlib import Path
 
 from snakemake.utils import validate
@@ -22,7 +25,7 @@ os.environ.update(
 from dinov3_metadata.chain import Chain
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import RECORD
+from dinov3_metadata.fingerprint import RECORD, digest, of_code
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.lock import RUN, lock_run
 from dinov3_metadata.log import INTERRUPTED, error_in, refused
@@ -67,6 +70,7 @@ wildcard_constraints:
     labels="labels-([0-9a-f]+|none)-[0-9a-f]+",
     checks="(sample|full)-[0-9]+-[0-9a-f]+",
     receipt="receipt-[0-9a-f]+",
+    audit="[0-9a-f]+",
 
 
 @lru_cache  # keeps the lock to the end of this process
@@ -177,12 +181,34 @@ def labels_of(wildcards):
     return f"{LABELS}/labels.json" if wildcards.split in LABELLED else []
 
 
+def audited(split, audit):
+    """The file that says that an audit of a split is through."""
+    return expand(f"{TREE}/audit-{audit}/audit-{{split}}.json", **stages.state(split))
+
+
+def audit_due(wildcards):
+    """What must be audited before it is published: nothing, unless a problem shall stop that."""
+    fail_on = config["audit"]["fail_on"]
+    name = digest(sorted(fail_on), of_code("audit"))
+    return audited(wildcards.split, name) if fail_on else []
+
+
+@lru_cache
+def audits(wildcards=None):
+    """A new audit of each split, as pixels may have changed without their folder's knowledge."""
+    lock()
+    return [one for split in stages.splits for one in audited(split, f"{time.time_ns():x}")]
+
+
 def artefacts(wildcards):
     """Every file of every stage in the present state. Asking for all of them, not only for the
     last, makes a stage that was interrupted run again (snakemake#1978)."""
     lock()
-    return [
-        file for split in stages.splits for files in stages.files(split).values() for file in files
+    files = [
+        file for split in stages.splits for group in stages.files(split).values() for file in group
+    ]
+    return files + [
+        one for split in stages.splits for one in audit_due(Wildcards(fromdict={"split": split}))
     ]
 
 
@@ -195,6 +221,7 @@ def failures(log):
     logs = [f"{VIEWS}/view.log", f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in stages.splits for log in expand(logs, **stages.state(split))]
+    logs += glob(f"{glob_escape(WORK)}/*/*/audit-*/*.log")
     start = os.stat(f"{WORK}/{RUN}").st_mtime  # by the clock that the logs are dated by
     found = [
         error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime >= start
@@ -226,6 +253,18 @@ def memory(wildcards, attempt):
 def minutes(wildcards, attempt):
     """Time that a stage asks for on a cluster, where a file server may be slow."""
     return int((5 + 4 * million_images(wildcards)) * 4 ** (attempt - 1))
+
+
+def shares(wildcards):
+    """The shares of a split that are audited one by one."""
+    folder = expand(f"{TREE}/audit-{{audit}}", **wildcards)[0]
+    return gather.audit(f"{folder}/{{scatteritem}}.npy")
+
+
+def audit_minutes(wildcards, attempt):
+    """Time for a share of an audit: 20 ms an image, as from a disk that is not fast."""
+    of = int(wildcards.scatteritem.split("-of-")[1])
+    return int((5 + 350 * million_images(wildcards) / of) * 4 ** (attempt - 1))
 
 
 def check_paths():

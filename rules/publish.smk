@@ -4,6 +4,7 @@ rule publish:
         scan=f"{TREE}/scan.npz",
         arrays=staged,
         report=f"{CHECKS}/verify-{{split}}.json",
+        audit=audit_due,
     output:
         receipt=f"{CHECKS}/{{receipt}}.json",
     log:

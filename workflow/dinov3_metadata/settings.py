@@ -22,6 +22,18 @@ TYPES = {
     "boolean": "true or false",
 }
 
+PROBLEMS = (
+    "zero-bytes",
+    "not-an-image",
+    "truncated",
+    "wrong-suffix",
+    "other-mode",
+    "broken-exif",
+    "decompression-bomb",
+    "unreadable",
+)
+"""What an audit may find wrong with an image."""
+
 CHOICES = {
     "splits": SPLITS,
     "engine": ("scandir", "torchvision"),
