@@ -7,9 +7,9 @@ rule audit_images:
     input:
         scan=f"{TREE}/scan.npz",
     output:
-        rows=temp(f"{TREE}/audit-{{audit}}/{{scatteritem}}.npy"),
+        rows=temp(f"{AUDITS}/{{scatteritem}}.npy"),
     log:
-        f"{TREE}/audit-{{audit}}/{{scatteritem}}.log",
+        f"{AUDITS}/{{scatteritem}}.log",
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
@@ -30,9 +30,9 @@ rule audit_split:
         scan=f"{TREE}/scan.npz",
         rows=shares,
     output:
-        summary=f"{TREE}/audit-{{audit}}/audit-{{split}}.json",
+        summary=f"{AUDITS}/audit-{{split}}.json",
     log:
-        f"{TREE}/audit-{{audit}}/audit.log",
+        f"{AUDITS}/audit.log",
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"

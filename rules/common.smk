@@ -61,6 +61,9 @@ VIEWS = f"{WORK}/views/{{split}}/{{view}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
 ROWS = f"{TREE}/{{labels}}"
 CHECKS = f"{ROWS}/{{checks}}"
+AUDITS = f"{WORK}/audit/{{split}}/{{tree}}/{{audit}}"
+AUDIT = digest(sorted(config["audit"]["fail_on"]), of_code("audit"))
+NOW = f"{time.time_ns():x}"
 
 
 wildcard_constraints:
@@ -70,7 +73,7 @@ wildcard_constraints:
     labels="labels-([0-9a-f]+|none)-[0-9a-f]+",
     checks="(sample|full)-[0-9]+-[0-9a-f]+",
     receipt="receipt-[0-9a-f]+",
-    audit="[0-9a-f]+",
+    audit="[0-9a-f]+(-[0-9a-f]+)?",
 
 
 @lru_cache  # keeps the lock to the end of this process
@@ -183,21 +186,18 @@ def labels_of(wildcards):
 
 def audited(split, audit):
     """The file that says that an audit of a split is through."""
-    return expand(f"{TREE}/audit-{audit}/audit-{{split}}.json", **stages.state(split))
+    return expand(f"{AUDITS}/audit-{{split}}.json", audit=audit, **stages.state(split))
 
 
 def audit_due(wildcards):
     """What must be audited before it is published: nothing, unless a problem shall stop that."""
-    fail_on = config["audit"]["fail_on"]
-    name = digest(sorted(fail_on), of_code("audit"))
-    return audited(wildcards.split, name) if fail_on else []
+    return audited(wildcards.split, AUDIT) if config["audit"]["fail_on"] else []
 
 
-@lru_cache
-def audits(wildcards=None):
+def audits(wildcards):
     """A new audit of each split, as pixels may have changed without their folder's knowledge."""
     lock()
-    return [one for split in stages.splits for one in audited(split, f"{time.time_ns():x}")]
+    return [one for split in stages.splits for one in audited(split, f"{AUDIT}-{NOW}")]
 
 
 def artefacts(wildcards):
@@ -207,9 +207,8 @@ def artefacts(wildcards):
     files = [
         file for split in stages.splits for group in stages.files(split).values() for file in group
     ]
-    return files + [
-        one for split in stages.splits for one in audit_due(Wildcards(fromdict={"split": split}))
-    ]
+    stop = stages.splits if config["audit"]["fail_on"] else []
+    return files + [one for split in stop for one in audited(split, AUDIT)]
 
 
 def failures(log):
@@ -221,7 +220,7 @@ def failures(log):
     logs = [f"{VIEWS}/view.log", f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
     logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
     logs = [log for split in stages.splits for log in expand(logs, **stages.state(split))]
-    logs += glob(f"{glob_escape(WORK)}/*/*/audit-*/*.log")
+    logs += glob(f"{glob_escape(WORK)}/audit/*/*/*/*.log")
     start = os.stat(f"{WORK}/{RUN}").st_mtime  # by the clock that the logs are dated by
     found = [
         error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime >= start
@@ -257,7 +256,7 @@ def minutes(wildcards, attempt):
 
 def shares(wildcards):
     """The shares of a split that are audited one by one."""
-    folder = expand(f"{TREE}/audit-{{audit}}", **wildcards)[0]
+    folder = expand(AUDITS, **wildcards)[0]
     return gather.audit(f"{folder}/{{scatteritem}}.npy")
 
 

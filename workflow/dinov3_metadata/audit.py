@@ -9,8 +9,7 @@ import os
 import shutil
 import time
 import warnings
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +18,12 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from .entries import npy_header
 from .errors import MetadataError, count, listing
 from .files import open_array, write_atomically
 from .fingerprint import of_code
 from .layout import WORK, image_path
-from .log import logger
+from .log import logger, progress
 from .publish import audit_names
 from .scan import Scan
 from .settings import PROBLEMS
@@ -49,7 +49,6 @@ BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
 GOOD_MODES = ("RGB", "L")
 FORMATS = {"MPO": "JPEG"}  # a JPEG with more pictures behind it
 KEEP_AFTER = 20  # s of work that a kill may cost
-TELL_AFTER = 10  # s between two lines in the log
 
 
 def examine(path: str) -> tuple[int, int, int, str, str]:
@@ -81,13 +80,11 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
         with image:
             what = (*image.size, image.mode, image.format or "")
             problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
-            if 0 in image.size:
-                return problems | BIT["not-an-image"], *what
             try:
                 image.convert("RGB")
             except Exception as error:
-                broken = getattr(error, "errno", None) is None
-                problems |= BIT["truncated" if broken else "unreadable"]
+                ours = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+                problems |= BIT["unreadable" if ours else "truncated"]
             try:
                 image.getexif()
             except Exception:
@@ -157,12 +154,12 @@ def audit_images(
         with suppress(OSError):  # it is opened, and found to be unreadable
             state = os.stat(path(i))
             states[i] = state.st_size, state.st_mtime_ns, state.st_ino
-    due = recall(rows, _known(extra, split))
+    due = recall(rows, _known(extra, split, rows["inode"]))
     results = rows[["problems", "width", "height", "mode", "format"]]
     folder = _kept(extra, split)
     folder.mkdir(parents=True, exist_ok=True)
     kept, last = 0, time.monotonic()
-    for done, i in enumerate(_telling(due, f"audit {split} {shard}"), 1):
+    for done, i in enumerate(progress(due.tolist(), len(due), f"audit {split} {shard}"), 1):
         results[i] = examine(path(i))
         if time.monotonic() > last + KEEP_AFTER or done == len(due):
             save(rows[due[kept:done]], folder / f"{time.time_ns()}-{shard}.npy")
@@ -185,22 +182,21 @@ def save(rows: np.ndarray, path: str | os.PathLike) -> None:
         np.save(file, rows)
 
 
-def recall(rows: np.ndarray, known: list[np.ndarray]) -> np.ndarray:
+def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Fill in what is known of images that are still as they were, told by size, mtime and inode.
 
     Args:
         rows: (images,) of ``ROW``; changed in place.
-        known: Tables of earlier audits, oldest first.
+        known: (images,) of ``ROW``, from earlier audits, oldest first.
 
     Returns:
         (images to be opened,) ``<i8``: positions in ``rows``.
     """
-    before = np.concatenate([np.empty(0, ROW), *known])
-    order = np.argsort(before["inode"], kind="stable")  # of equal inodes the newest last
-    at = np.searchsorted(before["inode"], rows["inode"], side="right", sorter=order) - 1
-    if not len(before):
+    if not len(known):
         return np.arange(len(rows))
-    found = before[order[at.clip(0)]]
+    order = np.argsort(known["inode"], kind="stable")  # of equal inodes the newest last
+    at = np.searchsorted(known["inode"], rows["inode"], side="right", sorter=order) - 1
+    found = known[order[at.clip(0)]]
     same = (at >= 0) & (rows["inode"] > 0)
     for column in ("inode", "size", "mtime_ns"):
         same &= found[column] == rows[column]
@@ -209,48 +205,29 @@ def recall(rows: np.ndarray, known: list[np.ndarray]) -> np.ndarray:
     return np.flatnonzero(~same)
 
 
-def _known(extra: str | os.PathLike, split: str) -> list[np.ndarray]:
-    """The table of the last audit, and what later ones kept that were not finished."""
+def _known(extra: str | os.PathLike, split: str, inodes: np.ndarray) -> np.ndarray:
+    """What the last audit, and later ones that were not finished, noted of some inodes."""
     table, summary = (Path(extra, name) for name in audit_names(split))
     paths = sorted(_kept(extra, split).glob("*.npy"))
     with suppress(OSError, ValueError, KeyError, TypeError):
-        paths = [table] * (json.loads(summary.read_bytes())["code"] == of_code("audit")) + paths
-    known = []
+        if json.loads(summary.read_bytes())["code"] == of_code("audit"):
+            paths = [table, *paths]
+    known = [np.empty(0, ROW)]
     for path in filter(Path.exists, paths):
         with suppress(MetadataError):  # damaged, and removed
             rows = open_array(path)
-            known += [rows] if rows.dtype == ROW else []
-    return known
+            if rows.dtype == ROW:
+                known.append(rows[np.isin(rows["inode"], inodes)])
+    return np.concatenate(known)
 
 
 def _kept(extra: str | os.PathLike, split: str) -> Path:
     """Where an audit keeps what it found so far, for one by the same code to go on from."""
-    return Path(extra, WORK, "audit", split, of_code("audit"))
-
-
-def _telling(due: np.ndarray, what: str) -> Iterator[int]:
-    """Pass positions on, with a bar on a terminal, and rate and time left in the log."""
-    from tqdm import tqdm
-
-    start = last = time.monotonic()
-    for done, i in enumerate(tqdm(due.tolist(), what, disable=None, leave=False, unit="image"), 1):
-        yield i
-        now = time.monotonic()
-        if now > last + TELL_AFTER:
-            rate, last = done / (now - start), now
-            left = (len(due) - done) / rate / 60
-            logger.info(
-                "%s: %s of %s opened, %.0f a second, %.0f min left",
-                what,
-                f"{done:,}",
-                f"{len(due):,}",
-                rate,
-                left,
-            )
+    return Path(extra, WORK, "audit", split, f"kept-{of_code('audit')}")
 
 
 def publish_audit(
-    shares: Iterable[str | os.PathLike],
+    shares: Sequence[str | os.PathLike],
     root: str | os.PathLike,
     extra: str | os.PathLike,
     split: str,
@@ -271,40 +248,37 @@ def publish_audit(
     Raises:
         MetadataError: Images have a problem of ``fail_on``; both files are written before.
     """
-    rows = np.concatenate([np.load(share, allow_pickle=False) for share in shares])
-    class_ids = scan.class_ids.tolist()
+    table, described = (Path(extra, name) for name in audit_names(split))
+    _join(shares, table)
+    rows = open_array(table)
     bad = rows[rows["problems"] > 0]
-    images = [
-        {
-            "image": image_path(split, class_ids[row["class_index"]], int(row["actual_index"])),
-            "problems": names_of(row["problems"]),
-            **{what: int(row[what]) for what in ("width", "height")},
-            **{what: row[what].decode() for what in ("mode", "format")},
-        }
-        for row in bad
-    ]
-    opened = rows[rows["width"] > 0]
+    images = [_describe(row, root, split, scan.class_ids) for row in bad]
+    opened = rows["width"] > 0
     summary = {
         "split": split,
         "root": os.fspath(root),
         "audited": datetime.now(UTC).isoformat(timespec="seconds"),
         "images": len(rows),
         "ok": len(rows) - len(bad),
-        "problems": _counts(name for image in images for name in image["problems"]),
-        "modes": _counts(opened["mode"].astype("U").tolist()),
-        "formats": _counts(opened["format"].astype("U").tolist()),
-        **{side: _spread(opened[side]) for side in ("width", "height") if len(opened)},
+        "problems": {
+            name: int(many)
+            for name, bit in BIT.items()
+            if (many := (bad["problems"] & bit > 0).sum())
+        },
+        "modes": _counts(rows["mode"][opened]),
+        "formats": _counts(rows["format"][opened]),
+        **{side: _spread(rows[side][opened]) for side in ("width", "height") if opened.any()},
         "pillow": PIL.__version__,
         "code": of_code("audit"),
         "not_ok": images,
     }
-    table, described = (Path(extra, name) for name in audit_names(split))
-    save(rows, table)
     write_summary(summary, described)
-    shutil.rmtree(_kept(extra, split).parent, ignore_errors=True)
+    shutil.rmtree(_kept(extra, split), ignore_errors=True)
     wrong = [one for one in images if not set(fail_on).isdisjoint(one["problems"])]
     if wrong:
-        shown = (f"{one['image']} ({', '.join(one['problems'])})" for one in wrong)
+        for share in shares:  # an image that is mended in place leaves its folder as it was
+            os.unlink(share)
+        shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in wrong)
         raise MetadataError(
             f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:\n"
             f"{listing(shown, len(wrong))}\n"
@@ -313,15 +287,33 @@ def publish_audit(
     return summary
 
 
+def _join(shares: Iterable[str | os.PathLike], table: Path) -> None:
+    """Write the shares one behind the other to one ``.npy`` file."""
+    parts = [open_array(share) for share in shares]
+    images = sum(map(len, parts))
+    with write_atomically(table, images * ROW.itemsize) as file:
+        file.write(npy_header(ROW, images))
+        for part in parts:
+            file.write(part.tobytes())
+
+
+def _describe(row: np.void, root: str | os.PathLike, split: str, class_ids: np.ndarray) -> dict:
+    """An image that is not plain ok, as ``audit-SPLIT.json`` names it; in a view with its file."""
+    path = image_path(split, str(class_ids[row["class_index"]]), int(row["actual_index"]))
+    linked = os.path.join(root, path)
+    return {
+        "image": path,
+        **({"file": os.readlink(linked)} if os.path.islink(linked) else {}),
+        "problems": [name for name, bit in BIT.items() if row["problems"] & bit],
+        **{what: int(row[what]) for what in ("width", "height")},
+        **{what: row[what].decode() for what in ("mode", "format")},
+    }
+
+
 def write_summary(summary: dict, path: str | os.PathLike) -> None:
     """Keep what ``publish_audit`` returned as JSON."""
     with write_atomically(path) as file:
         file.write((json.dumps(summary, indent=1) + "\n").encode())
-
-
-def names_of(problems: int) -> list[str]:
-    """The problems that some bits stand for."""
-    return [name for name, bit in BIT.items() if problems & bit]
 
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:
@@ -329,5 +321,8 @@ def _spread(pixels: np.ndarray) -> dict[str, float]:
     return {"least": least, "median": median, "most": most}
 
 
-def _counts(items: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(items).most_common())
+def _counts(names: np.ndarray) -> dict[str, int]:
+    """How often each name occurs, the most frequent first."""
+    found, many = np.unique(names, return_counts=True)
+    order = np.argsort(-many, kind="stable")
+    return {found[i].decode(): int(many[i]) for i in order}

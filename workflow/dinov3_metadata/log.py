@@ -4,8 +4,10 @@ import errno
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 from .errors import MetadataError
@@ -76,13 +78,16 @@ def error_in(log_file: str) -> str | None:
 
 
 def progress(items: Iterable, total: int, what: str) -> Iterator:
-    """Pass ``items`` on, with a bar on a terminal and every fifth percent in the log."""
+    """Pass ``items`` on, with a bar on a terminal, and every fifth percent, the rate and the time
+    left in the log."""
     from tqdm import tqdm
 
-    shown = 0
+    start, shown = time.monotonic(), 0
     for done, item in enumerate(tqdm(items, what, total, disable=None, leave=False), 1):
         yield item
         percent = 100 * done // total
         if percent >= shown + 5 or percent == 100 != shown:
-            progress_logger.info("%s: %d %%", what, percent)
+            rate = done / max(time.monotonic() - start, 1e-9)
+            left = timedelta(seconds=round((total - done) / rate))
+            progress_logger.info("%s: %d %%, %.0f a second, %s left", what, percent, rate, left)
             shown = percent

@@ -24,6 +24,10 @@ def summarise(
     """
     rows, notes = [COLUMNS], []
     for split in splits:
+        audited = _read(Path(extra, audit_names(split)[1]))
+        if audited:
+            found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
+            notes.append(f"  {split}, audited {audited['audited']}: {found or 'all images are ok'}")
         described = _read(Path(extra, metadata_name(split)))
         if not described:
             continue  # a run up to an earlier stage does not mend what is missing or damaged
@@ -35,10 +39,6 @@ def summarise(
         rows.append((*row, f"{size / 1e6:,.1f}", seconds))
         if described["skipped"]:
             notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
-        audited = _read(Path(extra, audit_names(split)[1]))
-        if audited:
-            found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
-            notes.append(f"  {split}, audited {audited['audited']}: {found or 'all images are ok'}")
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]

@@ -1,6 +1,8 @@
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinov3_metadata.audit import publish_audit, write_summary
+from dinov3_metadata.files import remove_siblings
 from dinov3_metadata.log import stage
 from dinov3_metadata.scan import Scan
 
@@ -17,3 +19,6 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.params.fail_on,
     )
     write_summary(summary, snakemake.output.summary)
+    own = Path(snakemake.output.summary).parent
+    remove_siblings(own, own.name.split("-")[:1])
+    remove_siblings(own.parent)

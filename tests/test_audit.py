@@ -1,0 +1,278 @@
+"""Each image is opened as training opens it, once, and named with what is wrong with it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, file_states, make_tree
+from dinov3_metadata import audit
+from dinov3_metadata.audit import ROW, audit_images, examine, publish_audit, save, wrong_suffix
+from dinov3_metadata.demo import make_demo
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.scan import scan_split
+from dinov3_metadata.settings import PROBLEMS
+from PIL import Image
+
+COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), "u1")
+BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
+
+
+def draw(path: Path, mode: str = "RGB", as_format: str = "JPEG", **options: object) -> None:
+    Image.fromarray(COLOURS).convert(mode).save(path, as_format, **options)
+
+
+def cut(path: Path) -> None:
+    draw(path)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def large(side: int) -> Callable[[Path], None]:
+    return lambda path: Image.new("L", (side, side)).save(path, "PNG")
+
+
+# What ../tests can not carry of ImageNet is made anew, under the names that it has there.
+IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
+    "n02105855_2933.JPEG": (lambda path: draw(path, as_format="PNG"), {"wrong-suffix"}),
+    "n01739381_1309.JPEG": (lambda path: draw(path, "CMYK"), {"other-mode"}),
+    "n04152593_17460.JPEG": (lambda path: draw(path, exif=BROKEN_EXIF), {"broken-exif"}),
+    "n00000001_1.JPEG": (draw, set()),
+    "n00000001_2.JPEG": (lambda path: draw(path, "L"), set()),
+    "n00000001_3.JPEG": (cut, {"truncated"}),
+    "n00000001_4.JPEG": (Path.touch, {"zero-bytes"}),
+    "n00000001_5.JPEG": (lambda path: path.write_text("404 Not Found\n"), {"not-an-image"}),
+    "n00000001_6.JPEG": (
+        lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0,\0\0\0\0\0\0\0\0\0\2\0;"),
+        {"not-an-image"},
+    ),
+    "n00000001_7.JPEG": (large(9_500), {"decompression-bomb", "wrong-suffix"}),
+    "n00000001_8.JPEG": (large(13_500), {"decompression-bomb", "wrong-suffix"}),
+    "n00000001_9.JPEG": (lambda path: path.symlink_to("nowhere"), {"unreadable"}),
+    "n00000001_10.JPEG": (
+        lambda path: draw(path, "P", as_format="PNG"),
+        {"other-mode", "wrong-suffix"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def irregular(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of all irregular images, with a class per image for those that have one."""
+    root = tmp_path_factory.mktemp("irregular")
+    for name, (make, _) in IRREGULAR.items():
+        path = root / "train" / name.split("_")[0] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path)
+    return root
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """A dataset of images that decode: two classes of ten."""
+    (tmp_path / "labels.txt").write_text("n01440764,tench\nn01443537,goldfish\n")
+    make_demo(tmp_path / "root", tmp_path / "labels.txt", {"TRAIN": 10, "VAL": 2, "TEST": 3})
+    return tmp_path / "root"
+
+
+def audit_all(root: Path, extra: Path, shards: int = 3, **options: object) -> tuple[dict, int]:
+    """Audit TRAIN; gives the summary and how many images were opened."""
+    scan, _ = scan_split(root, "TRAIN")
+    names = [f"{shard}-of-{shards}" for shard in range(1, shards + 1)]
+    extra.mkdir(exist_ok=True)
+    with patch.object(audit, "examine", side_effect=examine) as opened:
+        for name in names:
+            save(audit_images(root, extra, "TRAIN", scan, name), extra / name)
+    shares = [extra / name for name in names]
+    return publish_audit(shares, root, extra, "TRAIN", scan, **options), opened.call_count
+
+
+def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_path: Path) -> None:
+    before = file_states((irregular / "train").rglob("*_[0-8]*.JPEG"))
+    summary, opened = audit_all(irregular, tmp_path / "extra")
+    found = {Path(one["image"]).name: set(one["problems"]) for one in summary["not_ok"]}
+    assert found == {name: problems for name, (_, problems) in IRREGULAR.items() if problems}
+    assert opened == summary["images"] == len(IRREGULAR)
+    assert summary["ok"] == 2
+    assert set(summary["problems"]) == set(PROBLEMS)
+    assert json.loads((tmp_path / "extra/audit-TRAIN.json").read_text()) == summary
+    assert file_states((irregular / "train").rglob("*_[0-8]*.JPEG")) == before
+
+
+def test_the_table_has_a_row_per_entry(irregular: Path, tmp_path: Path) -> None:
+    audit_all(irregular, tmp_path / "extra")
+    table = np.load(tmp_path / "extra/audit-TRAIN.npy", allow_pickle=False)
+    scan, _ = scan_split(irregular, "TRAIN")
+    assert table.dtype == ROW
+    assert table["actual_index"].tolist() == scan.actual_index.tolist()
+    cmyk = table[table["actual_index"] == 1309][0]
+    assert (cmyk["width"], cmyk["height"], cmyk["mode"], cmyk["format"]) == (
+        60,
+        40,
+        b"CMYK",
+        b"JPEG",
+    )
+    bomb = table[table["actual_index"] == 8][0]
+    assert (bomb["width"], bomb["mode"]) == (13_500, b"L")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_called_undecodable_is_what_training_fails_at(irregular: Path) -> None:
+    fatal = {"zero-bytes", "not-an-image", "truncated", "unreadable"}
+    for name, (_, problems) in IRREGULAR.items():
+        try:
+            Image.open(irregular / "train" / name.split("_")[0] / name).convert("RGB")
+            fails = False
+        except (OSError, Image.DecompressionBombError):
+            fails = True
+        assert fails == bool(problems & fatal or name == "n00000001_8.JPEG"), name
+
+
+@pytest.mark.parametrize(
+    ("name", "image_format", "wrong"),
+    [
+        ("1.JPEG", "JPEG", False),
+        ("1.jpg", "MPO", False),
+        ("1.JPEG", "PNG", True),
+        ("1.png", "PNG", False),
+        ("1.tif", "TIFF", False),
+        ("1.JPEG", "", False),
+    ],
+)
+def test_wrong_suffix(name: str, image_format: str, wrong: bool) -> None:
+    assert wrong_suffix(name, image_format) is wrong
+
+
+def test_a_second_audit_opens_none_and_says_the_same(irregular: Path, tmp_path: Path) -> None:
+    regular = tmp_path / "root"
+    (regular / "train").mkdir(parents=True)
+    for folder in (irregular / "train").iterdir():
+        (regular / "train" / folder.name).mkdir()
+        for image in folder.iterdir():
+            if not image.is_symlink():
+                os.link(image, regular / "train" / folder.name / image.name)
+    first, opened = audit_all(regular, tmp_path / "extra")
+    assert opened == len(IRREGULAR) - 1
+    again, opened = audit_all(regular, tmp_path / "extra", shards=2)
+    assert opened == 0
+    assert again | {"audited": ""} == first | {"audited": ""}
+
+
+def test_one_changed_image_opens_one(drawn: Path, tmp_path: Path) -> None:
+    _, opened = audit_all(drawn, tmp_path / "extra")
+    assert opened == 20
+    image = min((drawn / "train/n01440764").iterdir())
+    image.write_bytes(image.read_bytes()[:-100])
+    summary, opened = audit_all(drawn, tmp_path / "extra")
+    assert opened == 1
+    assert [one["image"] for one in summary["not_ok"]] == [f"train/n01440764/{image.name}"]
+
+
+def test_a_renamed_image_is_not_opened_again(drawn: Path, tmp_path: Path) -> None:
+    audit_all(drawn, tmp_path / "extra")
+    image = min((drawn / "train/n01440764").iterdir())
+    image.rename(image.with_name("n01440764_99999.JPEG"))
+    summary, opened = audit_all(drawn, tmp_path / "extra")
+    assert (opened, summary["images"], summary["ok"]) == (0, 20, 20)
+
+
+KILLED = """
+import os, signal, sys
+from dinov3_metadata import audit
+from dinov3_metadata.scan import scan_split
+root, extra, after = sys.argv[1:]
+audit.KEEP_AFTER, real, opened = -1, audit.examine, []
+def examine(path):
+    if len(opened) == int(after):
+        os.kill(os.getpid(), signal.SIGKILL)
+    opened.append(path)
+    return real(path)
+audit.examine = examine
+audit.audit_images(root, extra, "TRAIN", scan_split(root, "TRAIN")[0], "1-of-1")
+"""
+
+
+def test_a_kill_in_the_middle_loses_no_finished_work(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    command = [sys.executable, "-c", KILLED, str(drawn), str(tmp_path / "extra"), "7"]
+    done = subprocess.run(command, check=False, cwd=REPOSITORY / "workflow")
+    assert done.returncode == -signal.SIGKILL
+    summary, opened = audit_all(drawn, tmp_path / "extra")
+    assert (opened, summary["ok"]) == (13, 20)
+    assert not list((tmp_path / "extra/.dinov3-metadata/audit/TRAIN").glob("*"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"[]"])
+def test_a_damaged_table_is_made_anew(drawn: Path, tmp_path: Path, damage: bytes) -> None:
+    audit_all(drawn, tmp_path / "extra")
+    (tmp_path / "extra/audit-TRAIN.npy").write_bytes(damage)
+    assert audit_all(drawn, tmp_path / "extra")[1] == 20
+
+
+def test_fail_on_names_the_images_after_both_files_are_written(
+    irregular: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MetadataError, match=r"TRAIN: 2 images with .*\n.*n00000001_3.JPEG"):
+        audit_all(irregular, tmp_path / "extra", fail_on=["truncated", "zero-bytes"])
+    summary = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
+    assert summary["problems"]["truncated"] == 1
+    assert (tmp_path / "extra/audit-TRAIN.npy").exists()
+
+
+def opened_in(extra: Path) -> int:
+    """How many images the last audit opened, by the logs of its shares."""
+    logs = [log.read_text() for log in extra.glob(".dinov3-metadata/audit/*/*/*/*-of-*.log")]
+    assert logs
+    return sum(int(re.search(r"([\d,]+) of them opened", log)[1]) for log in logs)
+
+
+def test_snakemake_audit(drawn: Path, tmp_path: Path, snakemake: Callable) -> None:
+    config = {"root": drawn, "extra": tmp_path / "extra 图", "splits": "[TRAIN,VAL,TEST]"}
+    snakemake("audit", **config)
+    assert opened_in(config["extra"]) == 20 + 4 + 3
+    assert not list(config["extra"].glob("entries-*"))
+    image = min((drawn / "val/n01440764").iterdir())
+    image.write_bytes(b"")
+    done = snakemake("audit", **config)
+    assert opened_in(config["extra"]) == 1
+    assert "VAL, audited" in done.stdout
+    assert "1 zero-bytes" in done.stdout
+    assert len(list(config["extra"].glob(".dinov3-metadata/audit/VAL/*/*"))) == 1
+
+
+def test_fail_on_stops_publishing_until_the_image_is_mended(
+    drawn: Path, tmp_path: Path, snakemake: Callable
+) -> None:
+    config = {"root": drawn, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
+    config["audit"] = "{fail_on: [truncated]}"
+    image = min((drawn / "train/n01440764").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-100])
+    done = snakemake(**config, fails=True)
+    assert f"train/n01440764/{image.name} (truncated)" in done.stdout.split("Error: ")[-1]
+    assert not list(config["extra"].glob("entries-*"))
+    image.write_bytes(whole)
+    snakemake(**config)
+    assert opened_in(config["extra"]) == 1
+    assert (config["extra"] / "entries-TRAIN.npy").exists()
+    assert "Nothing to be done" in snakemake(**config).stdout
+    snakemake("audit", **config)
+    assert "Nothing to be done" in snakemake(**config).stdout
+
+
+def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake: Callable) -> None:
+    root = make_tree(tmp_path / "root", ["train/cat/"], "cat,cat\n")
+    draw(root / "train/cat/a.png", as_format="PNG")
+    draw(root / "train/cat/b.png")
+    config = {"root": root, "extra": tmp_path / "extra", "splits": "[TRAIN]", "layout": "folder"}
+    snakemake("audit", **config)
+    summary = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
+    assert [(one["file"], one["problems"]) for one in summary["not_ok"]] == [
+        (f"{root}/train/cat/b.png", ["wrong-suffix"])
+    ]
