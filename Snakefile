@@ -12,6 +12,9 @@ min_version("9.27")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+report: "workflow/report/overview.rst"
+
+
 include: "rules/common.smk"
 include: "rules/labels.smk"
 include: "rules/view.smk"
@@ -35,6 +38,7 @@ rule all:
     default_target: True
     input:
         artefacts,
+        pages(),
     message:
         "Everything is in place"
 

@@ -211,6 +211,27 @@ def artefacts(wildcards):
     return files + [one for split in stop for one in audited(split, AUDIT)]
 
 
+def pages():
+    """What `--report` shows, drawn for it alone; no job makes it, as it shows what is published."""
+    if not any(argument.startswith("--report") for argument in sys.argv):
+        return []
+    from dinov3_metadata.report import draw_report
+
+    try:
+        drawn = draw_report(settings.extra, stages.splits)
+    except MetadataError as error:
+        sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: {refused(error)}")
+    files = []
+    for page in drawn:
+        caption = f"workflow/report/{page['kind']}.rst"
+        labels = {"page": page["title"]}
+        file = report(page["path"], caption=caption, category=page["category"], labels=labels)
+        files.append(file)
+    return files
+
+
 def failures(log):
     """The messages of the stages that failed, for the end of the terminal's last screen.
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -47,16 +48,21 @@ def _by_class(scan: Scan) -> Iterator[tuple[str, np.ndarray]]:
     return zip(scan.class_ids.tolist(), indices, strict=True)
 
 
+def kept_scan(work: str | os.PathLike, split: str) -> Path:
+    """Where the work folder keeps the scan that was published last."""
+    return changes_file(work, split).with_suffix(".npz")
+
+
 def note_changes(scan: str | os.PathLike, work: str | os.PathLike, split: str) -> None:
     """Hold the scan that is published now against the last one, note the changes, and keep a copy
     of it for the next time.
 
     Args:
         scan: The file of the scan.
-        work: The work folder, see ``publish.changes_file``; the copy lies beside that file.
+        work: The work folder, see ``publish.changes_file`` and ``kept_scan``.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
     """
-    kept = changes_file(work, split).with_suffix(".npz")
+    kept = kept_scan(work, split)
     kept.parent.mkdir(parents=True, exist_ok=True)
     after = Scan.load(scan)
     try:

@@ -11,7 +11,7 @@ from .layout import WORK
 from .lock import RUN
 from .publish import audit_names, changes_file, metadata_name
 
-COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "MB", "seconds")
+COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
 
 def summarise(
@@ -36,7 +36,7 @@ def summarise(
         images, of_classes, seconds = _changes(f"{extra}/{WORK}", split)
         row = (split, f"{described['images']:,}", *images)
         row += (f"{classes:,}", *of_classes) if classes else ("", "", "")
-        rows.append((*row, f"{size / 1e6:,.1f}", seconds))
+        rows.append((*row, f"{size:,}", seconds))
         if described["skipped"]:
             notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"

@@ -1,0 +1,384 @@
+"""Report: the pages and pictures of ``snakemake --report report.html``, of what is published.
+
+Pictures are SVG with text as text, so that the browser finds a font for class names in any script.
+"""
+
+import json
+import os
+import warnings
+from base64 import b64encode
+from collections.abc import Iterable
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from .changes import kept_scan
+from .errors import MetadataError, count, printable
+from .files import open_array, write_atomically
+from .layout import LABELLED, WORK, image_path
+from .publish import (
+    array_names,
+    audit_names,
+    changes_file,
+    load_report,
+    metadata_name,
+    published_receipt,
+)
+from .scan import Scan
+
+BARS = 40  # classes that are told apart by a bar of their own
+NAMED = 5  # classes named at each end, if there are more
+TILES = 120  # classes of the mosaic
+TRIED = 5  # images of a class that may be broken before its tile stays empty
+TILE = 112  # px
+SHOWN = 500  # rows of a table; the JSON beside the arrays has all
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1e293b; margin: 24px; }
+h1 { font-size: 22px; } h2 { font-size: 17px; margin-top: 28px; }
+table { border-collapse: collapse; } td, th { padding: 4px 14px 4px 0; text-align: left;
+border-bottom: 1px solid #e2e8f0; vertical-align: top; } th { color: #64748b; font-weight: 500; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } code { font-size: 13px;
+overflow-wrap: anywhere; } figure { display: inline-block; margin: 4px; width: 116px;
+vertical-align: top; } figure img, figure div { width: 112px; height: 112px; object-fit: cover;
+border-radius: 4px; background: #e2e8f0; } figcaption { font-size: 12px; line-height: 1.3;
+overflow-wrap: anywhere; } small { color: #64748b; } .bar { background: #3b82f6; height: 12px; }
+"""
+BLUE, GREY, RED = "#3b82f6", "#94a3b8", "#dc2626"
+
+
+class Published:
+    """What is published of a split.
+
+    Attributes:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        about: ``metadata-SPLIT.json``.
+        scan: The scan that it was made from.
+        names: (classes,) ``<Um``: the class names; empty for TEST.
+        report: Of ``verify``; empty if it was removed with the work folder.
+        changes: Of ``changes.compare``.
+        audit: ``audit-SPLIT.json``; empty if there was no audit.
+        table: ``audit-SPLIT.npy``; empty likewise.
+    """
+
+    def __init__(self, extra: str | os.PathLike, split: str) -> None:
+        work = Path(extra, WORK)
+        self.split = split
+        self.about = _read(Path(extra, metadata_name(split)))
+        self.scan = Scan.load(kept_scan(work, split))
+        names = array_names(split)[2:]
+        self.names = open_array(Path(extra, names[0])) if names else np.empty(0, "<U1")
+        receipt = published_receipt(extra, split)
+        self.report = load_report(receipt.parent / f"verify-{split}.json") if receipt else {}
+        self.changes = _read(changes_file(work, split))
+        table, summary = (Path(extra, name) for name in audit_names(split))
+        self.audit = _read(summary)
+        self.table = open_array(table) if self.audit and table.exists() else np.empty(0)
+
+
+def draw_report(extra: str | os.PathLike, splits: Iterable[str]) -> list[dict[str, str]]:
+    """Draw everything that the report shows, into ``<WORK>/report``.
+
+    Args:
+        extra: The folder that was published to.
+        splits: Those of the dataset; one that is not published is left out.
+
+    Returns:
+        For each file its ``path``, the ``category`` and the ``title`` that it stands under, and the
+        ``kind`` of page that it is.
+
+    Raises:
+        MetadataError: Nothing is published.
+    """
+    there = [split for split in splits if Path(extra, metadata_name(split)).exists()]
+    if not there:
+        raise MetadataError(
+            f"Nothing is published in {extra} yet. Run the same command without --report first."
+        )
+    published = [Published(extra, split) for split in there]
+    folder = Path(extra, WORK, "report")
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = [
+        ("Dataset", "Splits", "splits", _splits(published)),
+        ("Changes", "Since the last publication", "changes", _changes(published)),
+        ("Checks", "Verification", "verification", _verification(published)),
+        ("Provenance", "Where it comes from", "provenance", _provenance(published)),
+    ]
+    for one in published:
+        split = one.split
+        if split in LABELLED:
+            pages.append(("Dataset", f"Images per class, {split}", "classes", _bars(one)))
+            pages.append(("Dataset", f"Mosaic, {split}", "mosaic", _mosaic(one)))
+        if len(one.table):
+            pages.append(("Dataset", f"Sizes, {split}", "sizes", _sizes(one)))
+            pages.append(("Checks", f"Audit, {split}", "audit", _audit(one)))
+    drawn = []
+    for category, title, kind, content in pages:
+        suffix = "svg" if content.startswith(b"<?xml") else "html"
+        path = folder / f"{title.lower().replace(', ', '-').replace(' ', '-')}.{suffix}"
+        with write_atomically(path) as file:
+            file.write(content)
+        drawn.append({"path": str(path), "category": category, "title": title, "kind": kind})
+    return drawn
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _page(title: str, *parts: str) -> bytes:
+    head = f'<!DOCTYPE html><meta charset="utf-8"><title>{escape(title)}</title>'
+    text = f"{head}<style>{STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}"
+    return text.encode(errors="backslashreplace")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table; numbers go to the right, and what begins with ``<`` is HTML already."""
+
+    def cell(value: object, tag: str) -> str:
+        number = isinstance(value, int)
+        text = f"{value:,}" if number else str(value)
+        text = text if text.startswith("<") else escape(printable(text))
+        return f"<{tag}{' class=n' if number else ''}>{text}</{tag}>"
+
+    rows = [list(row) for row in rows]
+    lines = ["".join(cell(value, "td") for value in row) for row in rows]
+    titles = [
+        f"<th{' class=n' if rows and isinstance(rows[0][i], int) else ''}>{escape(title)}</th>"
+        for i, title in enumerate(head)
+    ]
+    return f"<table><tr>{''.join(titles)}</tr><tr>{'</tr><tr>'.join(lines)}</tr></table>"
+
+
+def _code(value: object) -> str:
+    return f"<code>{escape(printable(str(value)))}</code>"
+
+
+def _splits(published: list[Published]) -> bytes:
+    most = max(len(one.scan.actual_index) for one in published)
+    rows = []
+    for one in published:
+        images, counts = len(one.scan.actual_index), one.scan.counts
+        size = sum(file["bytes"] for file in one.about["files"].values())
+        bar = f'<div class="bar" style="width: {max(2, 300 * images // max(1, most))}px"></div>'
+        spread = [int(edge) for edge in np.quantile(counts, (0, 0.5, 1))] if len(one.names) else []
+        rows.append([one.split, images, bar, len(one.names), *(spread or ["", "", ""])])
+        rows[-1] += [one.about["skipped"], f"{size / 1e6:,.1f}"]
+    head = ["split", "images", "", "classes", "least per class", "median", "most"]
+    return _page("Splits", _table([*head, "images skipped", "MB"], rows))
+
+
+def _changes(published: list[Published]) -> bytes:
+    parts = []
+    for one in published:
+        what, changes = one.split, one.changes
+        parts.append(f"<h2>{what}</h2>")
+        if not changes or changes["first"]:
+            images = count(len(one.scan.actual_index), "image")
+            parts.append(f"<p>This is the first publication: {images}.</p>")
+            continue
+        if not changes["classes"]:
+            parts.append("<p>The same classes and images as before.</p>")
+            continue
+        names = dict(zip(one.scan.class_ids.tolist(), one.names.tolist(), strict=False))
+        kinds = dict.fromkeys(changes["new"], "new class")
+        kinds |= dict.fromkeys(changes["gone"], "class removed")
+        rows = [
+            [_code(class_id), names.get(class_id, ""), kinds.get(class_id, ""), added, removed]
+            for class_id, (added, removed) in changes["classes"].items()
+        ]
+        of = count(len(rows), "class", "classes")
+        parts.append(f"<p>{changes['added']:,} images added, {changes['removed']:,} removed, ")
+        parts.append(f"in {of}.</p>")
+        head = ["class id", "class name", "", "images added", "images removed"]
+        parts.append(_table(head, rows[:SHOWN]) + _rest(len(rows)))
+    return _page("Changes since the last publication", *parts)
+
+
+def _rest(rows: int) -> str:
+    return f"<p><small>... and {rows - SHOWN:,} more</small></p>" if rows > SHOWN else ""
+
+
+def _verification(published: list[Published]) -> bytes:
+    rows = [
+        [one.split, check, one.report["verified"]]
+        for one in published
+        for check in one.report.get("checks", [])
+    ]
+    if not rows:
+        note = "<p>The reports went with the work folder. Run snakemake again to have them.</p>"
+        return _page("Verification", note)
+    return _page("Verification", _table(["split", "checked and found true", "at"], rows))
+
+
+def _provenance(published: list[Published]) -> bytes:
+    parts = []
+    for one in published:
+        about = one.about
+        labels = about["labels"] or {}
+        rows = [
+            ["dataset", _code(about["dataset"])],
+            ["layout", about["layout"]],
+            ["root for DINOv3", _code(about["root"])],
+            [
+                "class names",
+                f"{_code(labels['file'])} ({escape(labels['form'])})" if labels else "none",
+            ],
+            *[[name, _code(file["sha256"])] for name, file in about["files"].items()],
+            *[[name, version] for name, version in about["versions"].items()],
+        ]
+        parts.append(f"<h2>{one.split}</h2>{_table(['', ''], rows)}")
+    return _page("Provenance", *parts)
+
+
+def _audit(one: Published) -> bytes:
+    audit = one.audit
+    problems = [[name, many] for name, many in audit["problems"].items()]
+    summary = _table(["problem", "images"], [["plain ok", audit["ok"]], *problems])
+    modes = _table(["mode", "images"], audit["modes"].items())
+    images = [
+        [_code(image.get("file", image["image"])), ", ".join(image["problems"]), image["mode"]]
+        for image in audit["not_ok"]
+    ]
+    parts = [
+        f"<p>{audit['images']:,} images, opened with Pillow {audit['pillow']}, ",
+        summary,
+        modes,
+    ]
+    parts[0] += f"{audit['audited']}.</p>"
+    if images:
+        parts += ["<h2>Not plain ok</h2>", _table(["image", "problems", "mode"], images[:SHOWN])]
+    return _page(f"Audit, {one.split}", *parts, _rest(len(images)))
+
+
+def _mosaic(one: Published) -> bytes:
+    """An image of each class, or of classes at equal distances."""
+    classes = len(one.names)
+    chosen = np.unique(np.linspace(0, classes - 1, min(classes, TILES)).round().astype(int))
+    starts = np.concatenate([[0], np.cumsum(one.scan.counts)])
+    figures = []
+    for i in chosen.tolist():
+        class_id, name = str(one.scan.class_ids[i]), str(one.names[i])
+        numbers = one.scan.actual_index[starts[i] : min(starts[i] + TRIED, starts[i + 1])]
+        paths = [image_path(one.split, class_id, int(number)) for number in numbers]
+        tile = next(
+            filter(None, (_tile(Path(one.about["root"], path)) for path in paths)), "<div></div>"
+        )
+        text = f"{escape(printable(name))}<br><small>{escape(printable(class_id))}</small>"
+        figures.append(f"<figure>{tile}<figcaption>{text}</figcaption></figure>")
+    which = "each class" if len(chosen) == classes else f"{len(chosen)} of {classes:,} classes"
+    note = f"<p>The first image of {which} that decodes, in the order of class_index.</p>"
+    return _page(f"Mosaic, {one.split}", note, *figures)
+
+
+def _tile(path: Path) -> str:
+    """An ``<img>`` with the picture in it; empty if it does not decode."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            image.draft("RGB", (2 * TILE, 2 * TILE))
+            small = image.convert("RGB")
+    except Exception:  # an audit says why
+        return ""
+    small.thumbnail((2 * TILE, 2 * TILE))
+    file = BytesIO()
+    small.save(file, "JPEG", quality=70)
+    return f'<img src="data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}" alt="">'
+
+
+def _figure(width: float, height: float, columns: int = 1):
+    """A figure of matplotlib, which needs no display, and its axes."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams["svg.fonttype"] = "none"
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.subplots(1, columns)
+    for one in np.atleast_1d(axes):
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure) -> bytes:
+    file = BytesIO()
+    with warnings.catch_warnings(action="ignore"):  # of glyphs that the browser will have
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _label(name: str, class_id: str) -> str:
+    """A class for an axis: never longer than a line, and no formula."""
+    name = name if len(name) <= 28 else f"{name[:27]}…"
+    class_id = class_id if len(class_id) <= 16 else f"{class_id[:15]}…"
+    both = name if name == class_id else f"{name}  {class_id}"
+    return printable(both).replace("$", r"\$")
+
+
+def _bars(one: Published) -> bytes:
+    """Images per class, from the most to the least, with the ends named."""
+    counts = one.scan.counts
+    order = np.argsort(-counts, kind="stable")
+    labels = [_label(str(one.names[i]), str(one.scan.class_ids[i])) for i in order.tolist()]
+    sizes = counts[order]
+    title = f"{one.split}: {len(counts):,} classes, {sizes[-1]:,} to {sizes[0]:,} images"
+    title += f", median {np.median(sizes):,.0f}"
+    if len(counts) <= BARS:
+        figure, axes = _figure(9, 1.4 + 0.26 * len(counts))
+        bars = axes.barh(np.arange(len(counts)), sizes, color=BLUE)
+        axes.bar_label(bars, [f" {size:,}" for size in sizes.tolist()], fontsize=9)
+        axes.set_yticks(np.arange(len(counts)), labels, fontsize=9)
+        axes.invert_yaxis()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("images")
+    else:
+        figure, (axes, ends) = _figure(13, 5.5, 2)
+        axes.fill_between(np.arange(len(counts)), sizes, step="mid", color=BLUE, linewidth=0)
+        axes.axhline(np.median(sizes), color=GREY, linestyle="--", linewidth=1)
+        axes.set_xlim(-0.5, len(counts) - 0.5)
+        axes.set_ylim(0)
+        axes.set_xlabel("classes, the largest first")
+        axes.set_ylabel("images")
+        some = [*range(NAMED), *range(len(counts) - NAMED, len(counts))]
+        rows = [row + (row >= NAMED) for row in range(2 * NAMED)]
+        bars = ends.barh(rows, sizes[some], color=[BLUE] * NAMED + [RED] * NAMED)
+        ends.bar_label(bars, [f" {size:,}" for size in sizes[some].tolist()], fontsize=9)
+        ends.set_yticks(rows, [labels[i] for i in some], fontsize=9)
+        ends.invert_yaxis()
+        ends.set_xlabel(f"images of the {NAMED} largest and the {NAMED} smallest classes")
+    figure.suptitle(title)
+    return _svg(figure)
+
+
+def _sizes(one: Published) -> bytes:
+    """Width against height, and the aspect ratios, of all images whose size an audit could read."""
+    from matplotlib.ticker import LogLocator
+
+    opened = one.table[one.table["width"] > 0]
+    width, height = opened["width"].astype(float), opened["height"].astype(float)
+    figure, (plane, ratios) = _figure(13, 5.5, 2)
+    if len(opened):
+        sides = np.concatenate([width, height])
+        edges = np.geomspace(sides.min() / 1.5, sides.max() * 1.5, 60)
+        grid, _, _ = np.histogram2d(width, height, (edges, edges))
+        cells = np.ma.masked_equal(grid.T, 0)
+        shades = {"cmap": "viridis_r", "norm": "log", "vmin": 1, "vmax": max(10, cells.max())}
+        mesh = plane.pcolormesh(edges, edges, cells, rasterized=True, **shades)
+        figure.colorbar(mesh, ax=plane, label="images", format="{x:,.0f}")
+        ratio = np.log2(width / height).clip(-3, 3)
+        ratios.hist(ratio, np.linspace(-3, 3, 61), color=BLUE)
+        ratios.set_xticks(range(-3, 4), ["≤ 1:8", "1:4", "1:2", "1:1", "2:1", "4:1", "≥ 8:1"])
+    plane.set(xscale="log", yscale="log", xlabel="width in pixels", ylabel="height in pixels")
+    for axis in (plane.xaxis, plane.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
+    ratios.set(xlabel="width : height", ylabel="images")
+    median = f"{np.median(width):,.0f} × {np.median(height):,.0f}" if len(opened) else "none"
+    figure.suptitle(f"{one.split}: {len(opened):,} images, median {median} pixels")
+    return _svg(figure)
