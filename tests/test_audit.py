@@ -42,7 +42,10 @@ def large(side: int) -> Callable[[Path], None]:
 IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "n02105855_2933.JPEG": (lambda path: draw(path, as_format="PNG"), {"wrong-suffix"}),
     "n01739381_1309.JPEG": (lambda path: draw(path, "CMYK"), {"other-mode"}),
-    "n04152593_17460.JPEG": (lambda path: draw(path, exif=BROKEN_EXIF), {"broken-exif"}),
+    "n04152593_17460.JPEG": (
+        lambda path: draw(path, exif=BROKEN_EXIF, dpi=(72, 72)),
+        {"broken-exif"},
+    ),
     "n00000001_1.JPEG": (draw, set()),
     "n00000001_2.JPEG": (lambda path: draw(path, "L"), set()),
     "n00000001_3.JPEG": (cut, {"truncated"}),

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 from conftest import LABELS, REPOSITORY, dump, make_tree
 from dinov3_metadata import scan as scan_module
+from dinov3_metadata.audit import audit_images, publish_audit, save
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
@@ -19,6 +20,7 @@ from dinov3_metadata.labels import read_labels
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
 from dinov3_metadata.publish import publish
+from dinov3_metadata.report import draw_report
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.settings import check_folders, check_layout, settings_of
 from dinov3_metadata.verify import verify
@@ -95,6 +97,12 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
         verify(root, "TRAIN", found, read_labels(root / "labels.txt"), paths)
 
     return case
+
+
+def empty_image(root: Path) -> None:
+    scan, _ = scan_split(root, "TRAIN")
+    save(audit_images(root, root / "extra", "TRAIN", scan, "1-of-1"), root / "1.npy")
+    publish_audit([root / "1.npy"], root, root / "extra", "TRAIN", scan, ["zero-bytes"])
 
 
 def folder_in_the_way(root: Path) -> None:
@@ -217,6 +225,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "keeps changing": restless,
     "labels changed": edited_labels,
     "image gone": verifying(lambda root: (root / "train/n01440764/n01440764_9.JPEG").unlink()),
+    "image empty": empty_image,
+    "nothing to report": lambda root: draw_report(root / "extra", ["TRAIN"]),
     "file damaged": damaged,
     "folder in the way": folder_in_the_way,
     "another run": locked,

@@ -70,7 +70,8 @@ def test_a_defect_of_ours_keeps_its_traceback(log: Path) -> None:
 def test_nothing_heavy_is_imported_on_the_default_path() -> None:
     modules = ["scan", "entries", "classes", "verify", "publish", "labels", "summary"]
     code = f"import sys, {', '.join(f'dinov3_metadata.{name}' for name in modules)}\n"
-    code += "print(sorted({'torch', 'torchvision', 'pandas', 'PIL', 'tqdm'} & set(sys.modules)))"
+    code += "heavy = {'torch', 'torchvision', 'pandas', 'PIL', 'tqdm', 'matplotlib'}\n"
+    code += "print(sorted(heavy & set(sys.modules)))"
     environment = {"PYTHONPATH": str(REPOSITORY / "workflow")}
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, env=environment, text=True) == "[]\n"

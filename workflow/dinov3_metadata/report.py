@@ -308,7 +308,7 @@ def _figure(width: float, height: float, columns: int = 1):
 def _svg(figure) -> bytes:
     file = BytesIO()
     with warnings.catch_warnings(action="ignore"):  # of glyphs that the browser will have
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
     return file.getvalue()
 
 
@@ -338,7 +338,9 @@ def _bars(one: Published) -> bytes:
         axes.set_xlabel("images")
     else:
         figure, (axes, ends) = _figure(13, 5.5, 2)
-        axes.fill_between(np.arange(len(counts)), sizes, step="mid", color=BLUE, linewidth=0)
+        axes.fill_between(
+            np.arange(len(counts)), sizes, step="mid", color=BLUE, linewidth=0, rasterized=True
+        )
         axes.axhline(np.median(sizes), color=GREY, linestyle="--", linewidth=1)
         axes.set_xlim(-0.5, len(counts) - 0.5)
         axes.set_ylim(0)
