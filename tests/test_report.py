@@ -45,7 +45,9 @@ def test_the_report_of_a_real_run_has_each_section_and_its_images_decode(
     html = (tmp_path / "workdir/report.html").read_text()
     found = dict(re.findall(r"filename=([\w-]+\.\w+);base64,([\w+/=]+)", html))
     pages = {name: b64decode(content).decode() for name, content in found.items()}
-    titles = "Splits|Verification|Since the last publication|Where it comes from|Audit, TRAIN"
+    titles = (
+        "Counts per split|Verification|Since the last publication|Where it comes from|Audit, TRAIN"
+    )
     titles += "|Images per class, TRAIN|Images per class, VAL|Mosaic, TRAIN|Mosaic, VAL|Sizes, TEST"
     for title in titles.split("|"):
         assert f'"{title}"' in html
@@ -73,7 +75,7 @@ def test_classes_and_images_that_came_and_went(tmp_path: Path) -> None:
     dump_extra(root, tmp_path / "extra")
     page = drawn(tmp_path / "extra")["Since the last publication"]
     text = re.sub(r"<[^>]*>", " ", page)
-    assert "1 images added, 2 removed, in 2 classes" in text
+    assert "1 image added, 2 removed, in 2 classes" in text
     assert re.search(r"n1 +class removed +0 +2", text)
     assert re.search(r"n4 +four +new class +1 +0", text)
 

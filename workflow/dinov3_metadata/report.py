@@ -101,7 +101,7 @@ def draw_report(extra: str | os.PathLike, splits: Iterable[str]) -> list[dict[st
     folder = Path(extra, WORK, "report")
     folder.mkdir(parents=True, exist_ok=True)
     pages = [
-        ("Dataset", "Splits", "splits", _splits(published)),
+        ("Dataset", "Counts per split", "counts", _counts(published)),
         ("Changes", "Since the last publication", "changes", _changes(published)),
         ("Checks", "Verification", "verification", _verification(published)),
         ("Provenance", "Where it comes from", "provenance", _provenance(published)),
@@ -159,7 +159,7 @@ def _code(value: object) -> str:
     return f"<code>{escape(printable(str(value)))}</code>"
 
 
-def _splits(published: list[Published]) -> bytes:
+def _counts(published: list[Published]) -> bytes:
     most = max(len(one.scan.actual_index) for one in published)
     rows = []
     for one in published:
@@ -170,7 +170,7 @@ def _splits(published: list[Published]) -> bytes:
         rows.append([one.split, images, bar, len(one.names), *(spread or ["", "", ""])])
         rows[-1] += [one.about["skipped"], f"{size / 1e6:,.1f}"]
     head = ["split", "images", "", "classes", "least per class", "median", "most"]
-    return _page("Splits", _table([*head, "images skipped", "MB"], rows))
+    return _page("Counts per split", _table([*head, "images skipped", "MB"], rows))
 
 
 def _changes(published: list[Published]) -> bytes:
@@ -192,9 +192,8 @@ def _changes(published: list[Published]) -> bytes:
             [_code(class_id), names.get(class_id, ""), kinds.get(class_id, ""), added, removed]
             for class_id, (added, removed) in changes["classes"].items()
         ]
-        of = count(len(rows), "class", "classes")
-        parts.append(f"<p>{changes['added']:,} images added, {changes['removed']:,} removed, ")
-        parts.append(f"in {of}.</p>")
+        added, of = count(changes["added"], "image"), count(len(rows), "class", "classes")
+        parts.append(f"<p>{added} added, {changes['removed']:,} removed, in {of}.</p>")
         head = ["class id", "class name", "", "images added", "images removed"]
         parts.append(_table(head, rows[:SHOWN]) + _rest(len(rows)))
     return _page("Changes since the last publication", *parts)
@@ -380,6 +379,7 @@ def _sizes(one: Published) -> bytes:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:,.0f}")
         axis.set_minor_formatter("")
+    ratios.yaxis.set_major_formatter("{x:,.0f}")
     ratios.set(xlabel="width : height", ylabel="images")
     median = f"{np.median(width):,.0f} × {np.median(height):,.0f}" if len(opened) else "none"
     figure.suptitle(f"{one.split}: {len(opened):,} images, median {median} pixels")
