@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from io import TextIOWrapper
 
 from .dump import dump_extra
 from .errors import MetadataError
@@ -39,7 +40,8 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     print(summarise(chain.settings.extra, chain.splits, chain.layout, chain.base))
 
 

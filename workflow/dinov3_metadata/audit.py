@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -22,7 +23,7 @@ from .entries import npy_header
 from .errors import MetadataError, count, listing
 from .files import open_array, write_atomically
 from .fingerprint import of_code
-from .layout import WORK, image_path
+from .layout import WORK, StrPath, image_path
 from .log import logger, progress
 from .publish import audit_names
 from .scan import Scan
@@ -115,8 +116,8 @@ def wrong_suffix(name: str, image_format: str) -> bool:
 
 
 def audit_images(
-    root: str | os.PathLike,
-    extra: str | os.PathLike,
+    root: StrPath,
+    extra: StrPath,
     split: str,
     scan: Scan,
     shard: str,
@@ -176,7 +177,7 @@ def audit_images(
     return rows
 
 
-def save(rows: np.ndarray, path: str | os.PathLike) -> None:
+def save(rows: np.ndarray, path: StrPath) -> None:
     """Write rows of ``ROW`` to ``path``."""
     with write_atomically(path) as file:
         np.save(file, rows)
@@ -205,7 +206,7 @@ def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~same)
 
 
-def _known(extra: str | os.PathLike, split: str, inodes: np.ndarray) -> np.ndarray:
+def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
     """What the last audit, and later ones that were not finished, noted of some inodes."""
     table, summary = (Path(extra, name) for name in audit_names(split))
     paths = sorted(_kept(extra, split).glob("*.npy"))
@@ -221,19 +222,19 @@ def _known(extra: str | os.PathLike, split: str, inodes: np.ndarray) -> np.ndarr
     return np.concatenate(known)
 
 
-def _kept(extra: str | os.PathLike, split: str) -> Path:
+def _kept(extra: StrPath, split: str) -> Path:
     """Where an audit keeps what it found so far, for one by the same code to go on from."""
     return Path(extra, WORK, "audit", split, f"kept-{of_code('audit')}")
 
 
 def publish_audit(
-    shares: Sequence[str | os.PathLike],
-    root: str | os.PathLike,
-    extra: str | os.PathLike,
+    shares: Sequence[StrPath],
+    root: StrPath,
+    extra: StrPath,
     split: str,
     scan: Scan,
     fail_on: Collection[str] = (),
-) -> dict:
+) -> dict[str, Any]:
     """Put the shares together to ``audit-SPLIT.npy``, and name in ``audit-SPLIT.json`` each image
     that is not plain ok.
 
@@ -287,7 +288,7 @@ def publish_audit(
     return summary
 
 
-def _join(shares: Iterable[str | os.PathLike], table: Path) -> None:
+def _join(shares: Iterable[StrPath], table: Path) -> None:
     """Write the shares one behind the other to one ``.npy`` file."""
     parts = [open_array(share) for share in shares]
     images = sum(map(len, parts))
@@ -297,7 +298,7 @@ def _join(shares: Iterable[str | os.PathLike], table: Path) -> None:
             file.write(part.tobytes())
 
 
-def _describe(row: np.void, root: str | os.PathLike, split: str, class_ids: np.ndarray) -> dict:
+def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) -> dict[str, Any]:
     """An image that is not plain ok, as ``audit-SPLIT.json`` names it; in a view with its file."""
     path = image_path(split, str(class_ids[row["class_index"]]), int(row["actual_index"]))
     linked = os.path.join(root, path)
@@ -310,7 +311,7 @@ def _describe(row: np.void, root: str | os.PathLike, split: str, class_ids: np.n
     }
 
 
-def write_summary(summary: dict, path: str | os.PathLike) -> None:
+def write_summary(summary: dict[str, Any], path: StrPath) -> None:
     """Keep what ``publish_audit`` returned as JSON."""
     with write_atomically(path) as file:
         file.write((json.dumps(summary, indent=1) + "\n").encode())

@@ -1,19 +1,20 @@
 """Changes: what became of a split between two publications."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .errors import MetadataError
 from .files import write_atomically
+from .layout import StrPath
 from .publish import changes_file
 from .scan import Scan
 
 
-def compare(before: Scan | None, after: Scan) -> dict:
+def compare(before: Scan | None, after: Scan) -> dict[str, Any]:
     """Which classes and images came and went.
 
     Args:
@@ -48,12 +49,12 @@ def _by_class(scan: Scan) -> Iterator[tuple[str, np.ndarray]]:
     return zip(scan.class_ids.tolist(), indices, strict=True)
 
 
-def kept_scan(work: str | os.PathLike, split: str) -> Path:
+def kept_scan(work: StrPath, split: str) -> Path:
     """Where the work folder keeps the scan that was published last."""
     return changes_file(work, split).with_suffix(".npz")
 
 
-def note_changes(scan: str | os.PathLike, work: str | os.PathLike, split: str) -> None:
+def note_changes(scan: StrPath, work: StrPath, split: str) -> None:
     """Hold the scan that is published now against the last one, note the changes, and keep a copy
     of it for the next time.
 

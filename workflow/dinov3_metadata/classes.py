@@ -1,19 +1,18 @@
 """class-ids-SPLIT.npy and class-names-SPLIT.npy: id and name of each class, at its class_index."""
 
-import os
-
 import numpy as np
 
 from .files import reading, rows_at, write_atomically
+from .layout import StrPath
 from .log import logger
 from .scan import Scan
 
 
 def dump_class_arrays(
-    entries: str | os.PathLike,
+    entries: StrPath,
     scan: Scan,
-    class_ids_out: str | os.PathLike,
-    class_names_out: str | os.PathLike,
+    class_ids_out: StrPath,
+    class_names_out: StrPath,
 ) -> None:
     """Write the ids, (classes,) ``<Uk``, and the names, (classes,) ``<Um``, of a labelled split.
 

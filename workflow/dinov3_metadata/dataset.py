@@ -14,14 +14,14 @@ from .entries import entries_dtype, npy_header
 from .errors import MetadataError, listing
 from .files import sha256
 from .fingerprint import RECORD, changed_folders, folder_state, of_content, read_record
-from .layout import LABELLED, SPLITS, WORK, image_path, split_folder
+from .layout import LABELLED, SPLITS, WORK, StrPath, image_path, split_folder
 from .layouts import layout_of
 from .publish import metadata_name, published_receipt
 
 PROBES = 16  # rows held against the class arrays on opening
 
 
-class Samples(Sequence):
+class Samples(Sequence[Any]):
     """(path, class_index) of each image, made when asked for; as ``ImageFolder.samples``."""
 
     def __init__(self, dataset: "ImageNetMetadata") -> None:
@@ -30,13 +30,13 @@ class Samples(Sequence):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._dataset.get_path(index), self._dataset.get_target(index)
 
 
-class ImageNetMetadata(VisionDataset):
+class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     """The images of a split, as ``torchvision.datasets.ImageFolder`` gives them, but from the
     metadata in ``extra``: opening takes the same time for ten thousand and ten million images.
 
@@ -66,14 +66,14 @@ class ImageNetMetadata(VisionDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
-        extra: str | os.PathLike,
+        root: StrPath,
+        extra: StrPath,
         split: str = "TRAIN",
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
+        transform: Callable[..., Any] | None = None,
+        target_transform: Callable[..., Any] | None = None,
         loader: Callable[[str], Any] = default_loader,
         *,
-        transforms: Callable | None = None,
+        transforms: Callable[..., Any] | None = None,
         check: str | None = None,
     ) -> None:
         if split not in SPLITS:
@@ -119,7 +119,7 @@ class ImageNetMetadata(VisionDataset):
                 target = self.target_transform(target)
         return (image, target) if self.split in LABELLED else image
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": None}  # a worker maps the files itself
 
     @property
@@ -233,7 +233,7 @@ class ImageNetMetadata(VisionDataset):
             )
 
 
-def describe_split(extra: str | os.PathLike, split: str) -> dict:
+def describe_split(extra: StrPath, split: str) -> dict[str, Any]:
     """What ``metadata-SPLIT.json`` says.
 
     Raises:
@@ -242,7 +242,9 @@ def describe_split(extra: str | os.PathLike, split: str) -> dict:
     path = Path(extra, metadata_name(split))
     try:
         description = json.loads(path.read_bytes())
-        due = {"images": int, "classes": int, "class_id_length": int, "class_name_length": int}
+        due: dict[str, type] = dict.fromkeys(
+            ("images", "classes", "class_id_length", "class_name_length"), int
+        )
         due |= {"files": dict, "root": str, "dataset": str, "layout": str}
         whole = all(isinstance(description.get(name), kind) for name, kind in due.items())
         if whole and description["split"] == split:
@@ -258,7 +260,7 @@ def describe_split(extra: str | os.PathLike, split: str) -> dict:
     )
 
 
-def changed_since(root: str, extra: str, split: str, description: dict) -> list[str]:
+def changed_since(root: str, extra: str, split: str, description: dict[str, Any]) -> list[str]:
     """The folders that are not in the state in which the published metadata was made of them,
     those of the dataset behind a view included, and the files of labels and annotations that have
     another content; by their paths.
@@ -273,10 +275,10 @@ def changed_since(root: str, extra: str, split: str, description: dict) -> list[
         MetadataError: The work folder does not tell.
     """
     receipt = published_receipt(extra, split)
-    record = receipt and read_record(receipt.parents[2] / RECORD)
+    record = read_record(receipt.parents[2] / RECORD) if receipt else None
     view = record and record["after"]
     behind = read_record(Path(extra, WORK, "views", split, view, RECORD)) if view else None
-    if not record or (view and not behind):
+    if not receipt or not record or (view and not behind):
         raise MetadataError(
             f"{Path(extra, WORK)} does not tell the state of the dataset of which the published "
             f"metadata of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."

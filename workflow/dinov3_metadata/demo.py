@@ -4,11 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from .labels import read_labels
-from .layout import LABELLED, image_path
+from .layout import LABELLED, StrPath, image_path
 
 
-def make_demo(root: str | os.PathLike, labels: str | os.PathLike, images: dict[str, int]) -> None:
+def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
     """Make the demo dataset at ``root``, unless there is one; whole or not at all.
 
     Args:
@@ -19,7 +21,6 @@ def make_demo(root: str | os.PathLike, labels: str | os.PathLike, images: dict[s
     root = Path(root)
     if root.exists():
         return
-    import numpy as np
     from PIL import Image
 
     new = root.with_name(f".{root.name}.{os.getpid()}.tmp")
@@ -45,10 +46,8 @@ def make_demo(root: str | os.PathLike, labels: str | os.PathLike, images: dict[s
         shutil.rmtree(new)
 
 
-def _draw(hue: float, rng):
+def _draw(hue: float, rng: np.random.Generator) -> np.ndarray:
     """A (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
-    import numpy as np
-
     y, x = np.mgrid[0:96, 0:96]
     colour = 127 + 120 * np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
     ground = (x + y)[..., None] * rng.uniform(0.3, 1.3, 3)

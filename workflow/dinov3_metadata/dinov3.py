@@ -22,9 +22,10 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from .errors import MetadataError
-from .layout import SPLITS
+from .layout import SPLITS, StrPath
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
@@ -32,7 +33,7 @@ STARTUP = str(Path(__file__).with_name("startup"))
 """The folder of the ``sitecustomize.py`` that Python runs at its start, if it is in PYTHONPATH."""
 
 
-def use_metadata_lengths(extra: str | os.PathLike | None = None) -> None:
+def use_metadata_lengths(extra: StrPath | None = None) -> None:
     """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata.
 
     ``len(dataset)`` is then what the ``metadata-SPLIT.json`` in the dataset's own ``extra`` says.
@@ -63,7 +64,7 @@ def use_metadata_lengths(extra: str | os.PathLike | None = None) -> None:
             _patch(sys.modules[name], lengths)
 
 
-def _length(extra: str | os.PathLike, split: str) -> int:
+def _length(extra: StrPath, split: str) -> int:
     path = Path(extra, f"metadata-{split}.json").expanduser()
     try:
         return int(json.loads(path.read_bytes())["images"])
@@ -91,10 +92,10 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
             f"{module.__name__} is not as this program knows it: {error}. Set the lengths there."
         ) from None
 
-    def length(self) -> int:
+    def length(self: Any) -> int:
         return lengths.get(self.name) or known(self)
 
-    def length_of(self) -> int:
+    def length_of(self: Any) -> int:
         rows = len(self._get_entries())
         try:
             due = _length(self._extra_root, self.split.name)
@@ -108,7 +109,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
             )
         return rows
 
-    length.known = known
+    vars(length)["known"] = known
     split.length = property(length)
     dataset.__len__ = length_of
 
@@ -119,7 +120,7 @@ class _Finder(MetaPathFinder):
     def __init__(self, then: Callable[[ModuleType], None]) -> None:
         self.then = then
 
-    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in MODULES:
             return None
         others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
@@ -132,7 +133,7 @@ class _Finder(MetaPathFinder):
                 if module.__name__ in MODULES:  # of a zip file, all modules have one loader
                     self.then(module)
 
-            spec.loader.exec_module = exec_module
+            vars(spec.loader)["exec_module"] = exec_module
         return spec
 
 

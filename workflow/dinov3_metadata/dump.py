@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .chain import AFTER, Chain
 from .classes import dump_class_arrays
@@ -10,6 +11,7 @@ from .entries import dump_entries
 from .errors import MetadataError
 from .files import remove_siblings
 from .labels import Labels, load_labels
+from .layout import StrPath
 from .lock import locked
 from .log import logger, refused
 from .publish import load_report, publish
@@ -20,12 +22,12 @@ from .view import update_view
 
 
 def dump_extra(
-    root: str | os.PathLike,
-    extra: str | os.PathLike,
+    root: StrPath,
+    extra: StrPath,
     splits: Sequence[str] = ("TRAIN", "VAL"),
-    labels: str | os.PathLike = "auto",
+    labels: StrPath = "auto",
     threads: int | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Chain:
     """Make or renew the metadata of a dataset, as ``snakemake`` does: the same files, checks and
     messages, and the same work folder, so that either goes on where the other stopped.
@@ -46,7 +48,8 @@ def dump_extra(
         MetadataError: For everything that the user can mend; the message says how. The published
             files are those of the last run that went through.
     """
-    chain = Chain(Settings(root, extra, splits, labels=labels, **settings))
+    known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
+    chain = Chain(Settings(**known, **settings))
     try:
         with locked(chain.work):
             for split in chain.splits:

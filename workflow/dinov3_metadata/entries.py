@@ -1,6 +1,5 @@
 """entries-SPLIT.npy: one row per image."""
 
-import os
 from io import BytesIO
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.lib import format as npy
 
 from .files import write_atomically
 from .labels import Labels
-from .layout import MAX_INDEX
+from .layout import MAX_INDEX, StrPath
 from .log import logger, progress
 from .scan import Scan
 
@@ -62,7 +61,7 @@ def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
     return rows
 
 
-def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> None:
+def dump_entries(scan: Scan, labels: Labels | None, out: StrPath) -> None:
     """Write the entries of a split to ``out``, byte for byte as ``np.save`` would.
 
     Memory is that of the scan and of one block of rows.
@@ -87,5 +86,5 @@ def dump_entries(scan: Scan, labels: Labels | None, out: str | os.PathLike) -> N
             index = scan.class_index(start, start + len(actual_index))
             rows = per_class.take(index, out=block[: len(index)], mode="clip")
             rows["actual_index"] = actual_index
-            file.write(rows)
+            file.write(rows.data)
     logger.info("%s: %d rows of %s", out, images, per_class.dtype)

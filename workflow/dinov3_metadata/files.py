@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import MetadataError
+from .layout import StrPath
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 @contextmanager
-def write_atomically(path: str | os.PathLike, size: int = 0) -> Iterator[BinaryIO]:
+def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
     """Open a new file beside ``path``, which takes its name once the block is through.
 
     A reader finds the old file or the whole new one, also after a power cut: the bytes reach the
@@ -67,7 +68,7 @@ def sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def sync_folder(folder: str | os.PathLike) -> None:
+def sync_folder(folder: StrPath) -> None:
     """Bring the names in ``folder`` to the disk, as a rename is safe only after that."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -76,7 +77,7 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def remove_siblings(folder: str | os.PathLike, used: Collection[str] = ()) -> None:
+def remove_siblings(folder: StrPath, used: Collection[str] = ()) -> None:
     """Remove the folders beside ``folder``, but for ``used`` names: states that have passed."""
     folder = Path(folder)
     for sibling in folder.parent.iterdir():
@@ -87,7 +88,7 @@ def remove_siblings(folder: str | os.PathLike, used: Collection[str] = ()) -> No
 
 
 @contextmanager
-def reading(path: str | os.PathLike) -> Iterator[None]:
+def reading(path: StrPath) -> Iterator[None]:
     """Read an artefact in the block; one that is damaged is removed, so that it is made anew.
 
     Raises:
@@ -105,7 +106,7 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
         ) from None
 
 
-def open_array(path: str | os.PathLike) -> np.ndarray:
+def open_array(path: StrPath) -> np.memmap:
     """Map an ``.npy`` file read-only; objects are never unpickled.
 
     Raises:
@@ -117,7 +118,7 @@ def open_array(path: str | os.PathLike) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def rows_at(path: str | os.PathLike, index: np.ndarray) -> Iterator[np.ndarray]:
+def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
     """Some rows of an ``.npy`` file, a thousand at a time.
 
     They are read one by one: of a map, the pages around each row would stay in memory.
@@ -138,7 +139,7 @@ def rows_at(path: str | os.PathLike, index: np.ndarray) -> Iterator[np.ndarray]:
             yield np.frombuffer(rows, array.dtype)
 
 
-def sha256(path: str | os.PathLike) -> str:
+def sha256(path: StrPath) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import MetadataError, count, printable
 from .files import write_atomically
+from .layout import StrPath
 
 State = list[int] | list[str] | None
 """What tells that the names in a folder are still the same; None for nothing, [] for a file."""
@@ -38,7 +39,7 @@ def of_code(*modules: str) -> str:
     return digest([(folder / f"{module}.py").read_bytes() for module in modules])
 
 
-def of_content(path: str | os.PathLike) -> str:
+def of_content(path: StrPath) -> str:
     """The state of a small file: its content, so that touching it is no change."""
     try:
         return digest(Path(path).read_bytes() if os.path.isfile(path) else None)
@@ -46,7 +47,7 @@ def of_content(path: str | os.PathLike) -> str:
         return digest(None)  # the stage that reads the file says what is wrong
 
 
-def check_content(path: str | os.PathLike, now: str, due: str | None) -> None:
+def check_content(path: StrPath, now: str, due: str | None) -> None:
     """Check that a file is still what was read or named, so that nothing is published that never
     was true at one time.
 
@@ -62,7 +63,7 @@ def check_content(path: str | os.PathLike, now: str, due: str | None) -> None:
         raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
 
 
-def is_folder(entry: os.DirEntry) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, links followed, or may be one that can not be looked at.
 
     A link that leads nowhere, or to itself, is none.
@@ -73,7 +74,7 @@ def is_folder(entry: os.DirEntry) -> bool:
         return error.errno != errno.ELOOP
 
 
-def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> State:
+def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
     """The state of a folder, not of those in it: [mtime in ns, ctime in ns, inode].
 
     Every name that is added, removed or replaced changes mtime and ctime; ctime can not be set
@@ -94,7 +95,7 @@ def folder_state(folder: str | os.PathLike, trust_timestamps: bool = True) -> St
         return None
 
 
-def class_folders(folder: str | os.PathLike) -> list[str]:
+def class_folders(folder: StrPath) -> list[str]:
     """The names of the folders in a split folder, unsorted; none if it can not be listed."""
     try:
         with os.scandir(folder) as entries:
@@ -104,7 +105,7 @@ def class_folders(folder: str | os.PathLike) -> list[str]:
 
 
 def folder_states(
-    folder: str | os.PathLike, classes: bool = True, trust_timestamps: bool = True
+    folder: StrPath, classes: bool = True, trust_timestamps: bool = True
 ) -> dict[str, State]:
     """The states of a split folder (named ``""``) and of the class folders in it.
 
@@ -132,8 +133,8 @@ class Tree(NamedTuple):
 
 
 def of_tree(
-    work: str | os.PathLike,
-    folder: str | os.PathLike,
+    work: StrPath,
+    folder: StrPath,
     settings: str,
     classes: bool = True,
     trust_timestamps: bool = True,
@@ -183,16 +184,14 @@ RECORD = "folders.json"
 """The file beside a scan that notes the state of each folder that it visited."""
 
 
-def write_record(
-    path: str | os.PathLike, settings: str, folders: dict[str, State], after: str = ""
-) -> None:
+def write_record(path: StrPath, settings: str, folders: dict[str, State], after: str = "") -> None:
     """Note the state of the folders that a stage visited; for the rest see ``of_tree``."""
     with write_atomically(path) as file:
         record = {"settings": settings, "after": after, "folders": folders}
         file.write(json.dumps(record).encode())
 
 
-def read_record(path: str | os.PathLike) -> dict | None:
+def read_record(path: StrPath) -> dict[str, Any] | None:
     """Read what ``write_record`` wrote; None if there is nothing of the kind."""
     try:
         record = json.loads(Path(path).read_bytes())
@@ -203,7 +202,7 @@ def read_record(path: str | os.PathLike) -> dict | None:
     return None
 
 
-def last_records(work: str | os.PathLike, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:
+def last_records(work: StrPath, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:
     """The records with the same settings that lie in ``work``, and their states; newest first."""
     records = Path(work).glob(f"*/{RECORD}")
     for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):

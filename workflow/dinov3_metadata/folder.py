@@ -33,7 +33,7 @@ try:
     _getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     _getdents64.restype = ctypes.c_ssize_t
 except AttributeError:  # not Linux
-    _getdents64 = None
+    _getdents64 = None  # type: ignore[assignment]
 
 
 class Names(NamedTuple):
@@ -132,8 +132,8 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
     """
     if class_id is None:
         return np.zeros(len(names.start), bool), np.zeros(len(names.start), "<i8")
-    prefix, least = name_parts(split, class_id)
-    prefix = os.fsencode(prefix)
+    text, least = name_parts(split, class_id)
+    prefix = os.fsencode(text)
     start = names.start + len(prefix)
     digits = names.strings(start, 16).view("u1").reshape(-1, 16) - np.uint8(ord("0"))
     count = (digits < 10).argmin(1).astype("u1")  # "." is no digit
@@ -169,7 +169,7 @@ def _by_getdents(folder: str) -> Iterator[Names]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         buffer = np.empty(CHUNK + SPARE, "u1")
-        address, lengths = buffer.ctypes.data, memoryview(buffer)[:CHUNK].cast("H")
+        address, lengths = buffer.ctypes.data, memoryview(buffer.data)[:CHUNK].cast("H")
         while filled := _getdents64(descriptor, address, CHUNK):
             if filled < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)

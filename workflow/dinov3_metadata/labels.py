@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import MetadataError, count, listing
 from .files import reading, remove_siblings, write_atomically
 from .fingerprint import check_content, digest, of_content
+from .layout import StrPath
 from .log import logger
 
 Rows = Iterator[tuple[int, str, str]]
@@ -52,13 +53,13 @@ class Labels:
     names: dict[str, str]
     content: str = ""
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the labels to ``path`` as JSON."""
         with write_atomically(path) as file:
             file.write(json.dumps([vars(self), digest(vars(self))], indent=0).encode())
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Labels":
+    def load(cls, path: StrPath) -> "Labels":
         """Read what ``save`` wrote.
 
         Raises:
@@ -90,7 +91,7 @@ class Labels:
         return [self.names[class_id] for class_id in class_ids]
 
 
-def find_labels(root: str | os.PathLike, labels: str, own_names: bool = False) -> str:
+def find_labels(root: StrPath, labels: str, own_names: bool = False) -> str:
     """The labels file that a setting means.
 
     Args:
@@ -110,7 +111,7 @@ def find_labels(root: str | os.PathLike, labels: str, own_names: bool = False) -
     return next(filter(os.path.lexists, paths), nothing)
 
 
-def load_labels(path: str | os.PathLike, fingerprint: str, out: str | os.PathLike) -> None:
+def load_labels(path: StrPath, fingerprint: str, out: StrPath) -> None:
     """Read a labels file and keep the labels in a folder of their name, beside those that some
     split still uses; others are removed.
 
@@ -126,7 +127,7 @@ def load_labels(path: str | os.PathLike, fingerprint: str, out: str | os.PathLik
     remove_siblings(folder, {used.name for used in folder.parent.parent.glob("*/*/labels-*")})
 
 
-def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labels:
+def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
     """Read a labels file.
 
     UTF-8 with or without a byte order mark, any line ends, blank lines passed over. In CSV, ids and
@@ -170,7 +171,7 @@ def read_labels(path: str | os.PathLike, fingerprint: str | None = None) -> Labe
     return Labels(os.fspath(path), form, names, content)
 
 
-def _read(path: str | os.PathLike, fingerprint: str | None) -> tuple[str, str]:
+def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
     if os.path.exists(path) and not os.path.isfile(path):
         raise MetadataError(f"The labels file {path} is not a file.")
     try:
@@ -196,7 +197,7 @@ def _read(path: str | os.PathLike, fingerprint: str | None) -> tuple[str, str]:
     return text, now
 
 
-def _rows(text: str, path: str | os.PathLike) -> tuple[str, Rows]:
+def _rows(text: str, path: StrPath) -> tuple[str, Rows]:
     """The form of a labels file, as its first line tells, and its rows."""
     if re.match(r'\s*[\[{]\s*[\["]', text):
         return "json", _json_rows(text, path)
@@ -225,7 +226,7 @@ def form_of(text: str) -> str:
     return "colon" if ":" in first else "blanks"
 
 
-def _line_rows(text: str, path: str | os.PathLike, form: str) -> Rows:
+def _line_rows(text: str, path: StrPath, form: str) -> Rows:
     """The rows of a file with an id, a separator and one or more names a line."""
     pattern, separator = LINES[form]
     for line, row in enumerate(map(str.strip, io.StringIO(text, newline=None)), 1):
@@ -240,20 +241,21 @@ def _line_rows(text: str, path: str | os.PathLike, form: str) -> Rows:
         yield line, found[1], quoted[2] if quoted else found[2].partition(",")[0].strip()
 
 
-def _csv_rows(text: str, path: str | os.PathLike) -> Rows:
+def _csv_rows(text: str, path: StrPath) -> Rows:
     # DINOv3 opens the file in text mode, so a line end inside quotes becomes "\n" as well.
     rows = csv.reader(io.StringIO(text, newline=None))
     start = 1
     try:
         for row in rows:
             if "".join(row).strip() or len(row) > 1:
-                yield start, *_check_columns(row, path, start)
+                class_id, name = _check_columns(row, path, start)
+                yield start, class_id, name
             start = rows.line_num + 1
     except csv.Error as error:
         raise MetadataError(f"{path}, line {start}: {error}.") from None
 
 
-def _check_columns(row: list[str], path: str | os.PathLike, line: int) -> list[str]:
+def _check_columns(row: list[str], path: StrPath, line: int) -> list[str]:
     if len(row) > 2:
         quoted = ",".join(row[1:]).replace('"', '""')
         raise MetadataError(
@@ -268,7 +270,7 @@ def _check_columns(row: list[str], path: str | os.PathLike, line: int) -> list[s
     return row
 
 
-def _json_rows(text: str, path: str | os.PathLike) -> Rows:
+def _json_rows(text: str, path: StrPath) -> Rows:
     """The rows of Keras' ``imagenet_class_index.json``; the line is that of the entry."""
     try:
         classes = json.loads(text, object_pairs_hook=list)  # the same key twice is two entries

@@ -3,6 +3,10 @@
 Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets/image_net.py``.
 """
 
+import os
+
+StrPath = str | os.PathLike[str]
+
 SPLITS = ("TRAIN", "VAL", "TEST")
 LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one flat folder
 

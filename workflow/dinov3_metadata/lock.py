@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import MetadataError, printable
+from .layout import StrPath
 
 logger = logging.getLogger("dinov3_metadata")
 
@@ -24,7 +25,7 @@ RUN = "run.lock"  # held by the run, with its name in it
 JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
 
 
-def lock_run(work: str | os.PathLike) -> BinaryIO | None:
+def lock_run(work: StrPath) -> BinaryIO | None:
     """Become the one run on a work folder, until the returned file is closed or the process ends.
 
     If jobs of a run that was killed are still at work, they are waited for.
@@ -63,7 +64,7 @@ def lock_run(work: str | os.PathLike) -> BinaryIO | None:
 
 
 @contextmanager
-def locked(work: str | os.PathLike) -> Iterator[None]:
+def locked(work: StrPath) -> Iterator[None]:
     """Be the one run on a work folder in the block, see ``lock_run``."""
     file = lock_run(work)
     try:
@@ -74,7 +75,7 @@ def locked(work: str | os.PathLike) -> Iterator[None]:
             file.close()
 
 
-def lock_job(work: str | os.PathLike) -> BinaryIO | None:
+def lock_job(work: StrPath) -> BinaryIO | None:
     """Show that a job is at work, until the returned file is closed or the process ends."""
     return _lock(Path(work, JOBS), fcntl.LOCK_SH)
 

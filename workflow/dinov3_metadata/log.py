@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from .errors import MetadataError
 from .layout import WORK
@@ -40,7 +42,8 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    sys.stderr.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stderr, TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a full disk takes no log; the terminal gets the message
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
@@ -63,7 +66,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
 
 def refused(error: OSError) -> str:
     """What the system refused, in one sentence."""
-    hint = HINTS.get(error.errno, "")
+    hint = HINTS.get(error.errno or 0, "")
     return f"{error.filename or 'A file'}: {error.strerror or error}.{hint}"
 
 
@@ -77,7 +80,7 @@ def error_in(log_file: str) -> str | None:
     return errors[-1].strip() if errors else None
 
 
-def progress(items: Iterable, total: int, what: str) -> Iterator:
+def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
     """Pass ``items`` on, with a bar on a terminal, and every fifth percent, the rate and the time
     left in the log."""
     from tqdm import tqdm

@@ -7,12 +7,13 @@ import platform
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from . import __version__
 from .errors import MetadataError
 from .files import reading, sha256, sync, write_atomically
 from .fingerprint import check_content, digest, of_code, of_content
-from .layout import LABELLED, WORK
+from .layout import LABELLED, WORK, StrPath
 from .log import logger
 
 
@@ -32,12 +33,12 @@ def audit_names(split: str) -> tuple[str, str]:
     return f"audit-{split}.npy", f"audit-{split}.json"
 
 
-def changes_file(work: str | os.PathLike, split: str) -> Path:
+def changes_file(work: StrPath, split: str) -> Path:
     """Where the work folder notes what the last publication changed, see ``changes.compare``."""
     return Path(work, "published", f"{split}.json")
 
 
-def load_report(path: str | os.PathLike) -> dict:
+def load_report(path: StrPath) -> dict[str, Any]:
     """Read the report of ``verify``.
 
     Raises:
@@ -56,12 +57,12 @@ def load_report(path: str | os.PathLike) -> dict:
 
 
 def publish(
-    report: dict,
+    report: dict[str, Any],
     staged: dict[str, str],
     origin: dict[str, str],
-    extra: str | os.PathLike,
+    extra: StrPath,
     receipt: str,
-    scan: str | os.PathLike,
+    scan: StrPath,
 ) -> list[str]:
     """Copy the arrays whose bytes differ from the published ones, and describe the set.
 
@@ -127,7 +128,7 @@ def publish(
     return written
 
 
-def describe(report: dict, origin: dict[str, str]) -> bytes:
+def describe(report: dict[str, Any], origin: dict[str, str]) -> bytes:
     """The content of ``metadata-SPLIT.json``; equal for equal arrays, origin and versions."""
     description = {
         "split": report["split"],
@@ -148,7 +149,7 @@ def describe(report: dict, origin: dict[str, str]) -> bytes:
     return (json.dumps(description, indent=1) + "\n").encode()
 
 
-def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str) -> str:
+def receipt_name(folder: StrPath, extra: StrPath, split: str) -> str:
     """The receipt that is true of what lies in ``extra`` now, or a name that no receipt has yet.
 
     So the rule that writes the receipt has something to do exactly when one of the published files
@@ -170,7 +171,7 @@ def receipt_name(folder: str | os.PathLike, extra: str | os.PathLike, split: str
     return f"receipt-{digest(now, receipts)}"
 
 
-def published_receipt(extra: str | os.PathLike, split: str) -> Path | None:
+def published_receipt(extra: StrPath, split: str) -> Path | None:
     """The receipt of the published files, which lies in the folders of the scan, the labels and the
     checks of which they were made; None if there is none."""
     now = _published(extra, split)
@@ -181,7 +182,7 @@ def published_receipt(extra: str | os.PathLike, split: str) -> Path | None:
     return None
 
 
-def _published(extra: str | os.PathLike, split: str) -> dict[str, object]:
+def _published(extra: StrPath, split: str) -> dict[str, object]:
     """The code that publishes, and size, times and inode of what it published."""
     states: dict[str, object] = {"code": of_code("__init__", "publish")}
     for name in [*array_names(split), metadata_name(split)]:
@@ -200,13 +201,13 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _is(path: Path, due: dict) -> bool:
+def _is(path: Path, due: dict[str, Any]) -> bool:
     """Whether a file is there with the bytes that are due."""
     same_size = path.is_file() and path.stat().st_size == due["bytes"]
     return same_size and sha256(path) == due["sha256"]
 
 
-def _copy(path: str, file) -> str:
+def _copy(path: str, file: BinaryIO) -> str:
     """Copy ``path`` into an open file and return the sha256 of the bytes that went through."""
     hasher = hashlib.sha256()
     with open(path, "rb") as source:

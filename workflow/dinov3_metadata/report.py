@@ -4,20 +4,20 @@ Pictures are SVG with text as text, so that the browser finds a font for class n
 """
 
 import json
-import os
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .changes import kept_scan
 from .errors import MetadataError, count, printable
 from .files import open_array, write_atomically
-from .layout import LABELLED, WORK, image_path
+from .layout import LABELLED, WORK, StrPath, image_path
 from .publish import (
     array_names,
     audit_names,
@@ -63,7 +63,7 @@ class Published:
         table: ``audit-SPLIT.npy``; empty likewise.
     """
 
-    def __init__(self, extra: str | os.PathLike, split: str) -> None:
+    def __init__(self, extra: StrPath, split: str) -> None:
         work = Path(extra, WORK)
         self.split = split
         self.about = _read(Path(extra, metadata_name(split)))
@@ -75,10 +75,10 @@ class Published:
         self.changes = _read(changes_file(work, split))
         table, summary = (Path(extra, name) for name in audit_names(split))
         self.audit = _read(summary)
-        self.table = open_array(table) if self.audit and table.exists() else np.empty(0)
+        self.table: np.ndarray = open_array(table) if self.audit and table.exists() else np.empty(0)
 
 
-def draw_report(extra: str | os.PathLike, splits: Iterable[str]) -> list[dict[str, str]]:
+def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
     """Draw everything that the report shows, into ``<WORK>/report``.
 
     Args:
@@ -124,7 +124,7 @@ def draw_report(extra: str | os.PathLike, splits: Iterable[str]) -> list[dict[st
     return drawn
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -137,7 +137,7 @@ def _page(title: str, *parts: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def _table(head: Iterable[str], content: Iterable[Iterable[object]]) -> str:
     """A table; numbers go to the right, and what begins with ``<`` is HTML already."""
 
     def cell(value: object, tag: str) -> str:
@@ -146,7 +146,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
         text = text if text.startswith("<") else escape(printable(text))
         return f"<{tag}{' class=n' if number else ''}>{text}</{tag}>"
 
-    rows = [list(row) for row in rows]
+    rows = [list(row) for row in content]
     lines = ["".join(cell(value, "td") for value in row) for row in rows]
     titles = [
         f"<th{' class=n' if rows and isinstance(rows[0][i], int) else ''}>{escape(title)}</th>"
@@ -166,9 +166,9 @@ def _counts(published: list[Published]) -> bytes:
         images, counts = len(one.scan.actual_index), one.scan.counts
         size = sum(file["bytes"] for file in one.about["files"].values())
         bar = f'<div class="bar" style="width: {max(2, 300 * images // max(1, most))}px"></div>'
-        spread = [int(edge) for edge in np.quantile(counts, (0, 0.5, 1))] if len(one.names) else []
-        rows.append([one.split, images, bar, len(one.names), *(spread or ["", "", ""])])
-        rows[-1] += [one.about["skipped"], f"{size / 1e6:,.1f}"]
+        row: list[object] = [one.split, images, bar, len(one.names)]
+        row += map(int, np.quantile(counts, (0, 0.5, 1))) if len(one.names) else [""] * 3
+        rows.append([*row, one.about["skipped"], f"{size / 1e6:,.1f}"])
     head = ["split", "images", "", "classes", "least per class", "median", "most"]
     return _page("Counts per split", _table([*head, "images skipped", "MB"], rows))
 
@@ -291,7 +291,7 @@ def _tile(path: Path) -> str:
     return f'<img src="data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}" alt="">'
 
 
-def _figure(width: float, height: float, columns: int = 1):
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     """A figure of matplotlib, which needs no display, and its axes."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
@@ -304,7 +304,7 @@ def _figure(width: float, height: float, columns: int = 1):
     return figure, axes
 
 
-def _svg(figure) -> bytes:
+def _svg(figure: Any) -> bytes:
     file = BytesIO()
     with warnings.catch_warnings(action="ignore"):  # of glyphs that the browser will have
         figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})

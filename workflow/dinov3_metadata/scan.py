@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from .errors import SHOWN, MetadataError, count, listing, printable
 from .files import reading, remove_siblings, write_atomically
 from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
-from .layout import LABELLED, MAX_INDEX, WORK, image_name, split_folder
+from .layout import LABELLED, MAX_INDEX, WORK, StrPath, image_name, split_folder
 from .log import logger, progress
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
@@ -57,13 +58,13 @@ class Scan:
     folders: np.ndarray
     skipped: np.ndarray
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the scan to ``path``, an uncompressed ``.npz``."""
         with write_atomically(path) as file:
             np.savez(file, **vars(self))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Scan":
+    def load(cls, path: StrPath) -> "Scan":
         """Read what ``save`` wrote.
 
         Raises:
@@ -121,7 +122,7 @@ Found = dict[str, Folder]
 
 
 def scan_split(
-    root: str | os.PathLike,
+    root: StrPath,
     split: str,
     *,
     engine: str = "scandir",
@@ -180,7 +181,8 @@ def scan_split(
         if not changed:
             break
         if trust_timestamps and not listed and not made_now:
-            _doubt_times(folder, found, bool(previous) and previous.keys() <= set(changed))
+            all_changed = bool(previous and previous.keys() <= set(changed))
+            _doubt_times(folder, found, all_changed)
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
             _ask_image_folder(folder, split, found)
@@ -219,7 +221,13 @@ def scan_split(
 
 
 def update_scan(
-    root: str, split: str, out: str, record: str, settings: str, after: str = "", **options
+    root: str,
+    split: str,
+    out: str,
+    record: str,
+    settings: str,
+    after: str = "",
+    **options: Any,
 ) -> None:
     """Scan a split folder anew, but for what the last scan in the work folder still knows.
 
@@ -242,7 +250,7 @@ def update_scan(
     remove_siblings(work)
 
 
-def last_scan(work: str | os.PathLike, settings: str) -> Found | None:
+def last_scan(work: StrPath, settings: str) -> Found | None:
     """What the last scan with the same settings found, if it lies in ``work`` and can be read."""
     for path, folders in last_records(work, settings):
         found = found_before(path.with_name("scan.npz"), folders)
@@ -251,7 +259,7 @@ def last_scan(work: str | os.PathLike, settings: str) -> Found | None:
     return None
 
 
-def found_before(scan: str | os.PathLike, folders: dict[str, State]) -> Found | None:
+def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
     """What an earlier scan found, for ``scan_split`` to start from.
 
     Args:
@@ -346,7 +354,9 @@ def look(
     return changed + sorted(gone)
 
 
-def _in_threads(function: Callable, items: Sequence, threads: int) -> Iterator:
+def _in_threads(
+    function: Callable[[Any], Any], items: Sequence[Any], threads: int
+) -> Iterator[Any]:
     """``map``, by as many threads as pay for the time that an item takes: one for small folders on
     a local disk, two for large ones, many where a file server lets one wait."""
     rest = items[PROBES:]
@@ -408,7 +418,7 @@ def visit(
 
 def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
     """Warn of timestamps that can not be right: all zero, or all changed and equal to now."""
-    ctimes = [one.state[1] for one in found.values() if one.state]
+    ctimes = [int(one.state[1]) for one in found.values() if one.state]
     now = time.time_ns()
     zero = not any(ctimes)
     if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
@@ -496,7 +506,7 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
         found[name].below = before.below
 
 
-def image_folder(folder: Path):
+def image_folder(folder: Path) -> Any:
     """torchvision's ``ImageFolder`` of a split folder, classes without images allowed.
 
     Raises:

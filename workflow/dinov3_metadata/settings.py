@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import yaml
 
 from .errors import MetadataError, printable
-from .layout import SPLITS, split_folder
+from .layout import SPLITS, StrPath, split_folder
 from .layouts import layout_of, names
 
 LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
@@ -97,11 +98,11 @@ class Settings:
             raise MetadataError(f"config: sample: {self.sample!r} is not a whole number above 0.")
 
 
-def _absolute(path: str | os.PathLike) -> str:
+def _absolute(path: StrPath) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def settings_of(config: dict) -> Settings:
+def settings_of(config: dict[str, Any]) -> Settings:
     """The settings of a validated config.yaml: the user's, or those of the demo.
 
     Raises:
@@ -125,7 +126,7 @@ def settings_of(config: dict) -> Settings:
     )
 
 
-def explain(error) -> str:
+def explain(error: Any) -> str:
     """What a ``jsonschema.ValidationError`` means to the person who wrote the setting.
 
     Args:
@@ -160,7 +161,7 @@ def explain(error) -> str:
     return f"{start}{error.message}"
 
 
-def prepare(config: dict) -> dict:
+def prepare(config: dict[str, Any]) -> dict[str, Any]:
     """The settings without empty ones, and with numbers and truth values in place of their texts.
 
     Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.

@@ -5,24 +5,24 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .errors import count, printable
-from .layout import WORK
+from .layout import WORK, StrPath
 from .lock import RUN
 from .publish import audit_names, changes_file, metadata_name
 
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
 
-def summarise(
-    extra: str | os.PathLike, splits: Iterable[str], layout: str, root: str | os.PathLike
-) -> str:
+def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath) -> str:
     """The end of a run for the terminal: each split from its ``metadata-SPLIT.json`` and what this
     run changed of it, how the dataset lies, and what to give to DINOv3.
 
     The seconds are those from the start of the run until the split was published.
     """
-    rows, notes = [COLUMNS], []
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    notes = []
     for split in splits:
         audited = _read(Path(extra, audit_names(split)[1]))
         if audited:
@@ -34,7 +34,7 @@ def summarise(
         classes = described["classes"]
         size = sum(file["bytes"] for file in described["files"].values())
         images, of_classes, seconds = _changes(f"{extra}/{WORK}", split)
-        row = (split, f"{described['images']:,}", *images)
+        row: tuple[str, ...] = (split, f"{described['images']:,}", *images)
         row += (f"{classes:,}", *of_classes) if classes else ("", "", "")
         rows.append((*row, f"{size:,}", seconds))
         if described["skipped"]:
@@ -71,14 +71,14 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
 
 
-def dataset_path(split: str, root: str | os.PathLike, extra: str | os.PathLike) -> str:
+def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
     """The string by which DINOv3 and DINOv2 know a split.
 
     Source: ``_parse_dataset_str`` in facebookresearch/dinov3, ``dinov3/data/loaders.py``, which
@@ -87,7 +87,7 @@ def dataset_path(split: str, root: str | os.PathLike, extra: str | os.PathLike) 
     Raises:
         ValueError: There is none; the message says why.
     """
-    for path in map(os.fspath, (root, extra)):
+    for path in (os.fspath(root), os.fspath(extra)):
         if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
             raise ValueError(
                 "it can have no ':', '=', ' #', '${' or control character in a folder: "

@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from .errors import MetadataError, count, listing
 from .files import open_array, reading, rows_at, sha256, write_atomically
 from .folder import is_image
 from .labels import Labels
-from .layout import LABELLED, MAX_INDEX, image_path, split_folder
+from .layout import LABELLED, MAX_INDEX, StrPath, image_path, split_folder
 from .log import logger, progress
 from .scan import Scan, image_folder
 
@@ -24,7 +25,7 @@ BLOCK = 1 << 20  # bytes of rows held in memory at a time
 
 
 def verify(
-    root: str | os.PathLike,
+    root: StrPath,
     split: str,
     scan: Scan,
     labels: Labels | None,
@@ -32,7 +33,7 @@ def verify(
     *,
     level: str = "sample",
     sample: int = 1000,
-) -> dict:
+) -> dict[str, Any]:
     """Check the files of a split and describe them.
 
     Args:
@@ -62,12 +63,12 @@ def verify(
         rows_due = [len(scan.actual_index), len(ids), len(ids)]
         checks = [_check_headers(files, types, rows_due)]
         arrays = [open_array(path) for path in files.values()]
-        entries, (class_ids, class_names) = arrays[0], arrays[1:] or (None, None)
+        entries, *classes = arrays
         if labels:
-            checks.append(_check_classes(class_ids, class_names, ids, names))
+            checks.append(_check_classes(classes, ids, names))
         digests = {name: sha256(path) for name, path in [*files.items()][1:]}
         name = next(iter(files))
-        check, digests[name] = _check_rows(name, entries, class_ids, class_names, scan)
+        check, digests[name] = _check_rows(name, entries, classes, scan)
         checks.append(check)
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
@@ -80,7 +81,7 @@ def verify(
         return {
             "split": split,
             "images": len(entries),
-            "classes": 0 if class_ids is None else len(class_ids),
+            "classes": len(classes[0]) if classes else 0,
             "skipped": int(scan.skipped.sum()),
             "labels": labels and {"file": labels.source, "form": labels.form},
             "labels_content": labels and labels.content,
@@ -109,7 +110,7 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
         ) from None
 
 
-def write_report(report: dict, out: str | os.PathLike) -> None:
+def write_report(report: dict[str, Any], out: StrPath) -> None:
     """Keep the report of ``verify`` at ``out`` as JSON."""
     with write_atomically(out) as file:
         file.write(json.dumps(report, indent=1).encode())
@@ -126,9 +127,8 @@ def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]
     return "headers, dtypes, field order and shapes"
 
 
-def _check_classes(
-    class_ids: np.ndarray, class_names: np.ndarray, ids: list[str], names: list[str]
-) -> str:
+def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[str]) -> str:
+    class_ids, class_names = classes
     if class_ids.tolist() != ids:
         raise MetadataError("The class ids are not those of the scan.")
     wrong = [
@@ -142,20 +142,16 @@ def _check_classes(
 
 
 def _check_rows(
-    name: str,
-    entries: np.memmap,
-    ids: np.ndarray | None,
-    names: np.ndarray | None,
-    scan: Scan,
+    name: str, entries: np.memmap, classes: Sequence[np.ndarray], scan: Scan
 ) -> tuple[str, str]:
     """Hold each row against the scan and the class arrays; return the check and the sha256."""
     per_class = np.zeros(len(scan.counts), entries.dtype)
-    per_class["class_index"] = MAX_INDEX if ids is None else np.arange(len(ids))
-    if ids is not None:
-        per_class["class_id"], per_class["class_name"] = ids, names
+    per_class["class_index"] = np.arange(len(per_class)) if classes else MAX_INDEX
+    if classes:
+        per_class["class_id"], per_class["class_name"] = classes
     found, due = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
     starts = range(0, len(entries), len(due))
-    with open(entries.filename, "rb") as file:
+    with open(str(entries.filename), "rb") as file:
         hasher = hashlib.sha256(file.read(entries.offset))
         for start in progress(starts, len(starts), f"verify {name}"):
             actual_index = scan.actual_index[start : start + len(due)]
@@ -170,8 +166,8 @@ def _check_rows(
                 bad = np.flatnonzero(wrong.any(1))
                 shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
                 raise MetadataError(f"{name}: rows unlike the scan:\n{listing(shown, len(bad))}")
-    if ids is not None and not scan.counts.all():
-        raise MetadataError(f"{name}: no row of class {ids[scan.counts.argmin()]}.")
+    if classes and not scan.counts.all():
+        raise MetadataError(f"{name}: no row of class {classes[0][scan.counts.argmin()]}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
     return check, hasher.hexdigest()
 
@@ -183,12 +179,12 @@ def _words(rows: np.ndarray) -> np.ndarray:
 
 def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
     """The paths below root that DINOv3 rebuilds from some rows."""
-    for some in rows_at(entries.filename, rows):
+    for some in rows_at(str(entries.filename), rows):
         for actual_index, class_id in some[["actual_index", "class_id"]].tolist():
             yield image_path(split, class_id, actual_index)
 
 
-def _check_paths(root: str | os.PathLike, split: str, entries: np.memmap, rows: np.ndarray) -> str:
+def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray) -> str:
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
@@ -212,11 +208,11 @@ def _why_not(path: str) -> str:
     except FileNotFoundError:
         return "a link that leads nowhere" if os.path.islink(path) else "not there, or no longer"
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)
     return "it is there now"
 
 
-def _check_witness(root: str | os.PathLike, split: str, entries: np.memmap, scan: Scan) -> str:
+def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) -> str:
     """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
     folder = Path(root, split_folder(split))
     if split in LABELLED:
@@ -258,4 +254,4 @@ def _is_addressable(path: str, split: str) -> bool:
     """Whether a path below root is one that DINOv3 rebuilds."""
     number = re.search(r"(\d+)\.JPEG$", path)
     class_id = path.split("/")[1] if split in LABELLED else ""
-    return bool(number) and path == image_path(split, class_id, int(number[1]))
+    return number is not None and path == image_path(split, class_id, int(number[1]))

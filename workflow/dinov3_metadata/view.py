@@ -368,8 +368,8 @@ class View:
         for name in self._entries(folder):
             path = f"{folder}/{name}"
             image, number = self._image_behind(path), own_number(name)
-            due = number is not None and name == image_name(self.split, class_id, number)
-            if due and image.startswith(f"{self.source}/") and image not in numbers:
+            new = image.startswith(f"{self.source}/") and image not in numbers
+            if number is not None and new and name == image_name(self.split, class_id, number):
                 numbers[image] = number
                 if len(self.roots) > 1:
                     self._put(path, image)

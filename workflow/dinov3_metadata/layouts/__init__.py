@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
+
+from ..layout import StrPath
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Part:
     optional: bool = False
 
 
-def layout_of(name: str):
+def layout_of(name: str) -> ModuleType:
     """The module of a layout; its name may be written with a hyphen."""
     return import_module(f"{__name__}.{name.replace('-', '_')}")
 
@@ -55,7 +58,7 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: layout_of(name).ORDER)
 
 
-def recognise(root: str | os.PathLike) -> str:
+def recognise(root: StrPath) -> str:
     """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
     found = (name for name in names() if layout_of(name).recognise(os.fspath(root)))
     return next(found, "imagenet")

@@ -11,6 +11,8 @@ package = os.path.dirname(here)
 # The package may not be installed where the command runs.
 if not importlib.util.find_spec("dinov3_metadata"):
     spec = importlib.util.spec_from_file_location("dinov3_metadata", f"{package}/__init__.py")
+    assert spec
+    assert spec.loader
     sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[spec.name])
 
