@@ -62,7 +62,7 @@ TREE = f"{WORK}/{{split}}/{{tree}}"
 ROWS = f"{TREE}/{{labels}}"
 CHECKS = f"{ROWS}/{{checks}}"
 AUDITS = f"{WORK}/audit/{{split}}/{{tree}}/{{audit}}"
-AUDIT = digest(sorted(config["audit"]["fail_on"]), of_code("audit"))
+AUDIT = digest(sorted(config["audit"]["fail_on"]), of_code("audit", "settings"))
 NOW = f"{time.time_ns():x}"
 
 
@@ -87,6 +87,8 @@ def lock():
         check_slurm_extra()
     try:
         held = lock_run(WORK)
+        for share in glob(f"{glob_escape(WORK)}/audit/*/*/*/*.npy"):
+            os.unlink(share)  # of a run that was killed: its images may have been mended in place
         os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
         return held
     except MetadataError as error:
@@ -213,7 +215,9 @@ def artefacts(wildcards):
 
 def pages():
     """What `--report` shows, drawn for it alone; no job makes it, as it shows what is published."""
-    if not any(argument.startswith("--report") for argument in sys.argv):
+    if "--report-after-run" in sys.argv:
+        sys.exit("Error: --report-after-run: the pages are drawn before a run. Run, then --report.")
+    if not any(re.match("--report(=|$)", argument) for argument in sys.argv):
         return []
     from dinov3_metadata.report import draw_report
 

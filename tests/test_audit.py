@@ -6,15 +6,26 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, file_states, make_tree
+from conftest import REPOSITORY, file_states, make_scan, make_tree
 from dinov3_metadata import audit
-from dinov3_metadata.audit import ROW, audit_images, examine, publish_audit, save, wrong_suffix
+from dinov3_metadata.audit import (
+    BIT,
+    JPEG,
+    ROW,
+    audit_images,
+    examine,
+    first_not_ok,
+    publish_audit,
+    save,
+    wrong_suffix,
+)
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.scan import scan_split
@@ -49,6 +60,18 @@ IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "n00000001_1.JPEG": (draw, set()),
     "n00000001_2.JPEG": (lambda path: draw(path, "L"), set()),
     "n00000001_3.JPEG": (cut, {"truncated"}),
+    "n00000001_11.JPEG": (
+        lambda path: path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JF"),
+        {"truncated"},
+    ),
+    "n00000001_12.JPEG": (
+        lambda path: draw(path, exif=b"Exif\0\0garbage garbage"),
+        {"broken-exif"},
+    ),
+    "n00000001_13.JPEG": (
+        lambda path: draw(path, as_format="PNG") or path.write_bytes(path.read_bytes()[:-500]),
+        {"truncated", "wrong-suffix"},
+    ),
     "n00000001_4.JPEG": (Path.touch, {"zero-bytes"}),
     "n00000001_5.JPEG": (lambda path: path.write_text("404 Not Found\n"), {"not-an-image"}),
     "n00000001_6.JPEG": (
@@ -84,7 +107,9 @@ def drawn(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def audit_all(root: Path, extra: Path, shards: int = 3, **options: object) -> tuple[dict, int]:
+def audit_all(
+    root: Path, extra: Path, shards: int = 3, fail_on: Sequence[str] = ()
+) -> tuple[dict, int]:
     """Audit TRAIN; gives the summary and how many images were opened."""
     scan, _ = scan_split(root, "TRAIN")
     names = [f"{shard}-of-{shards}" for shard in range(1, shards + 1)]
@@ -93,7 +118,10 @@ def audit_all(root: Path, extra: Path, shards: int = 3, **options: object) -> tu
         for name in names:
             save(audit_images(root, extra, "TRAIN", scan, name), extra / name)
     shares = [extra / name for name in names]
-    return publish_audit(shares, root, extra, "TRAIN", scan, **options), opened.call_count
+    out = extra / ".dinov3-metadata/audit/TRAIN/tree/settings/audit-TRAIN.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    publish_audit(shares, root, extra, "TRAIN", scan, fail_on, out)
+    return json.loads((extra / "audit-TRAIN.json").read_text()), opened.call_count
 
 
 def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_path: Path) -> None:
@@ -104,7 +132,7 @@ def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_p
     assert opened == summary["images"] == len(IRREGULAR)
     assert summary["ok"] == 2
     assert set(summary["problems"]) == set(PROBLEMS)
-    assert json.loads((tmp_path / "extra/audit-TRAIN.json").read_text()) == summary
+    assert first_not_ok(tmp_path / "extra", "TRAIN", 3) == summary["not_ok"][:3]
     assert file_states((irregular / "train").rglob("*_[0-8]*.JPEG")) == before
 
 
@@ -190,7 +218,7 @@ import os, signal, sys
 from dinov3_metadata import audit
 from dinov3_metadata.scan import scan_split
 root, extra, after = sys.argv[1:]
-audit.KEEP_AFTER, real, opened = -1, audit.examine, []
+real, opened = audit.examine, []
 def examine(path):
     if len(opened) == int(after):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -208,7 +236,8 @@ def test_a_kill_in_the_middle_loses_no_finished_work(drawn: Path, tmp_path: Path
     assert done.returncode == -signal.SIGKILL
     summary, opened = audit_all(drawn, tmp_path / "extra")
     assert (opened, summary["ok"]) == (13, 20)
-    assert not list((tmp_path / "extra/.dinov3-metadata/audit/TRAIN").glob("*"))
+    kept = (tmp_path / "extra/.dinov3-metadata/audit/TRAIN").glob("kept-*")
+    assert not list(kept)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"[]"])
@@ -218,13 +247,42 @@ def test_a_damaged_table_is_made_anew(drawn: Path, tmp_path: Path, damage: bytes
     assert audit_all(drawn, tmp_path / "extra")[1] == 20
 
 
+def test_what_could_not_be_read_is_tried_again(drawn: Path, tmp_path: Path) -> None:
+    bad = (BIT["unreadable"], 0, 0, "", "")
+    with patch.object(sys.modules[__name__], "examine", return_value=bad):
+        assert audit_all(drawn, tmp_path / "extra")[0]["ok"] == 0
+    summary, opened = audit_all(drawn, tmp_path / "extra")
+    assert (summary["ok"], opened) == (20, 20)
+
+
+def test_another_pillow_opens_all(drawn: Path, tmp_path: Path) -> None:
+    audit_all(drawn, tmp_path / "extra")
+    with patch("PIL.__version__", "99"):
+        assert audit_all(drawn, tmp_path / "extra")[1] == 20
+
+
+def test_memory_does_not_grow_with_the_images_that_are_not_ok(tmp_path: Path) -> None:
+    rows = np.zeros(100_000, ROW)
+    rows["problems"], rows["actual_index"] = BIT["other-mode"], np.arange(len(rows))
+    save(rows, tmp_path / "1.npy")
+    scan = make_scan(["n01440764"], [len(rows)], rows["actual_index"].tolist())
+    out = tmp_path / "settings/audit-TRAIN.json"
+    out.parent.mkdir()
+    tracemalloc.start()
+    publish_audit([tmp_path / "1.npy"], tmp_path, tmp_path, "TRAIN", scan, [], out)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * rows.nbytes
+    assert len(json.loads((tmp_path / "audit-TRAIN.json").read_text())["not_ok"]) == len(rows)
+
+
 def test_fail_on_names_the_images_after_both_files_are_written(
     irregular: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(MetadataError, match=r"TRAIN: 2 images with .*\n.*n00000001_3.JPEG"):
+    with pytest.raises(MetadataError, match=r"TRAIN: 4 images with .*\n.*n00000001_11.JPEG"):
         audit_all(irregular, tmp_path / "extra", fail_on=["truncated", "zero-bytes"])
     summary = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
-    assert summary["problems"]["truncated"] == 1
+    assert summary["problems"]["truncated"] == 3
     assert (tmp_path / "extra/audit-TRAIN.npy").exists()
 
 
@@ -267,6 +325,28 @@ def test_fail_on_stops_publishing_until_the_image_is_mended(
     assert "Nothing to be done" in snakemake(**config).stdout
     snakemake("audit", **config)
     assert "Nothing to be done" in snakemake(**config).stdout
+    image.write_bytes(whole[:-100])
+    snakemake("audit", **config, fails=True)
+    published = file_states(config["extra"].glob("*.npy"))
+    (config["extra"] / "class-ids-TRAIN.npy").unlink()
+    snakemake(**config, fails=True)
+    published.pop("class-ids-TRAIN.npy")
+    now = file_states(config["extra"].glob("*.npy"))
+    assert {name: now[name] for name in published if "audit" not in name} == {
+        name: state for name, state in published.items() if "audit" not in name
+    }
+    assert "class-ids-TRAIN.npy" not in now
+
+
+def test_shares_of_a_run_that_was_killed_are_done_again(
+    drawn: Path, tmp_path: Path, snakemake: Callable
+) -> None:
+    config = {"root": drawn, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
+    config["audit"] = "{fail_on: [truncated]}"
+    snakemake("--until", "audit_images", "--notemp", **config)
+    image = min((drawn / "train/n01440764").iterdir())
+    image.write_bytes(image.read_bytes()[:-100])
+    assert "1 image with a problem" in snakemake(**config, fails=True).stdout
 
 
 def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake: Callable) -> None:

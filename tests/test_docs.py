@@ -1,15 +1,18 @@
 """docs/errors.md shows each message word for word: every message there is produced here."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import yaml
 from conftest import LABELS, REPOSITORY, dump, make_tree
+from dinov3_metadata import __version__
 from dinov3_metadata import scan as scan_module
 from dinov3_metadata.audit import audit_images, publish_audit, save
 from dinov3_metadata.demo import make_demo
@@ -27,6 +30,7 @@ from dinov3_metadata.verify import verify
 from dinov3_metadata.view import View
 
 ERRORS = REPOSITORY / "docs/errors.md"
+TWINS = {"README.md": "README.zh-CN.md", "docs/errors.md": "docs/errors.zh-CN.md"}
 
 
 def labels(content: bytes | None) -> Callable[[Path], object]:
@@ -102,7 +106,9 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 def empty_image(root: Path) -> None:
     scan, _ = scan_split(root, "TRAIN")
     save(audit_images(root, root / "extra", "TRAIN", scan, "1-of-1"), root / "1.npy")
-    publish_audit([root / "1.npy"], root, root / "extra", "TRAIN", scan, ["zero-bytes"])
+    out = root / "extra/settings/audit-TRAIN.json"
+    out.parent.mkdir()
+    publish_audit([root / "1.npy"], root, root / "extra", "TRAIN", scan, ["zero-bytes"], out)
 
 
 def folder_in_the_way(root: Path) -> None:
@@ -271,19 +277,126 @@ def test_errors_md_has_the_message_word_for_word(case: str, tmp_path: Path) -> N
 
 
 def test_errors_md_has_no_message_that_is_not_produced() -> None:
-    assert ERRORS.read_text().count("\n```\n") == 2 * len(CASES)
+    ours, _, theirs = ERRORS.read_text().partition("## The errors of DINOv3")
+    assert ours.count("\n```\n") == 2 * len(CASES)
+    assert theirs
+
+
+def blocks(document: str, language: str = "") -> list[str]:
+    """The fenced blocks of a document."""
+    text = (REPOSITORY / document).read_text()
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for kind, block in found if kind == language]
+
+
+@pytest.mark.parametrize("document", TWINS)
+def test_the_chinese_twin_shows_the_same(document: str) -> None:
+    for language in ("", "mermaid", "python"):
+        assert blocks(TWINS[document], language) == blocks(document, language)
+    texts = [(REPOSITORY / one).read_text() for one in (document, TWINS[document])]
+    headings, rows = (
+        [len(re.findall(mark, one, re.M)) for one in texts] for mark in ("^#", r"^\|")
+    )
+    assert headings[0] == headings[1]
+    assert rows[0] == rows[1]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    changes = re.findall(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == changes[0] == __version__
+
+
+def test_each_link_leads_somewhere() -> None:
+    for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            assert "://" in target or (document.parent / target).exists(), (document, target)
+
+
+ELSEWHERE = {
+    "python3 -m venv": ".ci/run",
+    "ruff check": ".ci/run",
+    "pytest ": ".ci/run",
+    "pip install": "plugin() in tests/conftest.py",
+    "snakemake --workflow-profile": "tests/slurm/test_slurm.py",
+    "python benchmarks/run.py": "tests/test_benchmarks.py",
+}
+"""Commands that another test or the CI runs."""
+
+
+def commands(document: str) -> Iterator[str]:
+    """The command lines of a document, those within its sentences included."""
+    for block in blocks(document):
+        for line in block.splitlines():
+            if re.match("snakemake|python|pip|pytest|ruff|<COMMAND>", line):
+                yield line
+    text = (REPOSITORY / document).read_text()
+    yield from re.findall(
+        r"`(snakemake --cores[^`]*|snakemake -n|python [^`]*[^-`]|\.ci/run)`", text
+    )
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/recipes.md", "docs/cluster.md"]
+)
+def test_each_command_runs(document: str, tmp_path: Path) -> None:
+    house, data, labels = tmp_path / "house", tmp_path / "data", tmp_path / "labels.txt"
+    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=REPOSITORY, text=True)
+    for name in files.split("\0"):
+        if (REPOSITORY / name).is_file():
+            (house / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, house / name)
+    labels.write_text(LABELS)
+    make_demo(data, labels, {"TRAIN": 3, "VAL": 2, "TEST": 1})
+    tiny = [f"train/n01440764/images/n01440764_{i}.JPEG" for i in range(3)]
+    tiny += ["val/images/val_0.JPEG", "test/images/test_0.JPEG", "wnids.txt"]
+    make_tree(data / "tiny-imagenet-200", tiny)
+    annotations = data / "tiny-imagenet-200/val/val_annotations.txt"
+    annotations.write_text("val_0.JPEG\tn01440764\t0\t0\t1\t1\n")
+    (house / "my.yaml").write_text(f"root: {data}\nextra: {tmp_path / 'extra'}\n")
+    names = {"ROOT": data, "DATA": data, "EXTRA": tmp_path / "extra", "COMMAND": "python -c pass"}
+    names |= {"YOUR COMMAND": "python -c pass"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": f"{house}/workflow"}
+    ran = 0
+    for command in commands(document):
+        if command == ".ci/run" or any(map(command.startswith, ELSEWHERE)):
+            continue
+        line = re.sub("<([A-Z ]+)>", lambda found: str(names[found[1]]), command)
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=house, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout.decode()}{done.stderr.decode()}"
+        ran += 1
+    assert ran or document == "docs/cluster.md"
+
+
+def test_the_rule_graph_is_that_of_the_rules(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", ["train/cat/1.jpg"])
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
+    command += ["--directory", tmp_path, "--rulegraph", "mermaid-js", "--config"]
+    command += [f"root={root}", f"extra={tmp_path / 'extra'}", "splits=[TRAIN]", "layout=folder"]
+    graph = subprocess.check_output([*command, "audit={fail_on: [truncated]}"], text=True)
+    rules = dict(re.findall(r"(\w+)\[(\w+)\]", graph))
+    edges = [(rules[one], rules[other]) for one, other in re.findall(r"(\w+) --> (\w+)", graph)]
+    after = {one: {other for first, other in edges if first == one} for one in rules.values()}
+
+    def reach(rule: str) -> set[str]:
+        return after[rule].union(*map(reach, after[rule]))
+
+    direct = [edge for edge in edges if not any(edge[1] in reach(one) for one in after[edge[0]])]
+    lines = sorted(f"    {one} --> {other}\n" for one, other in direct if other != "all")
+    assert blocks("README.md", "mermaid") == ["flowchart LR\n" + "".join(lines)]
 
 
 def test_the_python_of_the_recipes(tmp_path: Path) -> None:
     root, labels = tmp_path / "root", tmp_path / "labels.txt"
     labels.write_text(LABELS)
     make_demo(root, labels, {"TRAIN": 5, "VAL": 2, "TEST": 1})
-    blocks = re.findall(
-        r"^```python\n(.*?)^```$", (REPOSITORY / "docs/recipes.md").read_text(), re.M | re.DOTALL
-    )
-    assert len(blocks) == 3
+    examples = blocks("docs/recipes.md", "python")
+    assert len(examples) == 3
     dump_extra(root, tmp_path / "extra")
-    for block in blocks:
-        code = block.replace("<DATA>", str(root)).replace("<EXTRA>", str(tmp_path / "extra"))
+    for example in examples:
+        code = example.replace("<DATA>", str(root)).replace("<EXTRA>", str(tmp_path / "extra"))
         code = code.replace("num_workers=10", "num_workers=2")  # cores of a test
         subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY / "workflow")

@@ -1,6 +1,7 @@
 """The report shows what is published, in one file whose pictures a browser can draw."""
 
 import re
+import shutil
 from base64 import b64decode
 from collections.abc import Callable
 from io import BytesIO
@@ -109,4 +110,23 @@ def test_without_the_work_folders_checks_the_rest_is_shown(tmp_path: Path) -> No
     dump_extra(dataset(tmp_path / "root", "n1,one\n"), tmp_path / "extra", ["TRAIN"])
     for report in (tmp_path / "extra/.dinov3-metadata/TRAIN").rglob("receipt-*.json"):
         report.unlink()
-    assert "went with the work folder" in drawn(tmp_path / "extra", ("TRAIN",))["Verification"]
+    shutil.rmtree(tmp_path / "extra/.dinov3-metadata/published")
+    pages = drawn(tmp_path / "extra", ("TRAIN",))
+    assert "went with the work folder" in pages["Verification"]
+    assert "went with the work folder" in pages["Since the last publication"]
+    assert "1 classes" in pages["Images per class, TRAIN"]
+
+
+def test_a_name_is_never_html(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "root", "n1,<script>alert(1)</script>\n")
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    min((root / "train/n1").iterdir()).unlink()
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    pages = drawn(tmp_path / "extra")
+    assert "&lt;script&gt;" in pages["Since the last publication"]
+    assert not any("<script" in page for page in pages.values())
+
+
+def test_after_a_run_is_too_late(tmp_path: Path, snakemake: Callable) -> None:
+    done = snakemake("--report", "r.html", "--report-after-run", fails=True)
+    assert "Run, then --report" in done.stdout

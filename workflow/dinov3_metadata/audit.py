@@ -6,12 +6,12 @@ mtime and inode are the same is not opened again.
 
 import json
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from PIL import Image, UnidentifiedImageError
 
 from .entries import npy_header
 from .errors import MetadataError, count, listing
-from .files import open_array, write_atomically
-from .fingerprint import of_code
+from .files import open_array, remove_siblings, write_atomically
+from .fingerprint import digest, of_code
 from .layout import WORK, StrPath, image_path
 from .log import logger, progress
-from .publish import audit_names
+from .publish import audit_file, audit_names, read_summary
 from .scan import Scan
 from .settings import PROBLEMS
 
@@ -49,7 +49,7 @@ ROW = np.dtype(
 BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
 GOOD_MODES = ("RGB", "L")
 FORMATS = {"MPO": "JPEG"}  # a JPEG with more pictures behind it
-KEEP_AFTER = 20  # s of work that a kill may cost
+JPEG = b"\xff\xd8\xff"  # how one begins, even if no more of its header is there
 
 
 def examine(path: str) -> tuple[int, int, int, str, str]:
@@ -71,23 +71,18 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
         except Image.DecompressionBombError:
             return BIT["decompression-bomb"], *_header(path)
         except UnidentifiedImageError:
-            empty = os.path.getsize(path) == 0
-            return BIT["zero-bytes" if empty else "not-an-image"], 0, 0, "", ""
-        except OSError as error:
-            unreadable = error.errno is not None
-            return BIT["unreadable" if unreadable else "not-an-image"], 0, 0, "", ""
-        except Exception:  # Pillow's plugins raise what they like on broken headers
-            return BIT["not-an-image"], 0, 0, "", ""
+            return BIT[_unidentified(path)], 0, 0, "", ""
+        except Exception as error:  # Pillow's plugins raise what they like on broken headers
+            return BIT["unreadable" if _is_ours(error) else _unidentified(path)], 0, 0, "", ""
         with image:
             what = (*image.size, image.mode, image.format or "")
             problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
             try:
                 image.convert("RGB")
             except Exception as error:
-                ours = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
-                problems |= BIT["unreadable" if ours else "truncated"]
-            try:
-                image.getexif()
+                problems |= BIT["unreadable" if _is_ours(error) else "truncated"]
+            try:  # anew: what Pillow did in opening the file, it did without a word
+                Image.Exif().load(image.info.get("exif", b""))
             except Exception:
                 problems |= BIT["broken-exif"]
     for warning in heard:
@@ -95,6 +90,18 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
         bomb = issubclass(warning.category, Image.DecompressionBombWarning)
         problems |= BIT["decompression-bomb"] * bomb
     return problems, *what
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the system refused something, and not the image's bytes."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+
+
+def _unidentified(path: str) -> str:
+    """What is wrong with a file that Pillow does not take for an image."""
+    with open(path, "rb") as file:
+        start = file.read(len(JPEG))
+    return "truncated" if start == JPEG else "not-an-image" if start else "zero-bytes"
 
 
 def _header(path: str) -> tuple[int, int, str, str]:
@@ -126,7 +133,7 @@ def audit_images(
     """Audit one of several shares of a split's images.
 
     Every image is looked at (one ``stat``); those that are not known as they are now are opened.
-    What was found is kept in the work folder at intervals, so that a kill costs seconds.
+    What was found is kept in the work folder at once, so that a kill costs one image.
 
     Args:
         root: What DINOv3 takes for root: the dataset, or a view of it.
@@ -159,12 +166,10 @@ def audit_images(
     results = rows[["problems", "width", "height", "mode", "format"]]
     folder = _kept(extra, split)
     folder.mkdir(parents=True, exist_ok=True)
-    kept, last = 0, time.monotonic()
-    for done, i in enumerate(progress(due.tolist(), len(due), f"audit {split} {shard}"), 1):
-        results[i] = examine(path(i))
-        if time.monotonic() > last + KEEP_AFTER or done == len(due):
-            save(rows[due[kept:done]], folder / f"{time.time_ns()}-{shard}.npy")
-            kept, last = done, time.monotonic()
+    with open(folder / f"{time.time_ns()}-{shard}", "wb", buffering=0) as kept:
+        for i in progress(due.tolist(), len(due), f"audit {split} {shard}"):
+            results[i] = examine(path(i))
+            kept.write(rows[i].tobytes())
     rows["problems"] &= np.uint16(0xFFFF ^ BIT["wrong-suffix"])  # of a name that it had
     for i in range(len(rows)):
         name = path(i)
@@ -198,7 +203,7 @@ def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     order = np.argsort(known["inode"], kind="stable")  # of equal inodes the newest last
     at = np.searchsorted(known["inode"], rows["inode"], side="right", sorter=order) - 1
     found = known[order[at.clip(0)]]
-    same = (at >= 0) & (rows["inode"] > 0)
+    same = (at >= 0) & (rows["inode"] > 0) & (found["problems"] & BIT["unreadable"] == 0)
     for column in ("inode", "size", "mtime_ns"):
         same &= found[column] == rows[column]
     for column in ("problems", "width", "height", "mode", "format"):
@@ -208,23 +213,24 @@ def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
     """What the last audit, and later ones that were not finished, noted of some inodes."""
-    table, summary = (Path(extra, name) for name in audit_names(split))
-    paths = sorted(_kept(extra, split).glob("*.npy"))
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads(summary.read_bytes())["code"] == of_code("audit"):
-            paths = [table, *paths]
-    known = [np.empty(0, ROW)]
-    for path in filter(Path.exists, paths):
+    tables: list[np.ndarray] = []
+    if read_summary(extra, split).get("code") == _code():
         with suppress(MetadataError):  # damaged, and removed
-            rows = open_array(path)
-            if rows.dtype == ROW:
-                known.append(rows[np.isin(rows["inode"], inodes)])
-    return np.concatenate(known)
+            tables.append(open_array(Path(extra, audit_names(split)[0])))
+    kept = _kept(extra, split)
+    tables += [np.fromfile(path, ROW) for path in sorted(kept.iterdir())] if kept.exists() else []
+    known = [rows[np.isin(rows["inode"], inodes)] for rows in tables if rows.dtype == ROW]
+    return np.concatenate([np.empty(0, ROW), *known])
 
 
 def _kept(extra: StrPath, split: str) -> Path:
     """Where an audit keeps what it found so far, for one by the same code to go on from."""
-    return Path(extra, WORK, "audit", split, f"kept-{of_code('audit')}")
+    return Path(extra, WORK, "audit", split, f"kept-{_code()}")
+
+
+def _code() -> str:
+    """What opens the images, and tells what is wrong with them."""
+    return digest(of_code("audit", "settings"), PIL.__version__)
 
 
 def publish_audit(
@@ -233,8 +239,9 @@ def publish_audit(
     extra: StrPath,
     split: str,
     scan: Scan,
-    fail_on: Collection[str] = (),
-) -> dict[str, Any]:
+    fail_on: Collection[str],
+    out: StrPath,
+) -> None:
     """Put the shares together to ``audit-SPLIT.npy``, and name in ``audit-SPLIT.json`` each image
     that is not plain ok.
 
@@ -242,50 +249,56 @@ def publish_audit(
         shares: The files of the shares, in their order.
         root, extra, split, scan: See ``audit_images``.
         fail_on: Which of ``PROBLEMS`` no image may have.
-
-    Returns:
-        What the summary says.
+        out: Where to note that none has one. Its folder has the name of the settings, and for an
+            audit that was asked for a time behind a hyphen; notes that passed are removed.
 
     Raises:
-        MetadataError: Images have a problem of ``fail_on``; both files are written before.
+        MetadataError: Images have a problem of ``fail_on``; both files are written before, and what
+            noted that there are none is removed.
     """
     table, described = (Path(extra, name) for name in audit_names(split))
     _join(shares, table)
     rows = open_array(table)
-    bad = rows[rows["problems"] > 0]
-    images = [_describe(row, root, split, scan.class_ids) for row in bad]
+    bad = np.flatnonzero(rows["problems"])
     opened = rows["width"] > 0
+    found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
     summary = {
         "split": split,
         "root": os.fspath(root),
         "audited": datetime.now(UTC).isoformat(timespec="seconds"),
         "images": len(rows),
         "ok": len(rows) - len(bad),
-        "problems": {
-            name: int(many)
-            for name, bit in BIT.items()
-            if (many := (bad["problems"] & bit > 0).sum())
-        },
+        "problems": {name: many for name, many in found.items() if many},
         "modes": _counts(rows["mode"][opened]),
         "formats": _counts(rows["format"][opened]),
         **{side: _spread(rows[side][opened]) for side in ("width", "height") if opened.any()},
         "pillow": PIL.__version__,
-        "code": of_code("audit"),
-        "not_ok": images,
+        "code": _code(),
     }
-    write_summary(summary, described)
-    shutil.rmtree(_kept(extra, split), ignore_errors=True)
-    wrong = [one for one in images if not set(fail_on).isdisjoint(one["problems"])]
-    if wrong:
-        for share in shares:  # an image that is mended in place leaves its folder as it was
-            os.unlink(share)
-        shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in wrong)
+    images = (_describe(rows[i], root, split, scan.class_ids) for i in bad)
+    with write_atomically(described) as file:  # an image a line: there may be a million
+        file.write(json.dumps(summary, indent=1)[:-2].encode() + b',\n "not_ok": [')
+        for i, image in enumerate(images):
+            file.write(b",\n  "[not i :] + json.dumps(image).encode())
+        file.write(b"\n ]\n}\n")
+    noted = audit_file(Path(extra, WORK), split)
+    noted.parent.mkdir(parents=True, exist_ok=True)
+    for path in (noted, out):
+        with write_atomically(path) as file:
+            file.write(json.dumps(summary, indent=1).encode())
+    own = Path(out).parent
+    remove_siblings(own.parent)  # what was kept, too: it is in the table
+    wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
+    remove_siblings(own, own.name.split("-")[:1] if not len(wrong) else [])
+    if len(wrong):
+        os.unlink(out)
+        some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
+        shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)
         raise MetadataError(
             f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:\n"
             f"{listing(shown, len(wrong))}\n"
             f"{described} names all. Mend or remove them, and run the same command again."
         )
-    return summary
 
 
 def _join(shares: Iterable[StrPath], table: Path) -> None:
@@ -304,17 +317,22 @@ def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) ->
     linked = os.path.join(root, path)
     return {
         "image": path,
-        **({"file": os.readlink(linked)} if os.path.islink(linked) else {}),
+        **({"file": _target(linked)} if os.path.islink(linked) else {}),
         "problems": [name for name, bit in BIT.items() if row["problems"] & bit],
         **{what: int(row[what]) for what in ("width", "height")},
         **{what: row[what].decode() for what in ("mode", "format")},
     }
 
 
-def write_summary(summary: dict[str, Any], path: StrPath) -> None:
-    """Keep what ``publish_audit`` returned as JSON."""
-    with write_atomically(path) as file:
-        file.write((json.dumps(summary, indent=1) + "\n").encode())
+def _target(link: str) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+
+
+def first_not_ok(extra: StrPath, split: str, many: int) -> list[dict[str, Any]]:
+    """Some images of ``audit-SPLIT.json`` that are not plain ok, without reading all of them."""
+    with open(Path(extra, audit_names(split)[1])) as file:
+        lines = islice(dropwhile(lambda line: not line.startswith(' "not_ok"'), file), 1, many + 1)
+        return [json.loads(line.rstrip(",\n")) for line in lines if line.startswith("  {")]
 
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:

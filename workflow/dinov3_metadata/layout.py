@@ -4,8 +4,9 @@ Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets
 """
 
 import os
+from typing import Union
 
-StrPath = str | os.PathLike[str]
+StrPath = Union[str, "os.PathLike[str]"]  # of an environment with Python 3.9, too
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one flat folder

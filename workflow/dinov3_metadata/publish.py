@@ -33,6 +33,20 @@ def audit_names(split: str) -> tuple[str, str]:
     return f"audit-{split}.npy", f"audit-{split}.json"
 
 
+def audit_file(work: StrPath, split: str) -> Path:
+    """Where the work folder notes the counts of the last audit."""
+    return Path(work, "published", f"audit-{split}.json")
+
+
+def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
+    """The counts of the last audit; empty if there was none."""
+    with suppress(OSError, ValueError, TypeError):
+        summary = json.loads(audit_file(Path(extra, WORK), split).read_bytes())
+        if summary["audited"] and Path(extra, audit_names(split)[1]).exists():
+            return dict(summary)
+    return {}
+
+
 def changes_file(work: StrPath, split: str) -> Path:
     """Where the work folder notes what the last publication changed, see ``changes.compare``."""
     return Path(work, "published", f"{split}.json")

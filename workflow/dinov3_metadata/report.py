@@ -7,6 +7,7 @@ import json
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable
+from contextlib import suppress
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .changes import kept_scan
+from .audit import ROW, first_not_ok
 from .errors import MetadataError, count, printable
 from .files import open_array, write_atomically
 from .layout import LABELLED, WORK, StrPath, image_path
@@ -25,8 +26,8 @@ from .publish import (
     load_report,
     metadata_name,
     published_receipt,
+    read_summary,
 )
-from .scan import Scan
 
 BARS = 40  # classes that are told apart by a bar of their own
 NAMED = 5  # classes named at each end, if there are more
@@ -49,33 +50,41 @@ overflow-wrap: anywhere; } small { color: #64748b; } .bar { background: #3b82f6;
 BLUE, GREY, RED = "#3b82f6", "#94a3b8", "#dc2626"
 
 
+class Html(str):
+    """Text that is HTML already."""
+
+
 class Published:
     """What is published of a split.
 
     Attributes:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         about: ``metadata-SPLIT.json``.
-        scan: The scan that it was made from.
-        names: (classes,) ``<Um``: the class names; empty for TEST.
+        entries, ids, names: The arrays; for TEST ids and names are empty.
+        counts: (classes,) ``<i8``: images of each class.
         report: Of ``verify``; empty if it was removed with the work folder.
         changes: Of ``changes.compare``.
-        audit: ``audit-SPLIT.json``; empty if there was no audit.
+        audit: The counts of the last audit; empty if there was none.
         table: ``audit-SPLIT.npy``; empty likewise.
+        not_ok: The first images of ``audit-SPLIT.json`` that are not plain ok.
     """
 
     def __init__(self, extra: StrPath, split: str) -> None:
         work = Path(extra, WORK)
         self.split = split
         self.about = _read(Path(extra, metadata_name(split)))
-        self.scan = Scan.load(kept_scan(work, split))
-        names = array_names(split)[2:]
-        self.names = open_array(Path(extra, names[0])) if names else np.empty(0, "<U1")
+        self.entries, *classes = (open_array(Path(extra, name)) for name in array_names(split))
+        self.ids, self.names = map(np.asarray, classes or [np.empty(0, "<U1")] * 2)
+        self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
         receipt = published_receipt(extra, split)
         self.report = load_report(receipt.parent / f"verify-{split}.json") if receipt else {}
         self.changes = _read(changes_file(work, split))
-        table, summary = (Path(extra, name) for name in audit_names(split))
-        self.audit = _read(summary)
-        self.table: np.ndarray = open_array(table) if self.audit and table.exists() else np.empty(0)
+        self.audit = read_summary(extra, split)
+        table = Path(extra, audit_names(split)[0])
+        self.table: np.ndarray = np.empty(0, ROW)
+        if self.audit and table.exists() and open_array(table).dtype == ROW:
+            self.table = open_array(table)
+        self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
 
 
 def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
@@ -125,10 +134,10 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _page(title: str, *parts: str) -> bytes:
@@ -138,12 +147,12 @@ def _page(title: str, *parts: str) -> bytes:
 
 
 def _table(head: Iterable[str], content: Iterable[Iterable[object]]) -> str:
-    """A table; numbers go to the right, and what begins with ``<`` is HTML already."""
+    """A table; numbers go to the right."""
 
     def cell(value: object, tag: str) -> str:
         number = isinstance(value, int)
         text = f"{value:,}" if number else str(value)
-        text = text if text.startswith("<") else escape(printable(text))
+        text = text if isinstance(value, Html) else escape(printable(text))
         return f"<{tag}{' class=n' if number else ''}>{text}</{tag}>"
 
     rows = [list(row) for row in content]
@@ -155,17 +164,18 @@ def _table(head: Iterable[str], content: Iterable[Iterable[object]]) -> str:
     return f"<table><tr>{''.join(titles)}</tr><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
-def _code(value: object) -> str:
-    return f"<code>{escape(printable(str(value)))}</code>"
+def _code(value: object) -> Html:
+    return Html(f"<code>{escape(printable(str(value)))}</code>")
 
 
 def _counts(published: list[Published]) -> bytes:
-    most = max(len(one.scan.actual_index) for one in published)
+    most = max(len(one.entries) for one in published)
     rows = []
     for one in published:
-        images, counts = len(one.scan.actual_index), one.scan.counts
+        images, counts = len(one.entries), one.counts
         size = sum(file["bytes"] for file in one.about["files"].values())
-        bar = f'<div class="bar" style="width: {max(2, 300 * images // max(1, most))}px"></div>'
+        width = max(2, 300 * images // max(1, most))
+        bar = Html(f'<div class="bar" style="width: {width}px"></div>')
         row: list[object] = [one.split, images, bar, len(one.names)]
         row += map(int, np.quantile(counts, (0, 0.5, 1))) if len(one.names) else [""] * 3
         rows.append([*row, one.about["skipped"], f"{size / 1e6:,.1f}"])
@@ -178,14 +188,17 @@ def _changes(published: list[Published]) -> bytes:
     for one in published:
         what, changes = one.split, one.changes
         parts.append(f"<h2>{what}</h2>")
-        if not changes or changes["first"]:
-            images = count(len(one.scan.actual_index), "image")
+        if not changes:
+            parts.append("<p>What it changed went with the work folder.</p>")
+            continue
+        if changes["first"]:
+            images = count(len(one.entries), "image")
             parts.append(f"<p>This is the first publication: {images}.</p>")
             continue
         if not changes["classes"]:
             parts.append("<p>The same classes and images as before.</p>")
             continue
-        names = dict(zip(one.scan.class_ids.tolist(), one.names.tolist(), strict=False))
+        names = dict(zip(one.ids.tolist(), one.names.tolist(), strict=False))
         kinds = dict.fromkeys(changes["new"], "new class")
         kinds |= dict.fromkeys(changes["gone"], "class removed")
         rows = [
@@ -224,10 +237,8 @@ def _provenance(published: list[Published]) -> bytes:
             ["dataset", _code(about["dataset"])],
             ["layout", about["layout"]],
             ["root for DINOv3", _code(about["root"])],
-            [
-                "class names",
-                f"{_code(labels['file'])} ({escape(labels['form'])})" if labels else "none",
-            ],
+            ["class names", _code(labels["file"]) if labels else "none"],
+            ["read as", labels.get("form", "")],
             *[[name, _code(file["sha256"])] for name, file in about["files"].items()],
             *[[name, version] for name, version in about["versions"].items()],
         ]
@@ -240,30 +251,28 @@ def _audit(one: Published) -> bytes:
     problems = [[name, many] for name, many in audit["problems"].items()]
     summary = _table(["problem", "images"], [["plain ok", audit["ok"]], *problems])
     modes = _table(["mode", "images"], audit["modes"].items())
+    about = f"{audit['images']:,} images, opened with Pillow {audit['pillow']}, {audit['audited']}."
+    if audit["images"] != len(one.entries):
+        about += f" Since then the split has changed: it has {len(one.entries):,} images now."
+    parts = [f"<p>{about}</p>", summary, modes]
     images = [
         [_code(image.get("file", image["image"])), ", ".join(image["problems"]), image["mode"]]
-        for image in audit["not_ok"]
+        for image in one.not_ok
     ]
-    parts = [
-        f"<p>{audit['images']:,} images, opened with Pillow {audit['pillow']}, ",
-        summary,
-        modes,
-    ]
-    parts[0] += f"{audit['audited']}.</p>"
     if images:
-        parts += ["<h2>Not plain ok</h2>", _table(["image", "problems", "mode"], images[:SHOWN])]
-    return _page(f"Audit, {one.split}", *parts, _rest(len(images)))
+        parts += ["<h2>Not plain ok</h2>", _table(["image", "problems", "mode"], images)]
+    return _page(f"Audit, {one.split}", *parts, _rest(audit["images"] - audit["ok"]))
 
 
 def _mosaic(one: Published) -> bytes:
     """An image of each class, or of classes at equal distances."""
     classes = len(one.names)
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, TILES)).round().astype(int))
-    starts = np.concatenate([[0], np.cumsum(one.scan.counts)])
+    starts = np.concatenate([[0], np.cumsum(one.counts)])
     figures = []
     for i in chosen.tolist():
-        class_id, name = str(one.scan.class_ids[i]), str(one.names[i])
-        numbers = one.scan.actual_index[starts[i] : min(starts[i] + TRIED, starts[i + 1])]
+        class_id, name = str(one.ids[i]), str(one.names[i])
+        numbers = one.entries["actual_index"][starts[i] : min(starts[i] + TRIED, starts[i + 1])]
         paths = [image_path(one.split, class_id, int(number)) for number in numbers]
         tile = next(
             filter(None, (_tile(Path(one.about["root"], path)) for path in paths)), "<div></div>"
@@ -321,9 +330,9 @@ def _label(name: str, class_id: str) -> str:
 
 def _bars(one: Published) -> bytes:
     """Images per class, from the most to the least, with the ends named."""
-    counts = one.scan.counts
+    counts = one.counts
     order = np.argsort(-counts, kind="stable")
-    labels = [_label(str(one.names[i]), str(one.scan.class_ids[i])) for i in order.tolist()]
+    labels = [_label(str(one.names[i]), str(one.ids[i])) for i in order.tolist()]
     sizes = counts[order]
     title = f"{one.split}: {len(counts):,} classes, {sizes[-1]:,} to {sizes[0]:,} images"
     title += f", median {np.median(sizes):,.0f}"

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import count, printable
 from .layout import WORK, StrPath
 from .lock import RUN
-from .publish import audit_names, changes_file, metadata_name
+from .publish import changes_file, metadata_name, read_summary
 
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
@@ -24,10 +24,10 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
     rows: list[tuple[str, ...]] = [COLUMNS]
     notes = []
     for split in splits:
-        audited = _read(Path(extra, audit_names(split)[1]))
-        if audited:
+        if audited := read_summary(extra, split):
             found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
-            notes.append(f"  {split}, audited {audited['audited']}: {found or 'all images are ok'}")
+            what = f"{count(audited['images'], 'image')}, {found or 'all ok'}"
+            notes.append(f"  {split}, audited {audited['audited']}: {what}")
         described = _read(Path(extra, metadata_name(split)))
         if not described:
             continue  # a run up to an earlier stage does not mend what is missing or damaged
@@ -39,6 +39,8 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         rows.append((*row, f"{size:,}", seconds))
         if described["skipped"]:
             notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
+    if len(rows) == 1:
+        return "\n".join([f"Nothing is published in {extra} yet.", *notes])
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
