@@ -17,7 +17,6 @@ from conftest import REPOSITORY, file_states, make_scan, make_tree
 from dinov3_metadata import audit
 from dinov3_metadata.audit import (
     BIT,
-    JPEG,
     ROW,
     audit_images,
     examine,
@@ -262,7 +261,7 @@ def test_another_pillow_opens_all(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_images_that_are_not_ok(tmp_path: Path) -> None:
-    rows = np.zeros(100_000, ROW)
+    rows = np.zeros(20_000, ROW)
     rows["problems"], rows["actual_index"] = BIT["other-mode"], np.arange(len(rows))
     save(rows, tmp_path / "1.npy")
     scan = make_scan(["n01440764"], [len(rows)], rows["actual_index"].tolist())

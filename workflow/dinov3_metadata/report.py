@@ -73,8 +73,10 @@ class Published:
         work = Path(extra, WORK)
         self.split = split
         self.about = _read(Path(extra, metadata_name(split)))
-        self.entries, *classes = (open_array(Path(extra, name)) for name in array_names(split))
-        self.ids, self.names = map(np.asarray, classes or [np.empty(0, "<U1")] * 2)
+        self.entries, *classes = [
+            np.asarray(open_array(Path(extra, name))) for name in array_names(split)
+        ]
+        self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
         self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
         receipt = published_receipt(extra, split)
         self.report = load_report(receipt.parent / f"verify-{split}.json") if receipt else {}
