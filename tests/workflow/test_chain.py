@@ -1,6 +1,7 @@
 """The real ``snakemake``, end to end."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
