@@ -1,13 +1,17 @@
 """A small dataset of drawn JPEGs, for a first run and for tests that need images that decode."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from .labels import read_labels
 from .layout import LABELLED, StrPath, image_path
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
@@ -21,6 +25,7 @@ def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
     root = Path(root)
     if root.exists():
         return
+    import numpy as np
     from PIL import Image
 
     new = root.with_name(f".{root.name}.{os.getpid()}.tmp")
@@ -48,6 +53,8 @@ def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
 
 def _draw(hue: float, rng: np.random.Generator) -> np.ndarray:
     """A (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
+    import numpy as np
+
     y, x = np.mgrid[0:96, 0:96]
     colour = 127 + 120 * np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
     ground = (x + y)[..., None] * rng.uniform(0.3, 1.3, 3)
