@@ -50,24 +50,24 @@ class Pbs:
         self.command += ["-s", f"{REPOSITORY}/Snakefile"]
         self.command += ["--workflow-profile", f"{REPOSITORY}/profiles/cluster-generic"]
         self.command += ["--seconds-between-status-checks", "1", "--directory", f"{home}/workdir"]
-        self.command += ["--config", f"root={root}", f"extra={home}/extra"]
+        self.config = ["--config", f"root={root}", f"extra={home}/extra"]
         self.environment = os.environ | {
             "PBS": str(self.jobs),
             "PATH": f"{home}/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(plugin),
         }
 
-    def start(self, *settings: str) -> subprocess.Popen:
+    def start(self, *settings: str, target: str = "all") -> subprocess.Popen:
         return subprocess.Popen(
-            [*self.command, *settings],
+            [*self.command[:5], target, *self.command[5:], *self.config, *settings],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=self.environment,
         )
 
-    def run(self, *settings: str) -> str:
-        run = self.start(*settings)
+    def run(self, *settings: str, target: str = "all") -> str:
+        run = self.start(*settings, target=target)
         said = run.communicate()[0]
         assert run.returncode == 0, said
         return said
@@ -94,6 +94,15 @@ def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Pat
     assert digests(tmp_path / "pbs/extra") == digests(tmp_path / "local")
     assert "Nothing to be done" in pbs.run()
     assert pbs.asked() == both
+
+
+def test_each_share_of_an_audit_is_a_job(tree: Path, plugin: Callable, tmp_path: Path) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    pbs.command += ["--set-scatter", "audit=2"]
+    pbs.run("splits=[TRAIN]", target="audit")
+    names = [asked.split("-N dinov3-")[1].split()[0] for asked in pbs.asked()]
+    assert names == ["split_scan_split", "audit_images", "audit_images"]
+    assert '"zero-bytes": 4' in (tmp_path / "pbs/extra/audit-TRAIN.json").read_text()
 
 
 def test_a_job_that_is_killed_is_tried_again_with_more(
