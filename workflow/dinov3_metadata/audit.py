@@ -279,19 +279,17 @@ def publish_audit(
     with write_atomically(described) as file:  # an image a line: there may be a million
         file.write(json.dumps(summary, indent=1)[:-2].encode() + b',\n "not_ok": [')
         for i, image in enumerate(images):
-            file.write(b",\n  "[not i :] + json.dumps(image).encode())
+            file.write((",\n  " if i else "\n  ").encode() + json.dumps(image).encode())
         file.write(b"\n ]\n}\n")
-    noted = audit_file(Path(extra, WORK), split)
+    wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
+    noted, own = audit_file(Path(extra, WORK), split), Path(out).parent
     noted.parent.mkdir(parents=True, exist_ok=True)
-    for path in (noted, out):
+    for path in (noted,) if len(wrong) else (noted, out):
         with write_atomically(path) as file:
             file.write(json.dumps(summary, indent=1).encode())
-    own = Path(out).parent
     remove_siblings(own.parent)  # what was kept, too: it is in the table
-    wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
-    remove_siblings(own, own.name.split("-")[:1] if not len(wrong) else [])
+    remove_siblings(own, [] if len(wrong) else own.name.split("-")[:1])
     if len(wrong):
-        os.unlink(out)
         some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
         shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)
         raise MetadataError(
