@@ -32,6 +32,7 @@ from dinov3_metadata.settings import PROBLEMS
 from PIL import Image
 
 COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), "u1")
+TWO = ["--set-scatter", "audit=2"]  # as many shares as a test has use for
 BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
 
 
@@ -294,12 +295,12 @@ def opened_in(extra: Path) -> int:
 
 def test_snakemake_audit(drawn: Path, tmp_path: Path, snakemake: Callable) -> None:
     config = {"root": drawn, "extra": tmp_path / "extra 图", "splits": "[TRAIN,VAL,TEST]"}
-    snakemake("audit", **config)
+    snakemake("audit", *TWO, **config)
     assert opened_in(config["extra"]) == 20 + 4 + 3
     assert not list(config["extra"].glob("entries-*"))
     image = min((drawn / "val/n01440764").iterdir())
     image.write_bytes(b"")
-    done = snakemake("audit", **config)
+    done = snakemake("audit", *TWO, **config)
     assert opened_in(config["extra"]) == 1
     assert "VAL, audited" in done.stdout
     assert "1 zero-bytes" in done.stdout
@@ -314,21 +315,21 @@ def test_fail_on_stops_publishing_until_the_image_is_mended(
     image = min((drawn / "train/n01440764").iterdir())
     whole = image.read_bytes()
     image.write_bytes(whole[:-100])
-    done = snakemake(**config, fails=True)
+    done = snakemake(*TWO, **config, fails=True)
     assert f"train/n01440764/{image.name} (truncated)" in done.stdout.split("Error: ")[-1]
     assert not list(config["extra"].glob("entries-*"))
     image.write_bytes(whole)
-    snakemake(**config)
+    snakemake(*TWO, **config)
     assert opened_in(config["extra"]) == 1
     assert (config["extra"] / "entries-TRAIN.npy").exists()
-    assert "Nothing to be done" in snakemake(**config).stdout
-    snakemake("audit", **config)
-    assert "Nothing to be done" in snakemake(**config).stdout
+    assert "Nothing to be done" in snakemake(*TWO, **config).stdout
+    snakemake("audit", *TWO, **config)
+    assert "Nothing to be done" in snakemake(*TWO, **config).stdout
     image.write_bytes(whole[:-100])
-    snakemake("audit", **config, fails=True)
+    snakemake("audit", *TWO, **config, fails=True)
     published = file_states(config["extra"].glob("*.npy"))
     (config["extra"] / "class-ids-TRAIN.npy").unlink()
-    snakemake(**config, fails=True)
+    snakemake(*TWO, **config, fails=True)
     published.pop("class-ids-TRAIN.npy")
     now = file_states(config["extra"].glob("*.npy"))
     assert {name: now[name] for name in published if "audit" not in name} == {
@@ -342,10 +343,10 @@ def test_shares_of_a_run_that_was_killed_are_done_again(
 ) -> None:
     config = {"root": drawn, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
     config["audit"] = "{fail_on: [truncated]}"
-    snakemake("--until", "audit_images", "--notemp", **config)
+    snakemake("--until", "audit_images", "--notemp", *TWO, **config)
     image = min((drawn / "train/n01440764").iterdir())
     image.write_bytes(image.read_bytes()[:-100])
-    assert "1 image with a problem" in snakemake(**config, fails=True).stdout
+    assert "1 image with a problem" in snakemake(*TWO, **config, fails=True).stdout
 
 
 def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake: Callable) -> None:
@@ -353,7 +354,7 @@ def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake:
     draw(root / "train/cat/a.png", as_format="PNG")
     draw(root / "train/cat/b.png")
     config = {"root": root, "extra": tmp_path / "extra", "splits": "[TRAIN]", "layout": "folder"}
-    snakemake("audit", **config)
+    snakemake("audit", *TWO, **config)
     summary = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
     assert [(one["file"], one["problems"]) for one in summary["not_ok"]] == [
         (f"{root}/train/cat/b.png", ["wrong-suffix"])

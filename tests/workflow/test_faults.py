@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY, digests, dump, make_tree
+from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.lock import lock_run
 
@@ -83,7 +84,7 @@ class Victim:
 @pytest.fixture
 def victim(tmp_path: Path) -> Victim:
     victim = Victim(tmp_path)
-    victim.run()
+    dump_extra(victim.root, victim.extra)
     return victim
 
 
@@ -118,7 +119,7 @@ def kill_somewhere(run: subprocess.Popen, chance: random.Random) -> str:
     return what
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_kill_anywhere(seed: int, victim: Victim) -> None:
     chance = random.Random(seed)
     new = victim.fresh()

@@ -136,7 +136,7 @@ class Chain:
 
     def state(self, split: str) -> dict[str, str]:
         """The names of the present state of a split, from the dataset to the receipt."""
-        arrays = of_code("files", "fingerprint", "labels", "entries", "classes")
+        arrays = of_code("files", "fingerprint", "layout", "labels", "entries", "classes")
         labels = self.labels if split in LABELLED else ""
         content = self.labels_content() if labels else "none"
         level, sample = self.settings.level, self.settings.sample
