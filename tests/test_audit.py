@@ -266,8 +266,8 @@ def test_memory_does_not_grow_with_the_images_that_are_not_ok(tmp_path: Path) ->
     rows["problems"], rows["actual_index"] = BIT["other-mode"], np.arange(len(rows))
     save(rows, tmp_path / "1.npy")
     scan = make_scan(["n01440764"], [len(rows)], rows["actual_index"].tolist())
-    out = tmp_path / "settings/audit-TRAIN.json"
-    out.parent.mkdir()
+    out = tmp_path / "tree/settings/audit-TRAIN.json"
+    out.parent.mkdir(parents=True)
     tracemalloc.start()
     publish_audit([tmp_path / "1.npy"], tmp_path, tmp_path, "TRAIN", scan, [], out)
     _, most = tracemalloc.get_traced_memory()

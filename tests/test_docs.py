@@ -106,8 +106,8 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 def empty_image(root: Path) -> None:
     scan, _ = scan_split(root, "TRAIN")
     save(audit_images(root, root / "extra", "TRAIN", scan, "1-of-1"), root / "1.npy")
-    out = root / "extra/settings/audit-TRAIN.json"
-    out.parent.mkdir()
+    out = root / "extra/tree/settings/audit-TRAIN.json"
+    out.parent.mkdir(parents=True)
     publish_audit([root / "1.npy"], root, root / "extra", "TRAIN", scan, ["zero-bytes"], out)
 
 

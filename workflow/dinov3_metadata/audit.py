@@ -249,8 +249,9 @@ def publish_audit(
         shares: The files of the shares, in their order.
         root, extra, split, scan: See ``audit_images``.
         fail_on: Which of ``PROBLEMS`` no image may have.
-        out: Where to note that none has one. Its folder has the name of the settings, and for an
-            audit that was asked for a time behind a hyphen; notes that passed are removed.
+        out: Where to note that none has: ``<WORK>/audit/SPLIT/<tree>/<settings>/...``, where for
+            an audit that was asked for a time follows the settings. What else lies there is old,
+            and removed.
 
     Raises:
         MetadataError: Images have a problem of ``fail_on``; both files are written before, and what
@@ -282,13 +283,16 @@ def publish_audit(
             file.write((",\n  " if i else "\n  ").encode() + json.dumps(image).encode())
         file.write(b"\n ]\n}\n")
     wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
-    noted, own = audit_file(Path(extra, WORK), split), Path(out).parent
+    noted = audit_file(Path(extra, WORK), split)
     noted.parent.mkdir(parents=True, exist_ok=True)
     for path in (noted,) if len(wrong) else (noted, out):
         with write_atomically(path) as file:
             file.write(json.dumps(summary, indent=1).encode())
+    tree, settings = Path(out).parts[-3:-1]
+    own = Path(extra, WORK, "audit", split, tree, settings)
+    own.mkdir(parents=True, exist_ok=True)
     remove_siblings(own.parent)  # what was kept, too: it is in the table
-    remove_siblings(own, [] if len(wrong) else own.name.split("-")[:1])
+    remove_siblings(own, [] if len(wrong) else settings.split("-")[:1])
     if len(wrong):
         some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
         shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)
