@@ -117,6 +117,15 @@ def test_without_the_work_folders_checks_the_rest_is_shown(tmp_path: Path) -> No
     assert "1 classes" in pages["Images per class, TRAIN"]
 
 
+def test_a_published_file_that_is_damaged_is_named_and_stays(tmp_path: Path) -> None:
+    dump_extra(dataset(tmp_path / "root", "n1,one\n"), tmp_path / "extra", ["TRAIN"])
+    entries = tmp_path / "extra/entries-TRAIN.npy"
+    entries.write_bytes(b"damaged")
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy can not be read \(.*run snakemake"):
+        drawn(tmp_path / "extra")
+    assert entries.read_bytes() == b"damaged"
+
+
 def test_a_name_is_never_html(tmp_path: Path) -> None:
     root = dataset(tmp_path / "root", "n1,<script>alert(1)</script>\n")
     dump_extra(root, tmp_path / "extra", ["TRAIN"])

@@ -88,8 +88,9 @@ def remove_siblings(folder: StrPath, used: Collection[str] = ()) -> None:
 
 
 @contextmanager
-def reading(path: StrPath) -> Iterator[None]:
-    """Read an artefact in the block; one that is damaged is removed, so that it is made anew.
+def reading(path: StrPath, published: bool = False) -> Iterator[None]:
+    """Read an artefact in the block; one that is damaged is removed, so that it is made anew. A
+    published file stays: the next run puts the right one in its place.
 
     Raises:
         MetadataError: The artefact can not be read or is not what it should be.
@@ -99,6 +100,11 @@ def reading(path: StrPath) -> Iterator[None]:
     except MetadataError:
         raise
     except Exception as why:  # numpy, zipfile and tokenize raise a dozen kinds on damaged files
+        if published or isinstance(why, PermissionError | MemoryError):
+            raise MetadataError(
+                f"{path} can not be read ({why}). Mend what the bracket says; if the file is "
+                "damaged, run snakemake."
+            ) from None
         with suppress(OSError):
             os.unlink(path)
         raise MetadataError(
@@ -106,7 +112,7 @@ def reading(path: StrPath) -> Iterator[None]:
         ) from None
 
 
-def open_array(path: StrPath) -> np.memmap:
+def open_array(path: StrPath, published: bool = False) -> np.memmap:
     """Map an ``.npy`` file read-only; objects are never unpickled.
 
     Raises:
@@ -114,7 +120,7 @@ def open_array(path: StrPath) -> np.memmap:
     """
     import numpy as np
 
-    with reading(path):
+    with reading(path, published):
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

@@ -74,7 +74,7 @@ class Published:
         self.split = split
         self.about = _read(Path(extra, metadata_name(split)))
         self.entries, *classes = [
-            np.asarray(open_array(Path(extra, name))) for name in array_names(split)
+            np.asarray(open_array(Path(extra, name), published=True)) for name in array_names(split)
         ]
         self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
         self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
@@ -84,8 +84,9 @@ class Published:
         self.audit = read_summary(extra, split)
         table = Path(extra, audit_names(split)[0])
         self.table: np.ndarray = np.empty(0, ROW)
-        if self.audit and table.exists() and open_array(table).dtype == ROW:
-            self.table = open_array(table)
+        if self.audit and table.exists():
+            found = open_array(table, published=True)
+            self.table = found if found.dtype == ROW else self.table
         self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
 
 

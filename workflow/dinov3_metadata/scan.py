@@ -162,7 +162,8 @@ def scan_split(
         what = "is not a folder" if folder.exists() else "does not exist"
         raise MetadataError(
             f"The {split} split folder {folder} {what}. `root` must be the folder that "
-            f"holds {split_folder(split)}/; `splits` in config.yaml says which splits are wanted."
+            f"holds {split_folder(split)}/; `splits` says which splits are wanted, for instance "
+            "`--config splits='[TRAIN]'`."
         )
     found = dict(previous or {})
     look_at, take = partial(_visit, folder, split), partial(_take, folder, split)
@@ -278,13 +279,13 @@ def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
         return None
     skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
     indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
-    numbers = dict(zip(before.class_ids.tolist(), indices, strict=True))
+    images = dict(zip(before.class_ids.tolist(), indices, strict=True))
     below = folders_below(folders)
     nothing = np.empty(0, "<u4")
     return {
         name: Folder(folders[name], below[name], index, len(index) + skipped.get(name, 0))
         for name in folders
-        for index in [numbers.get(name, nothing)]  # TEST has its images in ""
+        for index in [images.get(name, nothing)]  # TEST has its images in ""
     }
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from .errors import MetadataError, printable
 from .layout import SPLITS, StrPath, split_folder
-from .layouts import layout_of, names
+from .layouts import has_images, layout_of, names
 
 LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
 
@@ -140,14 +140,23 @@ def explain(error: Any) -> str:
         unknown = [key for key in value if key not in known]
         close = get_close_matches(str(unknown[0]), known, 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
+        for name, section in error.schema["properties"].items():
+            if unknown[0] in section.get("properties", {}):
+                guess = f" It stands below `{name}`: {name}='{{{unknown[0]}: ...}}'."
         return f"{start}there is no setting {unknown[0]!r}.{guess} Known are {', '.join(known)}."
     if error.validator == "enum":
         return f"{start}{value!r} is not one of {', '.join(map(str, due))}."
     if error.validator == "type":
         types = [due] if isinstance(due, str) else due
         wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")
-        hint = f", for instance '[{value}]'" if "array" in types and isinstance(value, str) else ""
-        if "string" in types:
+        hint = ""
+        if isinstance(value, str) and "array" in types:
+            hint = f", for instance '[{value}]'"
+        elif isinstance(value, str) and "object" in types:
+            below = error.schema["properties"]
+            fitting = (name for name, one in below.items() if value in one.get("enum", []))
+            hint = f", for instance '{{{next(fitting, next(iter(below)))}: {value}}}'"
+        elif "string" in types and not isinstance(value, list | dict):
             hint = "; put it in quotes"
         return f"{start}{str(value)!r} is not {wanted}{hint}."
     if error.validator in ("minimum", "maximum"):
@@ -199,6 +208,24 @@ def check_layout(layout: str, root: str, extra: str) -> None:
         )
 
 
+def explain_root(root: str) -> str:
+    """What may be meant by a root that holds no split folder."""
+    folders = list(map(split_folder, SPLITS))
+    parent, name = os.path.split(root)
+    if name in folders:
+        return f"Give the folder that holds {name}/: {parent}."
+    with os.scandir(root) as entries:
+        below = sorted(entry.path for entry in entries if entry.is_dir())
+    if inner := next((one for one in below if os.path.isdir(f"{one}/train")), None):
+        return f"{inner} has: give that."
+    if any(map(has_images, below)):
+        return (
+            f"If its folders are classes, move them to {root}/train/; if they are not, set "
+            "`layout: flat`."
+        )
+    return "Give the folder that holds them."
+
+
 def check_folders(root: str, extra: str) -> None:
     """Check what a schema can not: the folders against each other and against the disk.
 
@@ -210,6 +237,8 @@ def check_folders(root: str, extra: str) -> None:
         raise MetadataError("config: root or extra has a NUL character, which no path can have.")
     if not os.path.isdir(root):
         raise MetadataError(f"config: root: {root} is not a folder.")
+    if os.path.exists(extra) and not os.path.isdir(extra):
+        raise MetadataError(f"config: extra: {extra} is a file, where a folder is due.")
     if "{" in extra or "}" in extra:
         raise MetadataError(
             f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "

@@ -150,8 +150,8 @@ class View:
         if not os.path.isdir(self.source):
             raise MetadataError(
                 f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
-                f"is: {layout_of(self.layout).explain()}. `splits` in config.yaml says which "
-                "splits are wanted."
+                f"is: {layout_of(self.layout).explain()}. `splits` says which splits are wanted, "
+                "for instance `--config splits='[TRAIN]'`."
             )
         view = os.path.realpath(self.view)
         for split in SPLITS:

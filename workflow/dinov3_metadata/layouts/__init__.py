@@ -16,6 +16,8 @@ from types import ModuleType
 
 from ..layout import StrPath
 
+LOOKED_AT = 20  # class folders, spread over a split
+
 
 @dataclass(frozen=True)
 class Part:
@@ -62,3 +64,20 @@ def recognise(root: StrPath) -> str:
     """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
     found = (name for name in names() if layout_of(name).recognise(os.fspath(root)))
     return next(found, "imagenet")
+
+
+def class_folders_of(folder: str) -> list[str]:
+    """The paths of some class folders, spread over a split, if there are any."""
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+    return paths[:: max(1, len(paths) // LOOKED_AT)]
+
+
+def has_images(folder: str) -> bool:
+    """Whether an image lies in a folder, or in one below it."""
+    from ..folder import is_image  # it needs numpy, and this module is imported at every start
+
+    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)

@@ -1,8 +1,7 @@
 """One's own class folders: any file names, nested or not."""
 
 from ..layout import LABELLED, split_folder
-from . import Part
-from .imagenet import class_folders_of, has_images
+from . import Part, class_folders_of, has_images
 
 ORDER = 40
 

@@ -4,11 +4,10 @@ import os
 
 from ..folder import is_image, list_folder
 from ..layout import LABELLED, split_folder
-from . import Part
+from . import Part, class_folders_of
 
 ORDER = 10
 
-LOOKED_AT = 20  # class folders, spread over a split
 ENOUGH = 1000  # images
 
 
@@ -33,18 +32,3 @@ def list_part(root: str, split: str) -> Part:
 def explain() -> str:
     """What the layout is."""
     return "train/<class>/<class>_<n>.JPEG, val/<class>/ILSVRC2012_val_<8 digits>.JPEG, test/ flat"
-
-
-def class_folders_of(folder: str) -> list[str]:
-    """The paths of some class folders, spread over a split, if there are any."""
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if entry.is_dir())
-    except OSError:
-        return []
-    return paths[:: max(1, len(paths) // LOOKED_AT)]
-
-
-def has_images(folder: str) -> bool:
-    """Whether an image lies in a folder, or in one below it."""
-    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)
