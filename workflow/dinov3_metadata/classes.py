@@ -18,6 +18,14 @@ def dump_class_arrays(
 
     They are read from the first row of each class, so that they say what the entries say, as in
     the reference (``ImageNet._dump_class_ids_and_names``).
+
+    Args:
+        entries: The entries of the split.
+        scan: What they were made from; each class has images.
+        class_ids_out, class_names_out: Where to write.
+
+    Raises:
+        MetadataError: The entries can not be read back; they are removed.
     """
     first = np.cumsum(scan.counts) - scan.counts
     with reading(entries):

@@ -62,6 +62,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     Raises:
         MetadataError: The files are missing or do not belong together, or ``check`` found changes;
             the message names them.
+        ValueError: ``check`` is neither.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     ) -> None:
         if split not in SPLITS:
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
+        if check not in ("stat", None):
+            raise ValueError(f"check is {check!r}, not 'stat' or None")
         self.extra = os.path.abspath(os.path.expanduser(os.fspath(extra)))
         self.split = split
         self.description = describe_split(self.extra, split)
@@ -93,16 +96,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self._arrays: list[np.ndarray] | None = None
         self._states = list(map(_state, self._paths))
         self._check(first=0 if check == "stat" else 1)
-        if check == "stat":
-            if changed := changed_since(self.root, self.extra, split, self.description):
-                raise MetadataError(
-                    f"{split}: {len(changed):,} of its folders and files changed since the "
-                    f"metadata in {self.extra} was made:\n"
-                    f"{listing(changed, len(changed))}\n"
-                    "Run snakemake or dinov3_metadata.dump_extra again."
-                )
-        elif check is not None:
-            raise ValueError(f"check is {check!r}, not 'stat' or None")
+        changed = check and changed_since(self.root, self.extra, split, self.description)
+        if changed:
+            raise MetadataError(
+                f"{split}: {len(changed):,} of its folders and files changed since the metadata in "
+                f"{self.extra} was made:\n"
+                f"{listing(changed, len(changed))}\n"
+                "Run snakemake or dinov3_metadata.dump_extra again."
+            )
 
     def __len__(self) -> int:
         return self.description["images"]
@@ -174,6 +175,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return str(self.entries["class_name"][index]) if self.split in LABELLED else None
 
     def extra_repr(self) -> str:
+        """What ``repr`` says besides root and length, as torchvision asks for it."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
 
     def _mapped(self) -> list[np.ndarray]:

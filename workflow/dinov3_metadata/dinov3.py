@@ -45,7 +45,8 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
             for splits that are not there, these stay ImageNet-1k's.
 
     Raises:
-        MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``.
+        MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``, or the module is not as it
+            is known; if it is imported later, then at that import.
     """
     lengths = {}
     if extra is not None:

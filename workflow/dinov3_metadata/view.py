@@ -139,8 +139,10 @@ class View:
             self._check_owner(owner)
             self.roots = sorted({self.root, *before}, key=len, reverse=True)
             _write(file, [self.extra, *self.roots])
-            link = self._link_folders if self.part.whole else self._link_images
-            states = link(noted or {}, trust_timestamps, threads)
+            if self.part.whole:
+                states = self._link_folders(trust_timestamps)
+            else:
+                states = self._link_images(noted or {}, trust_timestamps, threads)
             _write(file, [self.extra, self.root])
         logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
         logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), self.removed)
@@ -174,9 +176,7 @@ class View:
                 "with `view:`, or take the view itself for `root`."
             )
 
-    def _link_folders(
-        self, _noted: dict[str, State], trust_timestamps: bool, _threads: int
-    ) -> dict[str, State]:
+    def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
         """Link the folders of images as they are."""
         for _ in range(LOOKS):
             states = self._states_of_whole(trust_timestamps)
