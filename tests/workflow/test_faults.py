@@ -203,7 +203,9 @@ def test_extra_that_is_read_only(victim: Victim) -> None:
 def test_extra_that_is_a_file(tmp_path: Path) -> None:
     victim = Victim(tmp_path)
     victim.extra.write_text("")
-    assert f"Error: {victim.extra}/{WORK}: Not a directory." in victim.run(fails=True)
+    assert f"Error: config: extra: {victim.extra} is a file, where a folder is due." in victim.run(
+        fails=True
+    )
 
 
 def test_root_that_is_read_only(victim: Victim) -> None:
