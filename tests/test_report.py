@@ -126,6 +126,20 @@ def test_a_published_file_that_is_damaged_is_named_and_stays(tmp_path: Path) -> 
     assert entries.read_bytes() == b"damaged"
 
 
+@pytest.mark.parametrize("damage", ["", "[1]", '{"audited": "today"}', ' "not_ok": [\n  {x\n'])
+def test_a_damaged_audit_is_left_out(damage: str, tmp_path: Path, snakemake: Callable) -> None:
+    root = dataset(tmp_path / "root", "n1,one\n")
+    config = {"root": root, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
+    min((root / "train/n1").iterdir()).write_bytes(b"no image")
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    snakemake("audit", "--set-scatter", "audit=1", **config)
+    (tmp_path / "extra/audit-TRAIN.json").write_text(damage)
+    drawn(tmp_path / "extra")
+    (tmp_path / "extra/.dinov3-metadata/published/audit-TRAIN.json").write_text(damage)
+    assert "Audit, TRAIN" not in drawn(tmp_path / "extra")
+    assert "audited" not in snakemake(**config).stdout
+
+
 def test_a_name_is_never_html(tmp_path: Path) -> None:
     root = dataset(tmp_path / "root", "n1,<script>alert(1)</script>\n")
     dump_extra(root, tmp_path / "extra", ["TRAIN"])

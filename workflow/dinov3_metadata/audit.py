@@ -331,10 +331,12 @@ def _target(link: str) -> str:
 
 
 def first_not_ok(extra: StrPath, split: str, many: int) -> list[dict[str, Any]]:
-    """Some images of ``audit-SPLIT.json`` that are not plain ok, without reading all of them."""
-    with open(Path(extra, audit_names(split)[1])) as file:
+    """Some images of ``audit-SPLIT.json`` that are not plain ok, without reading all of them; none
+    if the file is damaged."""
+    with suppress(ValueError), open(Path(extra, audit_names(split)[1])) as file:
         lines = islice(dropwhile(lambda line: not line.startswith(' "not_ok"'), file), 1, many + 1)
         return [json.loads(line.rstrip(",\n")) for line in lines if line.startswith("  {")]
+    return []
 
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:

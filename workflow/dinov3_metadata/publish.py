@@ -40,10 +40,11 @@ def audit_file(work: StrPath, split: str) -> Path:
 
 def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
     """The counts of the last audit; empty if there was none."""
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError):
         summary = json.loads(audit_file(Path(extra, WORK), split).read_bytes())
-        if summary["audited"] and Path(extra, audit_names(split)[1]).exists():
-            return dict(summary)
+        due = {"audited", "images", "ok", "problems", "modes", "pillow", "code"}
+        whole = isinstance(summary, dict) and due <= summary.keys()
+        return summary if whole and Path(extra, audit_names(split)[1]).exists() else {}
     return {}
 
 
