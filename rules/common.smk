@@ -24,11 +24,10 @@ os.environ.update(
 
 from dinov3_metadata.chain import Chain
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, digest, of_code
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.lock import RUN, lock_run
-from dinov3_metadata.log import INTERRUPTED, error_in, refused
+from dinov3_metadata.log import INTERRUPTED, ending_plainly, error_in
 from dinov3_metadata.publish import array_names
 from dinov3_metadata.settings import explain, prepare, settings_of
 from dinov3_metadata.summary import summarise
@@ -38,16 +37,13 @@ config.clear()
 config.update(prepared)
 try:
     validate(config, "../workflow/schemas/config.schema.yaml")
+except WorkflowError as error:
+    sys.exit(f"Error: {explain(error.__context__)}")
+with ending_plainly():
     settings = settings_of(config)
     if not config["root"]:
         make_demo(settings.root, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
     stages = Chain(settings)
-except WorkflowError as error:
-    sys.exit(f"Error: {explain(error.__context__)}")
-except MetadataError as error:
-    sys.exit(f"Error: {error}")
-except OSError as error:
-    sys.exit(f"Error: {refused(error)}")
 
 SILENT = (
     "A job ended without a message of ours: what Snakemake says of it stands above. If it was killed "
@@ -85,16 +81,12 @@ def lock():
         check_paths()
     if workflow.executor_plugin.name == "slurm":
         check_slurm_extra()
-    try:
+    with ending_plainly():
         held = lock_run(WORK)
         for share in glob(f"{glob_escape(WORK)}/audit/*/*/*/*.npy"):
             os.unlink(share)  # of a run that was killed: its images may have been mended in place
         os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
         return held
-    except MetadataError as error:
-        sys.exit(f"Error: {error}")
-    except OSError as error:
-        sys.exit(f"Error: {refused(error)}")
 
 
 def root(wildcards):
@@ -186,20 +178,21 @@ def labels_of(wildcards):
     return f"{LABELS}/labels.json" if wildcards.split in LABELLED else []
 
 
-def audited(split, audit):
-    """The file that says that an audit of a split is through."""
-    return expand(f"{AUDITS}/audit-{{split}}.json", audit=audit, **stages.state(split))
+def audited(audit, *splits):
+    """The files that say that an audit of some splits is through."""
+    file = f"{AUDITS}/audit-{{split}}.json"
+    return [one for split in splits for one in expand(file, audit=audit, **stages.state(split))]
 
 
 def audit_due(wildcards):
     """What must be audited before it is published: nothing, unless a problem shall stop that."""
-    return audited(wildcards.split, AUDIT) if config["audit"]["fail_on"] else []
+    return audited(AUDIT, wildcards.split) if config["audit"]["fail_on"] else []
 
 
 def audits(wildcards):
     """A new audit of each split, as pixels may have changed without their folder's knowledge."""
     lock()
-    return [one for split in stages.splits for one in audited(split, f"{AUDIT}-{NOW}")]
+    return audited(f"{AUDIT}-{NOW}", *stages.splits)
 
 
 def artefacts(wildcards):
@@ -209,8 +202,7 @@ def artefacts(wildcards):
     files = [
         file for split in stages.splits for group in stages.files(split).values() for file in group
     ]
-    stop = stages.splits if config["audit"]["fail_on"] else []
-    return files + [one for split in stop for one in audited(split, AUDIT)]
+    return files + (audited(AUDIT, *stages.splits) if config["audit"]["fail_on"] else [])
 
 
 def pages():
@@ -221,12 +213,8 @@ def pages():
         return []
     from dinov3_metadata.report import draw_report
 
-    try:
+    with ending_plainly():
         drawn = draw_report(settings.extra, stages.splits)
-    except MetadataError as error:
-        sys.exit(f"Error: {error}")
-    except OSError as error:
-        sys.exit(f"Error: {refused(error)}")
     files = []
     for page in drawn:
         caption = f"workflow/report/{page['kind']}.rst"

@@ -14,13 +14,12 @@ This module is imported at every start.
 import os
 from functools import lru_cache
 
-from .errors import MetadataError
 from .fingerprint import RECORD, Tree, digest, of_code, of_content, of_tree
 from .labels import find_labels
-from .layout import LABELLED, SPLITS, WORK, split_folder
+from .layout import LABELLED, WORK, split_folder
 from .layouts import Part, layout_of, recognise
 from .publish import array_names, metadata_name, receipt_name
-from .settings import Settings, check_folders, check_layout, explain_root
+from .settings import Settings, check_folders, check_layout, check_root
 
 AFTER = {
     "labels": (),
@@ -54,12 +53,8 @@ class Chain:
         self.settings, root = settings, settings.root
         self.layout = recognise(root) if settings.layout == "auto" else settings.layout
         check_layout(self.layout, root, settings.extra)
-        none = not any(os.path.isdir(f"{root}/{split_folder(split)}") for split in SPLITS)
-        if (settings.layout, self.layout) == ("auto", "imagenet") and none:
-            folders = ", ".join(f"{split_folder(split)}/" for split in SPLITS)
-            raise MetadataError(
-                f"config: root: {root} has none of {folders} in it. {explain_root(root)}"
-            )
+        if (settings.layout, self.layout) == ("auto", "imagenet"):
+            check_root(root)
         self.base = root if self.layout == "imagenet" else settings.view
         self.work = f"{settings.extra}/{WORK}"
         # Each is asked several times, and must give one answer in a run.

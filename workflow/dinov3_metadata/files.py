@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import MetadataError
 from .layout import StrPath
@@ -110,6 +111,14 @@ def reading(path: StrPath, published: bool = False) -> Iterator[None]:
         raise MetadataError(
             f"{path} can not be read back ({why}) and was removed. Run the same command again."
         ) from None
+
+
+def read_json(path: StrPath) -> dict[str, Any]:
+    """The object that a JSON file holds; empty if there is none, or it is damaged."""
+    with suppress(OSError, ValueError):
+        found = json.loads(Path(path).read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def open_array(path: StrPath, published: bool = False) -> np.memmap:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import MetadataError, count, printable
-from .files import write_atomically
+from .files import read_json, write_atomically
 from .layout import StrPath
 
 State = list[int] | list[str] | None
@@ -193,13 +193,9 @@ def write_record(path: StrPath, settings: str, folders: dict[str, State], after:
 
 def read_record(path: StrPath) -> dict[str, Any] | None:
     """Read what ``write_record`` wrote; None if there is nothing of the kind."""
-    try:
-        record = json.loads(Path(path).read_bytes())
-        if isinstance(record["settings"], str) and isinstance(record["folders"], dict):
-            return record
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
+    record = read_json(path)
+    whole = isinstance(record.get("settings"), str) and isinstance(record.get("folders"), dict)
+    return record if whole else None
 
 
 def last_records(work: StrPath, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:

@@ -64,6 +64,17 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def ending_plainly() -> Iterator[None]:
+    """End the process with one sentence if the block meets what a user can mend."""
+    try:
+        yield
+    except MetadataError as error:
+        sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: {refused(error)}")
+
+
 def refused(error: OSError) -> str:
     """What the system refused, in one sentence."""
     hint = HINTS.get(error.errno or 0, "")

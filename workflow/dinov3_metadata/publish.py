@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from . import __version__
 from .errors import MetadataError
-from .files import reading, sha256, sync, write_atomically
+from .files import read_json, reading, sha256, sync, write_atomically
 from .fingerprint import check_content, digest, of_code, of_content
 from .layout import LABELLED, WORK, StrPath
 from .log import logger
@@ -40,12 +40,10 @@ def audit_file(work: StrPath, split: str) -> Path:
 
 def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
     """The counts of the last audit; empty if there was none."""
-    with suppress(OSError, ValueError):
-        summary = json.loads(audit_file(Path(extra, WORK), split).read_bytes())
-        due = {"audited", "images", "ok", "problems", "modes", "pillow", "code"}
-        whole = isinstance(summary, dict) and due <= summary.keys()
-        return summary if whole and Path(extra, audit_names(split)[1]).exists() else {}
-    return {}
+    summary = read_json(audit_file(Path(extra, WORK), split))
+    due = {"audited", "images", "ok", "problems", "modes", "pillow", "code"}
+    there = due <= summary.keys() and Path(extra, audit_names(split)[1]).exists()
+    return summary if there else {}
 
 
 def changes_file(work: StrPath, split: str) -> Path:

@@ -3,11 +3,9 @@
 Pictures are SVG with text as text, so that the browser finds a font for class names in any script.
 """
 
-import json
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable
-from contextlib import suppress
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 
 from .audit import ROW, first_not_ok
 from .errors import MetadataError, count, printable
-from .files import open_array, write_atomically
+from .files import open_array, read_json, write_atomically
 from .layout import LABELLED, WORK, StrPath, image_path
 from .publish import (
     array_names,
@@ -72,7 +70,7 @@ class Published:
     def __init__(self, extra: StrPath, split: str) -> None:
         work = Path(extra, WORK)
         self.split = split
-        self.about = _read(Path(extra, metadata_name(split)))
+        self.about = read_json(Path(extra, metadata_name(split)))
         self.entries, *classes = [
             np.asarray(open_array(Path(extra, name), published=True)) for name in array_names(split)
         ]
@@ -80,7 +78,7 @@ class Published:
         self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
         receipt = published_receipt(extra, split)
         self.report = load_report(receipt.parent / f"verify-{split}.json") if receipt else {}
-        self.changes = _read(changes_file(work, split))
+        self.changes = read_json(changes_file(work, split))
         self.audit = read_summary(extra, split)
         table = Path(extra, audit_names(split)[0])
         self.table: np.ndarray = np.empty(0, ROW)
@@ -134,13 +132,6 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
             file.write(content)
         drawn.append({"path": str(path), "category": category, "title": title, "kind": kind})
     return drawn
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def _page(title: str, *parts: str) -> bytes:
@@ -331,11 +322,14 @@ def _label(name: str, class_id: str) -> str:
     return printable(both).replace("$", r"\$")
 
 
+def _labels(one: Published, classes: np.ndarray) -> list[str]:
+    return [_label(str(one.names[i]), str(one.ids[i])) for i in classes.tolist()]
+
+
 def _bars(one: Published) -> bytes:
     """Images per class, from the most to the least, with the ends named."""
     counts = one.counts
     order = np.argsort(-counts, kind="stable")
-    labels = [_label(str(one.names[i]), str(one.ids[i])) for i in order.tolist()]
     sizes = counts[order]
     title = f"{one.split}: {len(counts):,} classes, {sizes[-1]:,} to {sizes[0]:,} images"
     title += f", median {np.median(sizes):,.0f}"
@@ -343,7 +337,7 @@ def _bars(one: Published) -> bytes:
         figure, axes = _figure(9, 1.4 + 0.26 * len(counts))
         bars = axes.barh(np.arange(len(counts)), sizes, color=BLUE)
         axes.bar_label(bars, [f" {size:,}" for size in sizes.tolist()], fontsize=9)
-        axes.set_yticks(np.arange(len(counts)), labels, fontsize=9)
+        axes.set_yticks(np.arange(len(counts)), _labels(one, order), fontsize=9)
         axes.invert_yaxis()
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("images")
@@ -361,7 +355,7 @@ def _bars(one: Published) -> bytes:
         rows = [row + (row >= NAMED) for row in range(2 * NAMED)]
         bars = ends.barh(rows, sizes[some], color=[BLUE] * NAMED + [RED] * NAMED)
         ends.bar_label(bars, [f" {size:,}" for size in sizes[some].tolist()], fontsize=9)
-        ends.set_yticks(rows, [labels[i] for i in some], fontsize=9)
+        ends.set_yticks(rows, _labels(one, order[some]), fontsize=9)
         ends.invert_yaxis()
         ends.set_xlabel(f"images of the {NAMED} largest and the {NAMED} smallest classes")
     figure.suptitle(title)

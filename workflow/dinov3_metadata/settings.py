@@ -208,9 +208,22 @@ def check_layout(layout: str, root: str, extra: str) -> None:
         )
 
 
-def explain_root(root: str) -> str:
-    """What may be meant by a root that holds no split folder."""
+def check_root(root: str) -> None:
+    """Check that a root in no layout that is known holds a split folder at least.
+
+    Raises:
+        MetadataError: It holds none; the message says what may be meant.
+    """
     folders = list(map(split_folder, SPLITS))
+    if not any(os.path.isdir(f"{root}/{folder}") for folder in folders):
+        raise MetadataError(
+            f"config: root: {root} has none of {', '.join(f'{one}/' for one in folders)} in it. "
+            f"{_meant(root, folders)}"
+        )
+
+
+def _meant(root: str, folders: list[str]) -> str:
+    """What may be meant by a root that holds no split folder."""
     parent, name = os.path.split(root)
     if name in folders:
         return f"Give the folder that holds {name}/: {parent}."

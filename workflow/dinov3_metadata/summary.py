@@ -1,13 +1,12 @@
 """The last lines of a run: what was published where."""
 
-import json
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from .errors import count, printable
+from .files import read_json
 from .layout import WORK, StrPath
 from .lock import RUN
 from .publish import changes_file, metadata_name, read_summary
@@ -28,7 +27,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
             found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
             what = f"{count(audited['images'], 'image')}, {found or 'all ok'}"
             notes.append(f"  {split}, audited {audited['audited']}: {what}")
-        described = _read(Path(extra, metadata_name(split)))
+        described = read_json(Path(extra, metadata_name(split)))
         if not described:
             continue  # a run up to an earlier stage does not mend what is missing or damaged
         classes = described["classes"]
@@ -55,7 +54,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
 def _changes(work: str, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
     """New and removed images and classes, and seconds; dashes if this run published nothing."""
     noted, run = changes_file(work, split), Path(work, RUN)
-    changes = _read(noted)
+    changes = read_json(noted)
     if not changes or not run.exists() or noted.stat().st_mtime < run.stat().st_mtime:
         return ("-", "-"), ("-", "-"), "-"
     seconds = noted.stat().st_mtime - run.stat().st_mtime
@@ -71,13 +70,6 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
         for row in rows
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
 
 
 def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
