@@ -24,6 +24,7 @@ os.environ.update(
 
 from dinov3_metadata.chain import Chain
 from dinov3_metadata.demo import make_demo
+from dinov3_metadata.errors import printable
 from dinov3_metadata.fingerprint import RECORD, digest, of_code
 from dinov3_metadata.layout import LABELLED
 from dinov3_metadata.lock import RUN, lock_run
@@ -38,7 +39,7 @@ config.update(prepared)
 try:
     validate(config, "../workflow/schemas/config.schema.yaml")
 except WorkflowError as error:
-    sys.exit(f"Error: {explain(error.__context__)}")
+    sys.exit(f"Error: {printable(explain(error.__context__))}")
 with ending_plainly():
     settings = settings_of(config)
     if not config["root"]:

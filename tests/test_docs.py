@@ -266,7 +266,7 @@ def message(case: str, root: Path) -> str:
     (root / "extra").mkdir()
     with pytest.raises((MetadataError, OSError)) as error:
         CASES[case](root)
-    said = refused(error.value) if isinstance(error.value, OSError) else str(error.value)
+    said = str(refused(error.value) if isinstance(error.value, OSError) else error.value)
     said = said.replace(f"{root}/extra", "<EXTRA>").replace(str(root), "<ROOT>")
     for pattern, name in VARIABLE.items():
         said = re.sub(pattern, name, said)

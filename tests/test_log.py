@@ -46,7 +46,7 @@ def test_warnings_go_to_the_terminal_and_the_rest_to_the_log(log: Path) -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        ("raise MetadataError('one ERROR\\ntwo')", "one ERROR\ntwo"),
+        ("raise MetadataError('one ERROR', ['two'])", "one ERROR\ntwo"),
         ("open('/nowhere/x')", "/nowhere/x: No such file or directory."),
         (
             "raise OSError(errno.ENOSPC, 'No space left on device', 'f')",

@@ -297,9 +297,9 @@ def publish_audit(
         some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
         shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)
         raise MetadataError(
-            f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:\n"
-            f"{listing(shown, len(wrong))}\n"
-            f"{described} names all. Mend or remove them, and run the same command again."
+            f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:",
+            listing(shown, len(wrong)),
+            f"{described} names all. Mend or remove them, and run the same command again.",
         )
 
 

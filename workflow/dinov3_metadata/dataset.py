@@ -100,9 +100,9 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         if changed:
             raise MetadataError(
                 f"{split}: {len(changed):,} of its folders and files changed since the metadata in "
-                f"{self.extra} was made:\n"
-                f"{listing(changed, len(changed))}\n"
-                "Run snakemake or dinov3_metadata.dump_extra again."
+                f"{self.extra} was made:",
+                listing(changed, len(changed)),
+                "Run snakemake or dinov3_metadata.dump_extra again.",
             )
 
     def __len__(self) -> int:

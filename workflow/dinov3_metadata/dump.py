@@ -8,7 +8,6 @@ from typing import Any
 from .chain import AFTER, Chain
 from .classes import dump_class_arrays
 from .entries import dump_entries
-from .errors import MetadataError
 from .files import remove_siblings
 from .labels import Labels, load_labels
 from .layout import StrPath
@@ -55,7 +54,7 @@ def dump_extra(
             for split in chain.splits:
                 _Split(chain, split, threads or os.cpu_count() or 1).run()
     except OSError as error:
-        raise MetadataError(refused(error)) from error
+        raise refused(error) from error
     return chain
 
 

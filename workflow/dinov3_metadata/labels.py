@@ -26,7 +26,7 @@ FORMS = """\
 A labels file has one class a line, its id before its name, in one of these forms:
   n01440764,tench                    CSV; names with commas in quotes: n01443537,"goldfish, carp"
   n01440764 tench, Tinca tinca       a blank, a tab or a colon; the first of several names counts
-or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}"""
+or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}""".splitlines()
 
 LINES = {
     "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a blank"),
@@ -84,9 +84,9 @@ class Labels:
             check_content(self.source, of_content(self.source), self.content)
             what = count(len(missing), "class folder has", "class folders have")
             raise MetadataError(
-                f"{what} no row in {self.source}, read as {self.form}:\n"
-                f"{listing(missing, len(missing))}\n"
-                "Add a row for each, or move folders that are no classes out of the split."
+                f"{what} no row in {self.source}, read as {self.form}:",
+                listing(missing, len(missing)),
+                "Add a row for each, or move folders that are no classes out of the split.",
             )
         return [self.names[class_id] for class_id in class_ids]
 
@@ -166,7 +166,7 @@ def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
                 )
         names[class_id], line_of[class_id] = class_name, line
     if not names:
-        raise MetadataError(f"The labels file {path} has no rows.\n{FORMS}")
+        raise MetadataError(f"The labels file {path} has no rows.", FORMS)
     logger.info("%s: %s, %s", path, form, count(len(names), "class", "classes"))
     return Labels(os.fspath(path), form, names, content)
 
@@ -181,7 +181,8 @@ def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
         raise MetadataError(
             f"The labels file {path} does not exist. `labels: auto` takes the first of "
             f"{', '.join(SOURCES)} in root, `labels: <FILE>` any other, and `labels: folders` the "
-            f"names of the class folders.\n{FORMS}"
+            "names of the class folders.",
+            FORMS,
         ) from None
     except OSError as error:
         raise MetadataError(f"The labels file {path} can not be read: {error.strerror}.") from None
@@ -235,7 +236,8 @@ def _line_rows(text: str, path: StrPath, form: str) -> Rows:
         found = re.fullmatch(pattern, row)
         if not found:
             raise MetadataError(
-                f"{path}, line {line}: {row[:80]!r} is not an id, {separator} and a name.\n{FORMS}"
+                f"{path}, line {line}: {row[:80]!r} is not an id, {separator} and a name.",
+                FORMS,
             )
         quoted = re.fullmatch(r"""(["'])(.*)\1""", found[2])
         yield line, found[1], quoted[2] if quoted else found[2].partition(",")[0].strip()
@@ -260,12 +262,14 @@ def _check_columns(row: list[str], path: StrPath, line: int) -> list[str]:
         quoted = ",".join(row[1:]).replace('"', '""')
         raise MetadataError(
             f"{path}, line {line}: {len(row)} columns where an id and a name are due. "
-            f'A name with a comma needs quotes:\n  {row[0]},"{quoted}"'
+            "A name with a comma needs quotes:",
+            f'  {row[0]},"{quoted}"',
         )
     if len(row) < 2:
         raise MetadataError(
             f"{path}, line {line}: only one column ({row[0][:80]!r}), where an id, a comma and a "
-            f"name are due.\n{FORMS}"
+            "name are due.",
+            FORMS,
         )
     return row
 
@@ -276,13 +280,14 @@ def _json_rows(text: str, path: StrPath) -> Rows:
         classes = json.loads(text, object_pairs_hook=list)  # the same key twice is two entries
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).\n{FORMS}") from None
+        raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).", FORMS) from None
     for entry, pair in enumerate(classes, 1):
         keyed = isinstance(pair, tuple)
         name, row = pair if keyed else (entry, pair)
         whole = keyed and isinstance(row, list) and len(row) == 2
         if not whole or not all(isinstance(one, str) for one in row):
             raise MetadataError(
-                f"{path}: the entry {name!r} is {str(row)[:80]}, not an id and a name.\n{FORMS}"
+                f"{path}: the entry {name!r} is {str(row)[:80]}, not an id and a name.",
+                FORMS,
             )
         yield entry, *row

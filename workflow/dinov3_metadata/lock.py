@@ -7,7 +7,6 @@ an NFS mount keeps locks to itself (``nolock``, ``local_lock``), it holds on one
 
 import fcntl
 import json
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -16,10 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import MetadataError, printable
+from .errors import MetadataError, logger
 from .layout import StrPath
-
-logger = logging.getLogger("dinov3_metadata")
 
 RUN = "run.lock"  # held by the run, with its name in it
 JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
@@ -90,7 +87,7 @@ def _lock(path: Path, how: int) -> BinaryIO | None:
         other = {}
         with suppress(ValueError, TypeError):
             other = dict(json.loads(file.read()))
-        pid, host, since = (printable(str(other.get(key, "?"))) for key in ("pid", "host", "since"))
+        pid, host, since = (other.get(key, "?") for key in ("pid", "host", "since"))
         raise MetadataError(
             f"Another run is at work in {path.parent}: process {pid} on host {host}, "
             f"since {since}. Run the same command again when it is through."

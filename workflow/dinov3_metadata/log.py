@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import re
 import sys
 import time
@@ -12,11 +13,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from .errors import MetadataError
+from .errors import MetadataError, logger
 from .layout import WORK
 from .lock import lock_job
 
-logger = logging.getLogger("dinov3_metadata")
 progress_logger = logger.getChild("progress")
 
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
@@ -75,10 +75,11 @@ def ending_plainly() -> Iterator[None]:
         sys.exit(f"Error: {refused(error)}")
 
 
-def refused(error: OSError) -> str:
+def refused(error: OSError) -> MetadataError:
     """What the system refused, in one sentence."""
     hint = HINTS.get(error.errno or 0, "")
-    return f"{error.filename or 'A file'}: {error.strerror or error}.{hint}"
+    path = os.fsdecode(error.filename or "A file")
+    return MetadataError(f"{path}: {error.strerror or error}.{hint}")
 
 
 def error_in(log_file: str) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import SHOWN, MetadataError, count, listing, printable
+from .errors import SHOWN, MetadataError, count, listing
 from .files import reading, remove_siblings, write_atomically
 from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
@@ -526,22 +526,21 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
         raise MetadataError(
-            f"The {split} split folder {folder} is flat: {printable(strays[0])} and no "
+            f"The {split} split folder {folder} is flat: {strays[0]} and no "
             "class folders. Kaggle's val/ comes like this: give the folder that holds ILSVRC/ and "
             "LOC_val_solution.csv for `root`, or sort the images into one folder per class id."
         )
     if not classes:
         raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
     if strays:
-        what = printable(strays[0])
-        logger.warning("Passed over, as beside the class folders in %s: %s", folder, what)
+        logger.warning("Passed over, as beside the class folders in %s: %s", folder, strays[0])
     if total := sum(one.skipped for one in found.values()):
         shown = islice((text for name in sorted(found) if name or split not in LABELLED
                         for text in found[name].offenders), SHOWN)  # fmt: skip
-        text = _refusal(folder, split, list(shown), total)
+        refusal = _refusal(folder, split, list(shown), total)
         if unaddressable == "refuse":
-            raise MetadataError(text)
-        logger.warning("%s", text)
+            raise refusal
+        logger.warning("%s", refusal)
     empty = [name for name in classes if not len(found[name].actual_index)]
     what = "addressable images" if total else "images"
     if empty and split not in LABELLED:
@@ -551,9 +550,9 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
         )
     if empty:
         raise MetadataError(
-            f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:\n"
-            f"{listing(empty, len(empty))}\n"
-            "Fill or remove them. A hidden folder (.ipynb_checkpoints) counts as a class too."
+            f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:",
+            listing(empty, len(empty)),
+            "Fill or remove them. A hidden folder (.ipynb_checkpoints) counts as a class too.",
         )
 
 
@@ -572,25 +571,25 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
         gone = "" if name in found else "gone, "
         changes.append((name, f"{new}{gone}+{more:,} \N{MINUS SIGN}{less:,} images"))
     for name, change in changes[:CHANGES_SHOWN]:
-        logger.info("%s: %s", printable(name) or "the split folder", change)
+        logger.info("%s: %s", name or "the split folder", change)
     if len(changes) > CHANGES_SHOWN:
         logger.info(
             "... and %d more; %d changed in all", len(changes) - CHANGES_SHOWN, len(changes)
         )
 
 
-def _refusal(folder: Path, split: str, shown: list[str], total: int) -> str:
+def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
     pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
     if split == "TRAIN":
         pattern = "<class_id>_<number>"
     if split in LABELLED:
         pattern = f"<class_id>/{pattern}"
-    return (
+    return MetadataError(
         f"{split}: DINOv3 can not address {count(total, 'image')} in {folder}. "
-        f"It opens only {pattern}.JPEG:\n"
-        f"{listing(shown, total) if shown else UNCHANGED}\n"
+        f"It opens only {pattern}.JPEG:",
+        listing(shown, total) if shown else UNCHANGED,
         "Rename, move or remove them; or set `scan: unaddressable: skip` to leave them out, or "
-        "`layout: folder` to have links with good names made for all images."
+        "`layout: folder` to have links with good names made for all images.",
     )
 
 

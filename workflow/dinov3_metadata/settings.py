@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .errors import MetadataError, printable
+from .errors import MetadataError
 from .layout import SPLITS, StrPath, split_folder
 from .layouts import has_images, layout_of, names
 
@@ -261,8 +261,7 @@ def check_folders(root: str, extra: str) -> None:
         extra.encode()
     except UnicodeEncodeError:
         raise MetadataError(
-            f"config: extra: {printable(extra)} has bytes that are not UTF-8. "
-            "Choose a folder without."
+            f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without."
         ) from None
     if len(extra.encode()) > LONGEST:
         raise MetadataError(

@@ -39,7 +39,8 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         if described["skipped"]:
             notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
     if len(rows) == 1:
-        return "\n".join([f"Nothing is published in {extra} yet.", *notes])
+        lines = [f"Nothing is published in {extra} yet.", *notes]
+        return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
@@ -48,7 +49,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         lines += strings
     except ValueError as error:
         lines.append(f"  dataset_path for DINOv3: none, as {error}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _changes(work: str, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
@@ -85,6 +86,6 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
         if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
             raise ValueError(
                 "it can have no ':', '=', ' #', '${' or control character in a folder: "
-                f"{printable(path)}. Make a link to it elsewhere, and take that for root or extra."
+                f"{path}. Make a link to it elsewhere, and take that for root or extra."
             )
     return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"

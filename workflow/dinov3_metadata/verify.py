@@ -105,8 +105,9 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
         for path in files.values():
             Path(path).unlink(missing_ok=True)
         raise MetadataError(
-            f"{error}\nNothing of {split} was published. If the dataset changed meanwhile, run the "
-            "same command again."
+            error.args,
+            f"Nothing of {split} was published. If the dataset changed meanwhile, run the "
+            "same command again.",
         ) from None
 
 
@@ -137,7 +138,7 @@ def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[st
         if found != due
     ]
     if wrong:
-        raise MetadataError(f"Class names unlike the labels:\n{listing(wrong, len(wrong))}")
+        raise MetadataError("Class names unlike the labels:", listing(wrong, len(wrong)))
     return f"ids and names of all {count(len(ids), 'class', 'classes')}"
 
 
@@ -165,7 +166,7 @@ def _check_rows(
             if wrong.any():
                 bad = np.flatnonzero(wrong.any(1))
                 shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
-                raise MetadataError(f"{name}: rows unlike the scan:\n{listing(shown, len(bad))}")
+                raise MetadataError(f"{name}: rows unlike the scan:", listing(shown, len(bad)))
     if classes and not scan.counts.all():
         raise MetadataError(f"{name}: no row of class {classes[0][scan.counts.argmin()]}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
@@ -195,8 +196,8 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
     if gone:
         raise MetadataError(
             f"{split}: {count(len(gone), 'image')} of {len(rows):,} looked up "
-            f"can not be opened in {root}:\n"
-            f"{listing(gone, len(gone))}"
+            f"can not be opened in {root}:",
+            listing(gone, len(gone)),
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
 
@@ -244,8 +245,8 @@ def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) ->
     if overlooked or len(others) != skipped or [row for row in found if row in known] != ours:
         raise MetadataError(
             f"{split}: {witness} finds {count(len(found), 'image')} in {folder}, "
-            f"{len(others):,} of them not in the entries ({skipped:,} skipped):\n"
-            f"{listing(overlooked or others, len(overlooked or others))}"
+            f"{len(others):,} of them not in the entries ({skipped:,} skipped):",
+            listing(overlooked or others, len(overlooked or others)),
         )
     return f"the whole split against a fresh {witness}"
 

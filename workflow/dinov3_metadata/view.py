@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .errors import MetadataError, count, listing, printable
+from .errors import MetadataError, count, listing
 from .files import remove_siblings
 from .fingerprint import (
     State,
@@ -264,14 +264,14 @@ class View:
         ]
         hidden = [subfolder for subfolder in listed.subfolders if subfolder.startswith(".")]
         if hidden:
-            logger.info("passed over, as hidden: %s", printable(f"{folder}/{min(hidden)}"))
+            logger.info("passed over, as hidden: %s", f"{folder}/{min(hidden)}")
         images = _images(listed) if not name and self.part.classes else []
         if images:
             logger.warning(
                 "Passed over, as beside the class folders in %s: %s (for instance %s)",
                 self.source,
                 count(len(images), "image"),
-                printable(min(images)),
+                min(images),
             )
         return Folder(state, below, np.empty(0, "<u4"), 0)
 
@@ -289,14 +289,17 @@ class View:
             if stale and not self._link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         self._remove_classes(folders)
+        if empty and not self.part.classes:
+            raise MetadataError(
+                f"The {self.split} split folder {self.source} holds no images. Put them there, or "
+                f"take {self.split} out of `splits`."
+            )
         if empty:
             what = count(len(empty), "class folder")
             raise MetadataError(
-                f"{self.split}: {what} in {self.source} without images:\n"
-                f"{listing(empty, len(empty))}\n"
-                "Fill or remove them, or move them out of the split."
-                if self.part.classes
-                else f"{self.split}: no images in {self.source}."
+                f"{self.split}: {what} in {self.source} without images:",
+                listing(empty, len(empty)),
+                "Fill or remove them, or move them out of the split.",
             )
 
     def _class_of(self, folder: str) -> str:
@@ -309,9 +312,9 @@ class View:
         if strangers:
             raise MetadataError(
                 f"{count(len(strangers), 'image')} in {self.source} without a class in "
-                f"{self.annotations}:\n"
-                f"{listing(map(os.path.basename, strangers), len(strangers))}\n"
-                "Add a row for each, or move them away."
+                f"{self.annotations}:",
+                listing(map(os.path.basename, strangers), len(strangers)),
+                "Add a row for each, or move them away.",
             )
         classes: dict[str, list[str]] = {}
         for path in images:
@@ -420,8 +423,7 @@ class View:
             length = len(image_name(self.split, class_id, MAX_INDEX).encode())
         except UnicodeEncodeError:
             raise MetadataError(
-                f"The class {printable(class_id)} in {self.source} has a name that is not UTF-8. "
-                "Rename it."
+                f"The class {class_id} in {self.source} has a name that is not UTF-8. Rename it."
             ) from None
         if length > LONGEST:
             raise MetadataError(
