@@ -20,11 +20,11 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from .entries import npy_header
-from .errors import MetadataError, count, listing
+from .errors import MetadataError, count, listing, logger
 from .files import open_array, remove_siblings, write_atomically
 from .fingerprint import digest, of_code
 from .layout import WORK, StrPath, image_path
-from .log import logger, progress
+from .log import progress
 from .publish import audit_file, audit_names, read_summary
 from .scan import Scan
 from .settings import PROBLEMS

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from .errors import logger
 from .files import reading, rows_at, write_atomically
 from .layout import StrPath
-from .log import logger
 from .scan import Scan
 
 

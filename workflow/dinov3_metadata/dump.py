@@ -8,11 +8,12 @@ from typing import Any
 from .chain import AFTER, Chain
 from .classes import dump_class_arrays
 from .entries import dump_entries
+from .errors import logger
 from .files import remove_siblings
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
-from .log import logger, refused
+from .log import refused
 from .publish import load_report, publish
 from .scan import Scan, update_scan
 from .settings import Settings

@@ -5,10 +5,11 @@ from io import BytesIO
 import numpy as np
 from numpy.lib import format as npy
 
+from .errors import logger
 from .files import write_atomically
 from .labels import Labels
 from .layout import MAX_INDEX, StrPath
-from .log import logger, progress
+from .log import progress
 from .scan import Scan
 
 BLOCK = 1 << 20  # bytes filled and written at a time; they stay in the cache of a core

@@ -10,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import MetadataError, count, listing
+from .errors import MetadataError, count, listing, logger
 from .files import reading, remove_siblings, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .layout import StrPath
-from .log import logger
 
 Rows = Iterator[tuple[int, str, str]]
 """Line, class id and class name of each row."""

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import __version__
-from .errors import MetadataError
+from .errors import MetadataError, logger
 from .files import read_json, reading, sha256, sync, write_atomically
 from .fingerprint import check_content, digest, of_code, of_content
 from .layout import LABELLED, WORK, StrPath
-from .log import logger
 
 
 def array_names(split: str) -> list[str]:

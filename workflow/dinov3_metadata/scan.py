@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import SHOWN, MetadataError, count, listing
+from .errors import SHOWN, MetadataError, count, listing, logger
 from .files import reading, remove_siblings, write_atomically
 from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
 from .layout import LABELLED, MAX_INDEX, WORK, StrPath, image_name, split_folder
-from .log import logger, progress
+from .log import progress
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 

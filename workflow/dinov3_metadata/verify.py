@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from .entries import entries_dtype, npy_header
-from .errors import MetadataError, count, listing
+from .errors import MetadataError, count, listing, logger
 from .files import open_array, reading, rows_at, sha256, write_atomically
 from .folder import is_image
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, StrPath, image_path, split_folder
-from .log import logger, progress
+from .log import progress
 from .scan import Scan, image_folder
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time

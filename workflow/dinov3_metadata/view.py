@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .errors import MetadataError, count, listing
+from .errors import MetadataError, count, listing, logger
 from .files import remove_siblings
 from .fingerprint import (
     State,
@@ -33,7 +33,6 @@ from .fingerprint import (
 from .folder import Listing, is_image, list_folder
 from .layout import MAX_INDEX, SPLITS, WORK, image_name, split_folder
 from .layouts import layout_of
-from .log import logger
 from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
 
 LONGEST = 255  # bytes of a file name
