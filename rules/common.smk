@@ -185,9 +185,20 @@ def audited(audit, *splits):
     return [one for split in splits for one in expand(file, audit=audit, **stages.state(split))]
 
 
-def audit_due(wildcards):
+def audits_due(wildcards):
     """What must be audited before it is published: nothing, unless a problem shall stop that."""
-    return audited(AUDIT, wildcards.split) if config["audit"]["fail_on"] else []
+    return audited(AUDIT, *stages.splits) if config["audit"]["fail_on"] else []
+
+
+def verified(wildcards):
+    """What is published of each split."""
+    return {split: stages.verified(split) for split in stages.splits}
+
+
+def verified_files(wildcards):
+    """The files that must be there before anything is published."""
+    splits = verified(wildcards).values()
+    return [file for one in splits for file in (one.scan, *one.arrays, one.report)]
 
 
 def audits(wildcards):
@@ -203,7 +214,7 @@ def artefacts(wildcards):
     files = [
         file for split in stages.splits for group in stages.files(split).values() for file in group
     ]
-    return files + (audited(AUDIT, *stages.splits) if config["audit"]["fail_on"] else [])
+    return [*files, *audits_due(wildcards), stages.receipt()]
 
 
 def pages():
@@ -232,9 +243,10 @@ def failures(log):
     jobs waited.
     """
     logs = [f"{VIEWS}/view.log", f"{LABELS}/labels.log", f"{TREE}/scan.log", f"{ROWS}/entries.log"]
-    logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log", f"{CHECKS}/{{receipt}}.log"]
+    logs += [f"{ROWS}/classes.log", f"{CHECKS}/verify.log"]
     logs = [log for split in stages.splits for log in expand(logs, **stages.state(split))]
     logs += glob(f"{glob_escape(WORK)}/audit/*/*/*/*.log")
+    logs.append(f"{Path(stages.receipt()).with_suffix('.log')}")
     start = os.stat(f"{WORK}/{RUN}").st_mtime  # by the clock that the logs are dated by
     found = [
         error_in(log) for log in logs if os.path.exists(log) and os.stat(log).st_mtime >= start

@@ -1,21 +1,22 @@
-# The published files are no outputs: Snakemake deletes the outputs of a job before it runs.
+# All splits of a run together. The published files are no outputs: Snakemake deletes the outputs of a
+# job before it runs.
 rule publish:
     input:
-        scan=f"{TREE}/scan.npz",
-        arrays=staged,
-        report=f"{CHECKS}/verify-{{split}}.json",
-        audit=audit_due,
+        files=verified_files,
+        audits=audits_due,
     output:
-        receipt=f"{CHECKS}/{{receipt}}.json",
+        receipt=f"{WORK}/published/{{receipt}}.json",
     log:
-        f"{CHECKS}/{{receipt}}.log",
+        f"{WORK}/published/{{receipt}}.log",
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
+        splits=verified,
         origin=origin,
         extra=extra,
+        keep=config["keep"],
     message:
-        "Publish {wildcards.split}"
+        "Publish"
     script:
         "../workflow/scripts/publish.py"

@@ -19,9 +19,10 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from .disk import create_anew, make_folder, remove_folders
 from .entries import npy_header
 from .errors import MetadataError, count, listing, logger
-from .files import open_array, remove_siblings, write_atomically
+from .files import open_array, write_atomically
 from .fingerprint import digest, of_code
 from .layout import WORK, StrPath, image_path
 from .log import progress
@@ -165,11 +166,11 @@ def audit_images(
     due = recall(rows, _known(extra, split, rows["inode"]))
     results = rows[["problems", "width", "height", "mode", "format"]]
     folder = _kept(extra, split)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{time.time_ns()}-{shard}", "wb", buffering=0) as kept:
+    with create_anew(folder / f"{time.time_ns()}-{shard}") as kept:
         for i in progress(due.tolist(), len(due), f"audit {split} {shard}"):
             results[i] = examine(path(i))
             kept.write(rows[i].tobytes())
+            kept.flush()
     rows["problems"] &= np.uint16(0xFFFF ^ BIT["wrong-suffix"])  # of a name that it had
     for i in range(len(rows)):
         name = path(i)
@@ -284,15 +285,15 @@ def publish_audit(
         file.write(b"\n ]\n}\n")
     wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
     noted = audit_file(Path(extra, WORK), split)
-    noted.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(noted.parent)
     for path in (noted,) if len(wrong) else (noted, out):
         with write_atomically(path) as file:
             file.write(json.dumps(summary, indent=1).encode())
     tree, settings = Path(out).parts[-3:-1]
     own = Path(extra, WORK, "audit", split, tree, settings)
-    own.mkdir(parents=True, exist_ok=True)
-    remove_siblings(own.parent)  # what was kept, too: it is in the table
-    remove_siblings(own, [] if len(wrong) else settings.split("-")[:1])
+    make_folder(own)
+    remove_folders(own.parent.parent, {tree})  # what was kept, too: it is in the table
+    remove_folders(own.parent, {settings, *([] if len(wrong) else settings.split("-")[:1])})
     if len(wrong):
         some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
         shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)

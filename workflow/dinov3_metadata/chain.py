@@ -6,7 +6,8 @@ The name of each file holds the fingerprint of what it is made from, see ``finge
     <EXTRA>/.dinov3-metadata/views/<split>/<view>/folders.json
     <EXTRA>/.dinov3-metadata/<split>/<tree>/scan.npz, folders.json
     <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/entries-<split>.npy, ...
-    <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json, <receipt>.json
+    <EXTRA>/.dinov3-metadata/<split>/<tree>/<labels>/<checks>/verify-<split>.json
+    <EXTRA>/.dinov3-metadata/published/<receipt>.json
 
 This module is imported at every start.
 """
@@ -16,9 +17,9 @@ from functools import lru_cache
 
 from .fingerprint import RECORD, Tree, digest, of_code, of_content, of_tree
 from .labels import find_labels
-from .layout import LABELLED, WORK, split_folder
+from .layout import LABELLED, WORK, StrPath, split_folder
 from .layouts import Part, layout_of, recognise
-from .publish import array_names, metadata_name, receipt_name
+from .publish import Verified, array_names, metadata_name, receipt_name
 from .settings import Settings, check_folders, check_layout, check_root
 
 AFTER = {
@@ -28,9 +29,18 @@ AFTER = {
     "entries": ("scan", "labels"),
     "classes": ("entries",),
     "verify": ("classes",),
-    "publish": ("verify",),
 }
-"""Stage -> the stages that it comes right after; in an order in which they can be run."""
+"""Stage of a split -> the stages that it comes right after; in an order in which they can be run.
+After these, all splits are published together."""
+
+SCANNING = ("disk", "files", "fingerprint", "folder", "layout", "replace", "scan")
+"""The modules that a scan depends on."""
+
+
+def folders_of(work: StrPath, state: dict[str, str]) -> tuple[str, str, str]:
+    """The folders of the scan, the rows and the checks of a split in some state."""
+    tree = f"{os.fspath(work)}/{state['split']}/{state['tree']}"
+    return tree, f"{tree}/{state['labels']}", f"{tree}/{state['labels']}/{state['checks']}"
 
 
 class Chain:
@@ -67,6 +77,7 @@ class Chain:
             "labels_content",
             "annotations",
             "state",
+            "receipt",
         ):
             setattr(self, name, lru_cache(getattr(self, name)))
         self.labels = find_labels(root, settings.labels, self.part("TRAIN").own_names)
@@ -97,7 +108,15 @@ class Chain:
         annotations = self.annotations(split)
         own = f"layouts/{self.layout.replace('-', '_')}"
         code = of_code(
-            "files", "fingerprint", "folder", "layout", "layouts/__init__", own, "scan", "view"
+            "disk",
+            "files",
+            "fingerprint",
+            "folder",
+            "layout",
+            "layouts/__init__",
+            own,
+            "scan",
+            "view",
         )
         return digest(self.settings.root, self.base, self.layout, annotations, code)
 
@@ -118,7 +137,7 @@ class Chain:
     def scan_settings(self) -> str:
         """All that a scan depends on besides the split folder."""
         one = self.settings
-        code = of_code("files", "fingerprint", "folder", "layout", "scan")
+        code = of_code(*SCANNING)
         return digest(self.base, one.engine, one.unaddressable, one.trust_timestamps, code)
 
     def tree(self, split: str) -> Tree:
@@ -137,27 +156,23 @@ class Chain:
         return of_content(self.labels) if self.labels else "none"
 
     def state(self, split: str) -> dict[str, str]:
-        """The names of the present state of a split, from the dataset to the receipt."""
-        arrays = of_code("files", "fingerprint", "layout", "labels", "entries", "classes")
+        """The names of the present state of a split, from the dataset to the checks."""
+        arrays = of_code("disk", "files", "fingerprint", "layout", "labels", "entries", "classes")
         labels = self.labels if split in LABELLED else ""
         content = self.labels_content() if labels else "none"
         level, sample = self.settings.level, self.settings.sample
-        names = {
+        return {
             "split": split,
             "view": self.view(split).name,
             "tree": self.tree(split).name,
             "labels": f"labels-{content}-{digest(labels, arrays)}",
             "checks": f"{level}-{sample}-{of_code('folder', 'verify')}",
         }
-        folder = "{work}/{split}/{tree}/{labels}/{checks}".format(work=self.work, **names)
-        return names | {"receipt": receipt_name(folder, self.settings.extra, split)}
 
     def files(self, split: str) -> dict[str, list[str]]:
         """Stage -> the files that it makes of a split, in the present state."""
         names = self.state(split)
-        tree = f"{self.work}/{split}/{names['tree']}"
-        rows = f"{tree}/{names['labels']}"
-        checks = f"{rows}/{names['checks']}"
+        tree, rows, checks = folders_of(self.work, names)
         entries, *classes = (f"{rows}/{name}" for name in array_names(split))
         files = {
             "labels": [f"{self.work}/labels/{names['labels']}/labels.json"] * (split in LABELLED),
@@ -166,9 +181,26 @@ class Chain:
             "entries": [entries],
             "classes": classes,
             "verify": [f"{checks}/verify-{split}.json"],
-            "publish": [f"{checks}/{names['receipt']}.json"],
         }
         return {stage: files[stage] for stage in AFTER}
+
+    def verified(self, split: str) -> Verified:
+        """What is published of a split: its files, and what they were made from."""
+        files, folder = self.files(split), os.path.join(self.base, split_folder(split))
+        records = {folder: files["scan"][1]}
+        records |= {self.source(split): record for record in files["view"]}
+        contents = {self.labels: self.labels_content()} if self.labels and split in LABELLED else {}
+        if annotations := self.part(split).annotations:
+            contents[f"{self.settings.root}/{annotations}"] = self.annotations(split)
+        arrays = files["entries"] + files["classes"]
+        return Verified(
+            self.state(split), files["verify"][0], arrays, files["scan"][0], records, contents
+        )
+
+    def receipt(self) -> str:
+        """The file that says that all splits are published, in the present state."""
+        states = {split: self.state(split) for split in self.splits}
+        return f"{self.work}/published/{receipt_name(self.settings.extra, states)}.json"
 
     def origin(self) -> dict[str, str]:
         """Where the metadata comes from, as ``metadata-SPLIT.json`` says it."""

@@ -54,22 +54,23 @@ def kept_scan(work: StrPath, split: str) -> Path:
     return changes_file(work, split).with_suffix(".npz")
 
 
-def note_changes(scan: StrPath, work: StrPath, split: str) -> None:
-    """Hold the scan that is published now against the last one, note the changes, and keep a copy
-    of it for the next time.
+def compare_with_last(scan: StrPath, work: StrPath, split: str) -> dict[str, Any]:
+    """What the publication of a scan changes, see ``compare``.
 
     Args:
         scan: The file of the scan.
-        work: The work folder, see ``publish.changes_file`` and ``kept_scan``.
+        work: The work folder, see ``kept_scan``.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
     """
-    kept = kept_scan(work, split)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    after = Scan.load(scan)
     try:
-        before = Scan.load(kept)
+        before = Scan.load(kept_scan(work, split))
     except MetadataError:
         before = None
+    return compare(before, Scan.load(scan))
+
+
+def note_changes(changes: dict[str, Any], scan: StrPath, work: StrPath, split: str) -> None:
+    """Note what a publication changed, and keep a copy of its scan for the next one."""
     with write_atomically(changes_file(work, split)) as file:
-        file.write(json.dumps(compare(before, after), indent=1).encode())
-    after.save(kept)
+        file.write(json.dumps(changes, indent=1).encode())
+    Scan.load(scan).save(kept_scan(work, split))

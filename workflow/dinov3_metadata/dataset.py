@@ -1,8 +1,8 @@
 """Dataset: images and classes from the published metadata, opened without looking at the images."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ import numpy as np
 from torchvision.datasets import VisionDataset
 from torchvision.datasets.folder import default_loader
 
+from .chain import folders_of
+from .disk import read_file
 from .entries import entries_dtype, npy_header
 from .errors import MetadataError, listing
 from .files import sha256
-from .fingerprint import RECORD, changed_folders, folder_state, of_content, read_record
+from .fingerprint import RECORD, changed_since, read_record
 from .layout import LABELLED, SPLITS, WORK, StrPath, image_path, split_folder
 from .layouts import layout_of
-from .publish import metadata_name, published_receipt
+from .publish import metadata_name, patiently, published_state, read_description
 
 PROBES = 16  # rows held against the class arrays on opening
 
@@ -83,7 +85,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             raise ValueError(f"check is {check!r}, not 'stat' or None")
         self.extra = os.path.abspath(os.path.expanduser(os.fspath(extra)))
         self.split = split
-        self.description = describe_split(self.extra, split)
+        patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         if self.description["layout"] != "imagenet":
             dataset = os.path.realpath(self.description["dataset"])
@@ -92,11 +94,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         if not os.path.isdir(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
-        self._paths = [os.path.join(self.extra, name) for name in self.description["files"]]
-        self._arrays: list[np.ndarray] | None = None
-        self._states = list(map(_state, self._paths))
-        self._check(first=0 if check == "stat" else 1)
-        changed = check and changed_since(self.root, self.extra, split, self.description)
+        changed = check and changed_folders(self.root, self.extra, split, self.description)
         if changed:
             raise MetadataError(
                 f"{split}: {len(changed):,} of its folders and files changed since the metadata in "
@@ -178,6 +176,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         """What ``repr`` says besides root and length, as torchvision asks for it."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
 
+    def _open(self, first: int) -> None:
+        """Read the description and map the arrays; see ``_check``."""
+        self.description = describe_split(self.extra, self.split)
+        self._paths = [os.path.join(self.extra, name) for name in self.description["files"]]
+        self._arrays: list[np.ndarray] | None = None
+        self._states = list(map(_state, self._paths))
+        self._check(first)
+
     def _mapped(self) -> list[np.ndarray]:
         """The arrays: entries, class ids, class names."""
         if self._arrays is None:
@@ -218,12 +224,12 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                 sha256(path) == described["sha256"]
                 for path, described in zip(self._paths[first:], files[first:], strict=True)
             )
-            if good and self.split in LABELLED:
+            if good:
                 entries, *named = self._mapped()
                 rows = entries[:: len(entries) // PROBES + 1]
                 good = all(
                     np.array_equal(array[rows["class_index"]], rows[column])
-                    for column, array in zip(("class_id", "class_name"), named, strict=True)
+                    for column, array in zip(("class_id", "class_name"), named, strict=False)
                 )
         except (OSError, ValueError, IndexError, TypeError, KeyError):
             good = False
@@ -241,28 +247,24 @@ def describe_split(extra: StrPath, split: str) -> dict[str, Any]:
     Raises:
         MetadataError: There is none, or it is not whole.
     """
+    description = read_description(extra, split)
+    if description.get("split") == split:
+        return description
     path = Path(extra, metadata_name(split))
+    why = f"is of {description['split']}" if description else "is not whole"
     try:
-        description = json.loads(path.read_bytes())
-        due: dict[str, type] = dict.fromkeys(
-            ("images", "classes", "class_id_length", "class_name_length"), int
-        )
-        due |= {"files": dict, "root": str, "dataset": str, "layout": str}
-        whole = all(isinstance(description.get(name), kind) for name, kind in due.items())
-        if whole and description["split"] == split:
-            return description
-        why = "is not whole" if not whole else f"is of {description['split']}"
+        read_file(path)
     except FileNotFoundError:
         why = "does not exist"
-    except (OSError, ValueError, AttributeError) as error:
-        why = f"can not be read ({error})"
+    except OSError as error:
+        why = f"can not be read ({error.strerror})"
     raise MetadataError(
         f"{path} {why}. It is made together with the arrays by snakemake or "
         "dinov3_metadata.dump_extra: run it again."
     )
 
 
-def changed_since(root: str, extra: str, split: str, description: dict[str, Any]) -> list[str]:
+def changed_folders(root: str, extra: str, split: str, description: dict[str, Any]) -> list[str]:
     """The folders that are not in the state in which the published metadata was made of them,
     those of the dataset behind a view included, and the files of labels and annotations that have
     another content; by their paths.
@@ -276,32 +278,22 @@ def changed_since(root: str, extra: str, split: str, description: dict[str, Any]
     Raises:
         MetadataError: The work folder does not tell.
     """
-    receipt = published_receipt(extra, split)
-    record = read_record(receipt.parents[2] / RECORD) if receipt else None
-    view = record and record["after"]
-    behind = read_record(Path(extra, WORK, "views", split, view, RECORD)) if view else None
-    if not receipt or not record or (view and not behind):
+    work = Path(extra, WORK)
+    records: dict[str, str] = {}
+    published = published_state(extra, split)
+    if published:
+        names = published["state"]
+        records[os.path.join(root, split_folder(split))] = f"{folders_of(work, names)[0]}/{RECORD}"
+        if names["view"]:
+            part = layout_of(description["layout"]).list_part(description["dataset"], split)
+            source = os.path.join(description["dataset"], part.folder)
+            records[source] = f"{work}/views/{split}/{names['view']}/{RECORD}"
+    if not records or not all(map(read_record, records.values())):
         raise MetadataError(
-            f"{Path(extra, WORK)} does not tell the state of the dataset of which the published "
-            f"metadata of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+            f"{work} does not tell the state of the dataset of which the published metadata of "
+            f"{split} was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    noted = {os.path.join(root, split_folder(split)): record["folders"]}
-    if behind:
-        part = layout_of(description["layout"]).list_part(description["dataset"], split)
-        noted[os.path.join(description["dataset"], part.folder)] = behind["folders"]
-    contents = {}
-    if description["labels"] and description["labels"]["file"]:
-        contents[description["labels"]["file"]] = receipt.parents[1].name.split("-")[1]
-    if behind and part.annotations:
-        contents[os.path.join(description["dataset"], part.annotations)] = behind["after"]
-    changed = {path for path, content in contents.items() if of_content(path) != content}
-    for folder, states in noted.items():
-        now = {
-            name: folder_state(os.path.join(folder, name), not isinstance((state or [0])[0], str))
-            for name, state in states.items()
-        }
-        changed.update(os.path.join(folder, name) for name in changed_folders(states, now))
-    return sorted(changed)
+    return changed_since(records, published["contents"])
 
 
 def _state(path: str) -> tuple[int, ...]:

@@ -7,18 +7,20 @@ from typing import Any
 
 from .chain import AFTER, Chain
 from .classes import dump_class_arrays
+from .disk import make_folder, remove_folders
 from .entries import dump_entries
-from .errors import logger
-from .files import remove_siblings
+from .errors import DatasetChangedError, logger
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
 from .log import refused
-from .publish import load_report, publish
+from .publish import publish
 from .scan import Scan, update_scan
 from .settings import Settings
 from .verify import verify, write_report
 from .view import update_view
+
+ATTEMPTS = 3  # at finding the dataset at rest
 
 
 def dump_extra(
@@ -49,14 +51,31 @@ def dump_extra(
             files are those of the last run that went through.
     """
     known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
-    chain = Chain(Settings(**known, **settings))
+    one = Settings(**known, **settings)
+    chain = Chain(one)
     try:
         with locked(chain.work):
-            for split in chain.splits:
-                _Split(chain, split, threads or os.cpu_count() or 1).run()
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    _run(chain, threads or os.cpu_count() or 1)
+                    break
+                except DatasetChangedError as error:
+                    if attempt == ATTEMPTS:
+                        raise
+                    logger.info("%s", error)
+                    chain = Chain(one)
     except OSError as error:
         raise refused(error) from error
     return chain
+
+
+def _run(chain: Chain, threads: int) -> None:
+    for split in chain.splits:
+        _Split(chain, split, threads).run()
+    receipt = chain.receipt()
+    if not os.path.exists(receipt):
+        splits = {split: chain.verified(split) for split in chain.splits}
+        publish(splits, chain.origin(), chain.settings.extra, receipt, chain.settings.keep)
 
 
 class _Split:
@@ -75,7 +94,7 @@ class _Split:
             if done.isdisjoint(before) and all(map(os.path.exists, self.files[stage])):
                 continue
             for file in self.files[stage]:
-                os.makedirs(os.path.dirname(file), exist_ok=True)
+                make_folder(os.path.dirname(file))
             getattr(self, stage)(*self.files[stage])
             done.add(stage)
 
@@ -113,7 +132,8 @@ class _Split:
         )
 
     def entries(self, entries: str) -> None:
-        remove_siblings(Path(entries).parent)
+        rows = Path(entries).parent
+        remove_folders(rows.parent, {rows.name})
         dump_entries(*self._known(), entries)
 
     def classes(self, class_ids: str = "", class_names: str = "") -> None:
@@ -130,17 +150,6 @@ class _Split:
             sample=self.settings.sample,
         )
         write_report(found, report)
-
-    def publish(self, receipt: str) -> None:
-        report = load_report(self.files["verify"][0])
-        publish(
-            report,
-            self.arrays,
-            self.chain.origin(),
-            self.settings.extra,
-            receipt,
-            self.files["scan"][0],
-        )
 
     def _known(self) -> tuple[Scan, Labels | None]:
         scan, labels = self.files["scan"][0], self.files["labels"]

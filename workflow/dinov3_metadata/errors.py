@@ -30,6 +30,10 @@ class MetadataError(Exception):
         return "\n".join(map(printable, self.args))
 
 
+class DatasetChangedError(MetadataError):
+    """The dataset is no longer what this run has read; another look may find it at rest."""
+
+
 def listing(offenders: Iterable[str], total: int) -> list[str]:
     """The first ten offenders, one to a line, and how many more there are."""
     lines = [f"  {offender}" for offender in islice(offenders, SHOWN)]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
-import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from .disk import create, open_regular, opened_folder, remove_file, temporary_name
 from .errors import MetadataError
 from .layout import StrPath
+from .replace import keep_mode, make_room, naming, sync
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,70 +19,35 @@ if TYPE_CHECKING:
 
 @contextmanager
 def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path``, which takes its name once the block is through.
+    """Open a new file beside ``path``, and rename it to ``path`` when the block succeeds.
 
     A reader finds the old file or the whole new one, also after a power cut: the bytes reach the
     disk before the name does. If the block raises, ``path`` is as it was and nothing is left over;
-    what a killed process left over is removed by the next one that writes ``path``. The mode of
-    the old file is kept.
+    what a killed process leaves over is removed by the next run. The mode of the old file is kept.
 
     Args:
         path: The file.
         size: Bytes that will be written, if they are many: there must be room for them.
 
     Raises:
-        MetadataError: There is no room for ``size`` bytes.
+        MetadataError: There is no room for ``size`` bytes, or a link is in the path: see
+            ``disk.opened_folder``.
         OSError: The folder is missing, read-only or full.
     """
-    path = Path(path)
-    for left_over in path.parent.glob(f".{escape(path.name)}.*.tmp"):
-        left_over.unlink(missing_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise MetadataError(
-            f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free there. "
-            "Make room and run the same command again."
-        )
-    new = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-    try:
-        with open(new, "wb") as file:
-            yield file
-            sync(file)
-        if path.exists():
-            shutil.copymode(path, new)
-        os.replace(new, path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            new.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(new)):
-            error.filename = str(path)
-        raise
-
-
-def sync(file: BinaryIO) -> None:
-    """Bring all that was written to an open file to the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def sync_folder(folder: StrPath) -> None:
-    """Bring the names in ``folder`` to the disk, as a rename is safe only after that."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_siblings(folder: StrPath, used: Collection[str] = ()) -> None:
-    """Remove the folders beside ``folder``, but for ``used`` names: states that have passed."""
-    folder = Path(folder)
-    for sibling in folder.parent.iterdir():
-        if sibling.name in {folder.name, *used} or sibling.is_symlink():
-            continue
-        if sibling.is_dir():
-            shutil.rmtree(sibling, ignore_errors=True)
+    name, new = os.path.basename(path), temporary_name()
+    with naming(path), opened_folder(os.path.dirname(path)) as folder:
+        make_room(path, size)
+        try:
+            with create(folder, new) as file:
+                yield file
+                keep_mode(folder, name, file)
+                sync(file)
+            os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new, dir_fd=folder)
+            raise
 
 
 @contextmanager
@@ -107,18 +69,10 @@ def reading(path: StrPath, published: bool = False) -> Iterator[None]:
                 "damaged, run snakemake."
             ) from None
         with suppress(OSError):
-            os.unlink(path)
+            remove_file(path)
         raise MetadataError(
             f"{path} can not be read back ({why}) and was removed. Run the same command again."
         ) from None
-
-
-def read_json(path: StrPath) -> dict[str, Any]:
-    """The object that a JSON file holds; empty if there is none, or it is damaged."""
-    with suppress(OSError, ValueError):
-        found = json.loads(Path(path).read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def open_array(path: StrPath, published: bool = False) -> np.memmap:
@@ -129,7 +83,7 @@ def open_array(path: StrPath, published: bool = False) -> np.memmap:
     """
     import numpy as np
 
-    with reading(path, published):
+    with reading(path, published), open_regular(path):  # which a FIFO does not survive
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
@@ -145,7 +99,7 @@ def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
 
     array = open_array(path)
     size = array.itemsize
-    with reading(path), open(path, "rb") as file:
+    with reading(path), open_regular(path) as file:
         for start in range(0, len(index), 1000):
             places = (index[start : start + 1000] * size + array.offset).tolist()
             rows = b"".join(os.pread(file.fileno(), size, place) for place in places)
@@ -156,5 +110,5 @@ def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
 
 def sha256(path: StrPath) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,8 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import MetadataError, count, printable
-from .files import read_json, write_atomically
+from .disk import read_file, read_json
+from .errors import DatasetChangedError, count, printable
+from .files import write_atomically
 from .layout import StrPath
 
 State = list[int] | list[str] | None
@@ -42,7 +43,7 @@ def of_code(*modules: str) -> str:
 def of_content(path: StrPath) -> str:
     """The state of a small file: its content, so that touching it is no change."""
     try:
-        return digest(Path(path).read_bytes() if os.path.isfile(path) else None)
+        return digest(read_file(path))
     except OSError:
         return digest(None)  # the stage that reads the file says what is wrong
 
@@ -57,10 +58,10 @@ def check_content(path: StrPath, now: str, due: str | None) -> None:
         due: What its fingerprint was; nothing if it does not matter.
 
     Raises:
-        MetadataError: It has changed.
+        DatasetChangedError: It has changed.
     """
     if due and now != due:
-        raise MetadataError(f"{path} has changed meanwhile. Run the same command again.")
+        raise DatasetChangedError(f"{path} has changed meanwhile. Run the same command again.")
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -123,6 +124,30 @@ def folder_states(
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
     """The folders that differ between two sets of states, came or went, sorted."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
+    """The folders and files that are not as they were noted, by their paths, sorted.
+
+    If there are none, all of them were as noted at one moment: when this look began.
+
+    Args:
+        records: Folder -> the record of the states of that folder and of others, see
+            ``write_record``.
+        contents: File -> its fingerprint, see ``of_content``.
+    """
+    changed = {path for path, content in contents.items() if of_content(path) != content}
+    for folder, path in records.items():
+        record = read_record(path)
+        noted = record["folders"] if record else {"": None}
+        now = {
+            name: folder_state(os.path.join(folder, name), not isinstance((state or [0])[0], str))
+            for name, state in noted.items()
+        }
+        changed.update(os.path.join(folder, name) for name in changed_folders(noted, now))
+        if not record:
+            changed.add(path)
+    return sorted(changed)
 
 
 class Tree(NamedTuple):

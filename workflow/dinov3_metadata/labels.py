@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .disk import remove_folders
 from .errors import MetadataError, count, listing, logger
-from .files import reading, remove_siblings, write_atomically
+from .files import reading, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .layout import StrPath
 
@@ -123,7 +124,8 @@ def load_labels(path: StrPath, fingerprint: str, out: StrPath) -> None:
     """
     read_labels(path, fingerprint).save(out)
     folder = Path(out).parent
-    remove_siblings(folder, {used.name for used in folder.parent.parent.glob("*/*/labels-*")})
+    used = {used.name for used in folder.parent.parent.glob("*/*/labels-*")}
+    remove_folders(folder.parent, {folder.name, *used})
 
 
 def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:

@@ -15,8 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from .disk import check_work, make_folder, opened_folder
 from .errors import MetadataError, logger
 from .layout import StrPath
+from .replace import naming, sync, undo_unfinished
 
 RUN = "run.lock"  # held by the run, with its name in it
 JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
@@ -33,8 +35,9 @@ def lock_run(work: StrPath) -> BinaryIO | None:
     Raises:
         MetadataError: Another run holds the lock; the message names host, process and since when.
         OSError: The work folder can not be made or written.
+        MetadataError: There are links or special files in it, see ``disk.check_work``.
     """
-    Path(work).mkdir(parents=True, exist_ok=True)
+    make_folder(work)
     file = _lock(Path(work, RUN), fcntl.LOCK_EX | fcntl.LOCK_NB)
     if file is None:
         return None
@@ -43,13 +46,10 @@ def lock_run(work: StrPath) -> BinaryIO | None:
         "pid": os.getpid(),
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    try:
+    with suppress(OSError):  # it is for the message of another run alone
         file.truncate(0)
         file.write(json.dumps(run).encode())
-        file.flush()
-    except OSError as error:
-        error.filename = error.filename or str(Path(work, RUN))
-        raise
+        sync(file)  # or another host would not see it
     try:
         jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except MetadataError:
@@ -57,6 +57,8 @@ def lock_run(work: StrPath) -> BinaryIO | None:
         jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX)
     if jobs:
         jobs.close()
+    check_work(work)
+    undo_unfinished(Path(work).parent)
     return file
 
 
@@ -68,8 +70,10 @@ def locked(work: StrPath) -> Iterator[None]:
         yield
     finally:
         if file:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open too
-            file.close()
+            with suppress(OSError):  # what the run says or raises is what counts
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open too
+            with suppress(OSError):
+                file.close()
 
 
 def lock_job(work: StrPath) -> BinaryIO | None:
@@ -78,8 +82,9 @@ def lock_job(work: StrPath) -> BinaryIO | None:
 
 
 def _lock(path: Path, how: int) -> BinaryIO | None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    file = os.fdopen(os.open(path, flags, 0o666), "ab+")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    with opened_folder(path.parent) as folder, naming(path):
+        file = os.fdopen(os.open(path.name, flags, 0o666, dir_fd=folder), "ab+")
     try:
         fcntl.flock(file, how)
     except BlockingIOError:

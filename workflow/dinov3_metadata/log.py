@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from .disk import create_anew, read_file
 from .errors import MetadataError, logger
 from .layout import WORK
 from .lock import lock_job
@@ -36,8 +37,8 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         log_file: Written anew; the work folder that it lies in is locked meanwhile.
         level: ``debug``, ``info`` or ``warning``: the least that the log file takes.
     """
-    Path(log_file).unlink(missing_ok=True)  # never write through a link
-    to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8", errors="backslashreplace")
+    text = TextIOWrapper(create_anew(log_file), "utf-8", "backslashreplace", line_buffering=True)
+    to_file = logging.StreamHandler(text)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
@@ -85,7 +86,7 @@ def refused(error: OSError) -> MetadataError:
 def error_in(log_file: str) -> str | None:
     """The error that ended a stage, as its log tells it; None if it has none."""
     try:
-        text = Path(log_file).read_text(encoding="utf-8")
+        text = read_file(log_file).decode(errors="replace")
     except OSError:
         return None
     errors = re.split(r"^[\d-]{10} [\d:,]{12} ERROR ", text, flags=re.MULTILINE)[1:]

@@ -1,19 +1,32 @@
-"""Publish: bring verified files to ``<EXTRA>``, whole or not at all, and keep a receipt."""
+"""Publish: bring the verified files of a run to ``<EXTRA>`` as one set, and keep a receipt."""
 
 import hashlib
 import json
 import os
 import platform
-from contextlib import ExitStack, suppress
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import __version__
-from .errors import MetadataError, logger
-from .files import read_json, reading, sha256, sync, write_atomically
-from .fingerprint import check_content, digest, of_code, of_content
-from .layout import LABELLED, WORK, StrPath
+from .disk import make_folder, open_regular, read_file, read_json, remove_file
+from .errors import DatasetChangedError, MetadataError, count, logger
+from .files import reading, sha256, write_atomically
+from .fingerprint import changed_since, digest, of_code
+from .layout import LABELLED, SPLITS, WORK, StrPath
+from .replace import Writer, is_torn, replaced_files
+
+T = TypeVar("T")
+
+PATIENCE = 2  # seconds; a publication takes a few milliseconds
+STATE_NAMES = {"view", "tree", "labels", "checks"}
+RECEIPT = re.compile("receipt-[0-9a-f]{12}")
+SMALL = 1 << 20  # bytes of a file that describes a split; it has a few kilobytes
 
 
 def array_names(split: str) -> list[str]:
@@ -38,11 +51,41 @@ def audit_file(work: StrPath, split: str) -> Path:
 
 
 def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
-    """The counts of the last audit; empty if there was none."""
-    summary = read_json(audit_file(Path(extra, WORK), split))
-    due = {"audited", "images", "ok", "problems", "modes", "pillow", "code"}
-    there = due <= summary.keys() and Path(extra, audit_names(split)[1]).exists()
-    return summary if there else {}
+    """The counts of the last audit; empty if there was none, or they are damaged."""
+    summary = read_json(audit_file(Path(extra, WORK), split), SMALL)
+    types = {"audited": str, "images": int, "ok": int, "pillow": str, "code": str}
+    counts = [summary.get(name) for name in ("problems", "modes")]
+    whole = all(isinstance(summary.get(name), kind) for name, kind in types.items()) and all(
+        isinstance(one, dict) and all(isinstance(many, int) for many in one.values())
+        for one in counts
+    )
+    return summary if whole and Path(extra, audit_names(split)[1]).exists() else {}
+
+
+def read_description(extra: StrPath, split: str) -> dict[str, Any]:
+    """What ``metadata-SPLIT.json`` says; empty if there is none, or it is damaged."""
+    about = read_json(Path(extra, metadata_name(split)), SMALL)
+    types: dict[str, type] = dict.fromkeys(
+        ("images", "classes", "skipped", "class_id_length", "class_name_length"), int
+    )
+    types |= {"split": str, "root": str, "dataset": str, "layout": str}
+    types |= {"files": dict, "versions": dict}
+    labels = about.get("labels")
+    whole = (
+        all(isinstance(about.get(name), kind) for name, kind in types.items())
+        and [*about["files"]] == array_names(about["split"])
+        and all(map(_describes_file, about["files"].values()))
+        and (not labels or (isinstance(labels, dict) and {"file", "form"} <= labels.keys()))
+    )
+    return about if whole else {}
+
+
+def _describes_file(described: Any) -> bool:
+    return (
+        isinstance(described, dict)
+        and isinstance(described.get("bytes"), int)
+        and isinstance(described.get("sha256"), str)
+    )
 
 
 def changes_file(work: StrPath, split: str) -> Path:
@@ -57,9 +100,9 @@ def load_report(path: StrPath) -> dict[str, Any]:
         MetadataError: The file is not a whole report; it is removed.
     """
     with reading(path):
-        report = json.loads(Path(path).read_bytes())
+        report = json.loads(read_file(path, SMALL))
         described = [*report["files"]] == array_names(report["split"]) and all(
-            {"bytes", "sha256"} <= file.keys() for file in report["files"].values()
+            map(_describes_file, report["files"].values())
         )
         due = {"images", "classes", "skipped", "labels", "labels_content"}
         due |= {"class_id_length", "class_name_length"}
@@ -68,76 +111,111 @@ def load_report(path: StrPath) -> dict[str, Any]:
         return report
 
 
+class Verified(NamedTuple):
+    """The files of a split that wait to be published.
+
+    Attributes:
+        state: The names of the state that they are of, see ``Chain.state``.
+        report: The file with the report of ``verify``.
+        arrays: Their paths; the file names are those that they are published by.
+        scan: The file with the scan.
+        records: Folder -> record of the states of folders that they were made from.
+        contents: File -> fingerprint of what they were made from besides.
+    """
+
+    state: dict[str, str]
+    report: str
+    arrays: list[str]
+    scan: str
+    records: dict[str, str]
+    contents: dict[str, str]
+
+
 def publish(
-    report: dict[str, Any],
-    staged: dict[str, str],
+    splits: dict[str, Verified],
     origin: dict[str, str],
     extra: StrPath,
     receipt: str,
-    scan: StrPath,
+    keep: float = 14,
 ) -> list[str]:
-    """Copy the arrays whose bytes differ from the published ones, and describe the set.
+    """Replace the published files whose bytes differ, of all splits as one set, and describe them.
 
-    Every copy is complete, checked against the report and on the disk before the first one takes
-    its name; the description takes its name last. Readers that have an old file open or mapped
-    keep its bytes. Files that are equal already are not touched.
+    Readers that have an old file open or mapped keep its bytes. Files that are equal already are
+    not touched.
 
     Args:
-        report: Of ``verify``, with the sha256 of each array.
-        staged: Published name -> path of the verified file.
+        splits: Split -> its verified files.
         origin: Where the dataset lies, for the description.
         extra: The folder to publish to; made if need be.
         receipt: Where to note what was published, see ``receipt_name``.
-        scan: What it was made from, to tell what changed since the last time.
+        keep: Days that replaced files are kept for readers on other hosts.
 
     Returns:
         The names of the arrays that were written.
 
     Raises:
-        MetadataError: A file is not the one that was verified, there is no room for it, or the
-            labels have changed.
+        DatasetChangedError: There is no moment at which the dataset was what the files say.
+        MetadataError: A file is not the one that was verified, or there is no room for it.
         OSError: ``extra`` can not be written.
     """
-    split = report["split"]
-    if report["labels"]:
-        labels = report["labels"]["file"]
-        check_content(labels, of_content(labels), report["labels_content"])
-    Path(extra).mkdir(parents=True, exist_ok=True)
-    for left_over in Path(extra).glob(f".*-{split}.*.tmp"):  # by a run that was killed
-        left_over.unlink(missing_ok=True)
-    description = describe(report, origin)
-    due = {name: report["files"][name] for name in staged}
-    names = [*staged, metadata_name(split)]
-    if folder := next((name for name in names if Path(extra, name).is_dir()), None):
-        raise MetadataError(f"{Path(extra, folder)} is a folder, where a file is due. Remove it.")
-    written = [name for name in staged if not _is(Path(extra, name), due[name])]
-    with ExitStack() as renames:  # unwound from the last to the first: metadata, entries, ...
-        metadata = Path(extra, metadata_name(split))
-        if _read(metadata) != description:
-            file = renames.enter_context(write_atomically(metadata))
-            file.write(description)
-            sync(file)
-        room = sum(due[name]["bytes"] for name in written)
-        for name in written:
-            file = renames.enter_context(write_atomically(Path(extra, name), room))
-            room -= due[name]["bytes"]
-            if _copy(staged[name], file) != due[name]["sha256"]:
-                os.unlink(staged[name])
-                raise MetadataError(
-                    f"{staged[name]} is not the file that was verified, and was removed. "
-                    "Run the same command again."
-                )
-            sync(file)  # what the disk refuses, it shall refuse before the first rename
-    for name in written:
-        logger.info("%s: written", Path(extra, name))
-    from .changes import note_changes  # it needs numpy, and this module is imported at every start
+    make_folder(extra)
+    _check_moment(splits.values())
+    from .changes import compare_with_last, note_changes  # numpy; this module is always imported
 
-    note_changes(scan, Path(extra, WORK), split)
-    for old in Path(receipt).parent.glob("receipt-*.json"):
-        old.unlink()
-    with write_atomically(receipt) as file:
-        file.write(json.dumps(_published(extra, split)).encode())
-    return written
+    known = _receipts(extra)
+    due_splits = {
+        split: verified
+        for split, verified in splits.items()
+        if not any(_is_true(one, extra, {split: verified.state}) for one in known.values())
+    }
+    writers: dict[str, Writer] = {}
+    size = 0
+    for split, verified in due_splits.items():
+        report = load_report(verified.report)
+        for path in verified.arrays:
+            name, due = os.path.basename(path), report["files"][os.path.basename(path)]
+            if not _is(_free(extra, name), due):
+                writers[name] = partial(_copy, path, due["sha256"])
+                size += due["bytes"]
+        description = describe(report, origin)
+        if _content(_free(extra, metadata_name(split))) != description:
+            writers[metadata_name(split)] = partial(_write, description)
+    changes = {
+        split: compare_with_last(verified.scan, Path(extra, WORK), split)
+        for split, verified in due_splits.items()
+    }
+    arrays = [name for name in writers if name.endswith(".npy")]
+    with replaced_files(extra, writers, size, keep) if writers else nullcontext():
+        for split, verified in due_splits.items():
+            note_changes(changes[split], verified.scan, Path(extra, WORK), split)
+        _write_receipt(splits, extra, receipt, known)
+    for old in known.keys() - {Path(receipt).stem}:
+        for suffix in ("json", "log"):
+            remove_file(f"{os.path.dirname(receipt)}/{old}.{suffix}")
+    for name in arrays:
+        logger.info("%s: written", f"{extra}/{name}")
+    return arrays
+
+
+def _check_moment(splits: Iterable[Verified]) -> None:
+    """Check that the dataset is what the files of all splits say, at one moment."""
+    records = {folder: path for one in splits for folder, path in one.records.items()}
+    contents = {file: content for one in splits for file, content in one.contents.items()}
+    if changed := changed_since(records, contents):
+        more = f" and {count(len(changed) - 1, 'more folder')}" if changed[1:] else ""
+        raise DatasetChangedError(
+            f"{changed[0]}{more} changed while this run was in progress, so the new files would "
+            "not describe the dataset at any one moment. Nothing was published. Run the same "
+            "command again: it lists only what changed."
+        )
+
+
+def _free(extra: StrPath, name: str) -> Path:
+    """The path of a published file, where no folder is in its way."""
+    path = Path(extra, name)
+    if path.is_dir() and not path.is_symlink():
+        raise MetadataError(f"{path} is a folder, where a file is due. Remove it.")
+    return path
 
 
 def describe(report: dict[str, Any], origin: dict[str, str]) -> bytes:
@@ -161,69 +239,152 @@ def describe(report: dict[str, Any], origin: dict[str, str]) -> bytes:
     return (json.dumps(description, indent=1) + "\n").encode()
 
 
-def receipt_name(folder: StrPath, extra: StrPath, split: str) -> str:
-    """The receipt that is true of what lies in ``extra`` now, or a name that no receipt has yet.
+def receipt_name(extra: StrPath, states: dict[str, dict[str, str]]) -> str:
+    """The receipt that is true of what is in ``extra`` now, or a name that no receipt has yet.
 
     So the rule that writes the receipt has something to do exactly when one of the published files
-    is not, to the inode and the nanosecond, the file that was published.
+    is not, to the inode and the nanosecond, the file that was published for the present state.
 
     Args:
-        folder: Where ``publish`` leaves the receipts of one verified state.
         extra: The folder that was published to.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        states: Split -> the names of its present state.
     """
-    now = _published(extra, split)
-    receipts = {path.stem: _read(path) for path in sorted(Path(folder).glob("receipt-*.json"))}
-    for name, text in receipts.items():
+    receipts = _receipts(extra)
+    for name, receipt in receipts.items():
+        if _is_true(receipt, extra, states):
+            return name
+    files = [_files(extra, split) for split in states]
+    return f"receipt-{digest(states, files, sorted(receipts.items()))}"
+
+
+def _is_true(receipt: dict[str, Any], extra: StrPath, states: dict[str, dict[str, str]]) -> bool:
+    """Whether a receipt is of these states of some splits, and of the files that are there."""
+    return receipt.get("code") == _code() and all(
+        (noted := _noted(receipt, split)).get("state") == state
+        and noted.get("files") == _files(extra, split)
+        for split, state in states.items()
+    )
+
+
+def published_state(extra: StrPath, split: str) -> dict[str, Any]:
+    """What the receipt says of the published files of a split: ``state``, ``contents``; empty if
+    there is no receipt of these files."""
+    now = _files(extra, split)
+    for receipt in _receipts(extra).values():
+        noted = _noted(receipt, split)
+        texts = [noted.get("state"), noted.get("contents")]
+        whole = all(
+            isinstance(some, dict) and all(isinstance(one, str) for one in some.values())
+            for some in texts
+        )
+        if whole and noted.get("files") == now and noted["state"].keys() >= STATE_NAMES:
+            return noted
+    return {}
+
+
+def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:
+    """Read published files of a split; if they are being replaced meanwhile, read them again.
+
+    Raises:
+        MetadataError: What ``read`` raised while they were at rest, or they were not for too long.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        before, error = _files(extra, split), None
         try:
-            if json.loads(text) == now:
-                return name
-        except ValueError:
-            continue  # damaged: as good as none
-    return f"receipt-{digest(now, receipts)}"
+            result = read()
+        except MetadataError as raised:
+            error = raised
+        if before == _files(extra, split) and not is_torn(extra):
+            if error:
+                raise error
+            return result
+        if time.monotonic() > end:
+            raise error or MetadataError(
+                f"The files of {split} in {extra} are of two publications, as one was interrupted. "
+                "Run snakemake or dinov3_metadata.dump_extra again."
+            )
+        time.sleep(0.005)
 
 
-def published_receipt(extra: StrPath, split: str) -> Path | None:
-    """The receipt of the published files, which lies in the folders of the scan, the labels and the
-    checks of which they were made; None if there is none."""
-    now = _published(extra, split)
-    for receipt in Path(extra, WORK, split).glob("*/*/*/receipt-*.json"):
-        with suppress(ValueError, TypeError):
-            if json.loads(_read(receipt)) | {"code": now["code"]} == now:
-                return receipt
-    return None
+def _receipts(extra: StrPath) -> dict[str, dict[str, Any]]:
+    """Name -> content of each receipt."""
+    paths = sorted(Path(extra, WORK, "published").glob("receipt-*.json"))
+    return {path.stem: read_json(path) for path in paths if RECEIPT.fullmatch(path.stem)}
 
 
-def _published(extra: StrPath, split: str) -> dict[str, object]:
-    """The code that publishes, and size, times and inode of what it published."""
-    states: dict[str, object] = {"code": of_code("__init__", "publish")}
+def _noted(receipt: dict[str, Any], split: str) -> dict[str, Any]:
+    splits = receipt.get("splits")
+    noted = splits.get(split) if isinstance(splits, dict) else None
+    return noted if isinstance(noted, dict) else {}
+
+
+def _write_receipt(
+    splits: dict[str, Verified], extra: StrPath, path: str, known: dict[str, dict[str, Any]]
+) -> None:
+    """Note what is published: of these splits, and of others whose files are still as noted."""
+    noted = {
+        split: one
+        for receipt in known.values()
+        for split in SPLITS
+        if (one := _noted(receipt, split)) and one.get("files") == _files(extra, split)
+    }
+    for split, verified in splits.items():
+        noted[split] = {"state": verified.state, "contents": verified.contents}
+        noted[split]["files"] = _files(extra, split)
+    with write_atomically(path) as file:
+        file.write(json.dumps({"code": _code(), "splits": noted}).encode())
+
+
+def _code() -> str:
+    return of_code("__init__", "publish", "replace")
+
+
+def _files(extra: StrPath, split: str) -> dict[str, list[int] | None]:
+    """Size, times and inode of each published file of a split."""
+    states: dict[str, list[int] | None] = {}
     for name in [*array_names(split), metadata_name(split)]:
         try:
-            state = os.stat(Path(extra, name))
+            state = os.lstat(Path(extra, name))
             states[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         except OSError:
             states[name] = None
     return states
 
 
-def _read(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return b"" if path.is_symlink() else read_file(path, SMALL)
     except OSError:
         return b""
 
 
 def _is(path: Path, due: dict[str, Any]) -> bool:
-    """Whether a file is there with the bytes that are due."""
-    same_size = path.is_file() and path.stat().st_size == due["bytes"]
-    return same_size and sha256(path) == due["sha256"]
+    """Whether a file, and no link, is there with the bytes that are due."""
+    try:
+        return (
+            not path.is_symlink()
+            and path.stat().st_size == due["bytes"]
+            and sha256(path) == due["sha256"]
+        )
+    except OSError:
+        return False
 
 
-def _copy(path: str, file: BinaryIO) -> str:
-    """Copy ``path`` into an open file and return the sha256 of the bytes that went through."""
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _copy(path: str, due: str, file: BinaryIO) -> None:
+    """Copy ``path`` into an open file and check the sha256 of the bytes that went through."""
     hasher = hashlib.sha256()
-    with open(path, "rb") as source:
+    with open_regular(path) as source:
         while block := source.read(1 << 20):
             hasher.update(block)
             file.write(block)
-    return hasher.hexdigest()
+    if hasher.hexdigest() != due:
+        remove_file(path)
+        raise MetadataError(
+            f"{path} is not the file that was verified, and was removed. "
+            "Run the same command again."
+        )

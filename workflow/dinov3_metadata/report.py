@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from .audit import ROW, first_not_ok
+from .chain import folders_of
+from .disk import make_folder, read_json
 from .errors import MetadataError, count, printable
-from .files import open_array, read_json, write_atomically
+from .files import open_array, write_atomically
 from .layout import LABELLED, WORK, StrPath, image_path
 from .publish import (
     array_names,
     audit_names,
     changes_file,
-    load_report,
-    metadata_name,
-    published_receipt,
+    published_state,
+    read_description,
     read_summary,
 )
 
@@ -70,14 +71,18 @@ class Published:
     def __init__(self, extra: StrPath, split: str) -> None:
         work = Path(extra, WORK)
         self.split = split
-        self.about = read_json(Path(extra, metadata_name(split)))
+        self.about = read_description(extra, split)
         self.entries, *classes = [
             np.asarray(open_array(Path(extra, name), published=True)) for name in array_names(split)
         ]
         self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
         self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
-        receipt = published_receipt(extra, split)
-        self.report = load_report(receipt.parent / f"verify-{split}.json") if receipt else {}
+        published = published_state(extra, split)
+        self.report = (
+            read_json(f"{folders_of(work, published['state'])[2]}/verify-{split}.json")
+            if published
+            else {}
+        )
         self.changes = read_json(changes_file(work, split))
         self.audit = read_summary(extra, split)
         table = Path(extra, audit_names(split)[0])
@@ -102,14 +107,14 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
     Raises:
         MetadataError: Nothing is published.
     """
-    there = [split for split in splits if Path(extra, metadata_name(split)).exists()]
+    there = [split for split in splits if read_description(extra, split)]
     if not there:
         raise MetadataError(
             f"Nothing is published in {extra} yet. Run the same command without --report first."
         )
     published = [Published(extra, split) for split in there]
     folder = Path(extra, WORK, "report")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     pages = [
         ("Dataset", "Counts per split", "counts", _counts(published)),
         ("Changes", "Since the last publication", "changes", _changes(published)),

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from .disk import remove_folders
 from .errors import SHOWN, MetadataError, count, listing, logger
-from .files import reading, remove_siblings, write_atomically
+from .files import reading, write_atomically
 from .fingerprint import State, class_folders, folder_state, last_records, write_record
 from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
 from .layout import LABELLED, MAX_INDEX, WORK, StrPath, image_name, split_folder
@@ -248,7 +249,7 @@ def update_scan(
     scan, folders = scan_split(root, split, previous=previous, made_now=bool(after), **options)
     scan.save(out)
     write_record(record, settings, folders, after)
-    remove_siblings(work)
+    remove_folders(work.parent, {work.name})
 
 
 def last_scan(work: StrPath, settings: str) -> Found | None:

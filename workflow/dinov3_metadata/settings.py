@@ -52,6 +52,7 @@ class Settings:
     Attributes:
         root, extra: Absolute paths.
         view: Absolute path; in ``extra`` by default.
+        keep: Days.
     """
 
     root: str
@@ -65,6 +66,7 @@ class Settings:
     trust_timestamps: bool = True
     level: str = "sample"
     sample: int = 1000
+    keep: float = 14
 
     def __post_init__(self) -> None:
         self._check()
@@ -94,6 +96,8 @@ class Settings:
             if wrong := [value for value in values if value not in choices]:
                 known = ", ".join(map(str, choices))
                 raise MetadataError(f"config: {name}: {wrong[0]!r} is not one of {known}.")
+        if not isinstance(self.keep, int | float) or isinstance(self.keep, bool) or self.keep < 0:
+            raise MetadataError(f"config: keep: {self.keep!r} is not a number of days.")
         if type(self.sample) is not int or self.sample < 1:
             raise MetadataError(f"config: sample: {self.sample!r} is not a whole number above 0.")
 
@@ -120,6 +124,7 @@ def settings_of(config: dict[str, Any]) -> Settings:
         **{name: used[name] for name in ("root", "extra", "splits")},
         **{name: config[name] for name in ("layout", "labels")},
         view=config["view"] or "",
+        keep=config["keep"],
         **config["scan"],
         level=config["verify"]["level"],
         sample=int(config["verify"]["sample"]),

@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from .disk import read_json
 from .errors import count, printable
-from .files import read_json
 from .layout import WORK, StrPath
 from .lock import RUN
-from .publish import changes_file, metadata_name, read_summary
+from .publish import changes_file, read_description, read_summary
+from .replace import kept_size
 
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
@@ -27,7 +28,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
             found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
             what = f"{count(audited['images'], 'image')}, {found or 'all ok'}"
             notes.append(f"  {split}, audited {audited['audited']}: {what}")
-        described = read_json(Path(extra, metadata_name(split)))
+        described = read_description(extra, split)
         if not described:
             continue  # a run up to an earlier stage does not mend what is missing or damaged
         classes = described["classes"]
@@ -42,6 +43,10 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         lines = [f"Nothing is published in {extra} yet.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
+    kept, size = kept_size(extra)
+    if kept:
+        what = f"{count(kept, 'replaced file')}, {size:,} bytes"
+        notes.append(f"  kept for readers on other hosts, see `keep`: {what}")
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
     strings = (f"  dataset_path for DINOv3: {dataset_path(split, root, extra)}" for split in splits)

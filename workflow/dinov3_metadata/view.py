@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .disk import remove_folders
 from .errors import MetadataError, count, listing, logger
-from .files import remove_siblings
 from .fingerprint import (
     State,
     check_content,
@@ -68,7 +68,7 @@ def update_view(
     one = View(root, view, extra, split, layout, annotations)
     states = one.link(noted, trust_timestamps, threads)
     write_record(record, settings, states, annotations)
-    remove_siblings(work)
+    remove_folders(work.parent, {work.name})
 
 
 class View:

@@ -1,0 +1,296 @@
+"""Replace: the published files of a run take the places of the old ones as one set.
+
+Everything that can fail is done first: the new files are written, checked by their writers and on
+the disk, the old ones have a second name in the work folder, and a journal says what is about to be
+renamed. Then the renames follow one another. Until the journal is gone the old set can be put back,
+and it is: by the same process after an error, by the next run after a kill.
+
+Where another host may have an old file open or mapped, its second name stays for some days: an NFS
+server forgets a file with its last name, and a training that has it mapped dies of SIGBUS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from .disk import (
+    TEMPORARY,
+    create,
+    create_anew,
+    is_local,
+    opened_folder,
+    read_json,
+    remove_file,
+    temporary_name,
+)
+from .errors import MetadataError, logger
+from .layout import SPLITS, WORK, StrPath
+
+DAY = 86_400 * 10**9  # ns
+JOURNAL = "journal-{}.json"  # with the stamp of what is replaced
+STAMP = re.compile(r"[0-9a-f]{16}")
+"""The name of a folder of kept files: when they were replaced, in ns since 1970."""
+
+NAMES = re.compile(
+    rf"(entries|class-ids|class-names|audit)-({'|'.join(SPLITS)})\.npy"
+    rf"|(metadata|audit)-({'|'.join(SPLITS)})\.json"
+)
+"""What may be published, so what a journal may name."""
+
+Writer = Callable[[BinaryIO], object]
+
+
+class Plan(NamedTuple):
+    """What a journal says.
+
+    Attributes:
+        stamp: The folder with the second names of the old files.
+        new: Published name -> temporary name and inode of the new file.
+    """
+
+    stamp: str
+    new: dict[str, tuple[str, int]]
+
+
+@contextmanager
+def replaced_files(
+    extra: StrPath, writers: dict[str, Writer], size: int, days: float
+) -> Iterator[None]:
+    """Replace files in ``extra``: all of them or none. They are in place in the block, which may
+    note it; an error there, too, puts the old ones back.
+
+    Args:
+        extra: The folder.
+        writers: Published name -> writes the new file to an open one; in the order of the renames.
+        size: Bytes of the new files together: there must be room for them.
+        days: How long the old files are kept for readers on other hosts.
+
+    Raises:
+        MetadataError: There is no room.
+        OSError: Something could not be written. A writer may raise errors of its own.
+    """
+    place = _place(extra)
+    plan = Plan(f"{time.time_ns():016x}", {})
+    with opened_folder(extra) as target, opened_folder(place, make=True) as work:
+        make_room(f"{place}/new files", size)
+        try:
+            for name, write in writers.items():
+                plan.new[name] = temporary_name(), 0
+                with naming(f"{extra}/{name}"), create(work, plan.new[name][0]) as file:
+                    write(file)
+                    keep_mode(target, name, file)
+                    sync(file)
+                    plan.new[name] = plan.new[name][0], os.fstat(file.fileno()).st_ino
+            with opened_folder(f"{place}/kept/{plan.stamp}", make=True) as old:
+                copies = [name for name in writers if not give_second_name(target, name, old)]
+                os.fsync(old)
+            journal = f"{place}/{JOURNAL.format(plan.stamp)}"
+            with naming(journal), create_anew(journal) as file:
+                file.write(json.dumps(plan).encode())
+                sync(file)
+            os.fsync(work)
+            for name, (new, _) in plan.new.items():
+                os.replace(new, name, src_dir_fd=work, dst_dir_fd=target)
+            os.fsync(target)
+            yield
+            os.unlink(os.path.basename(journal), dir_fd=work)
+            os.fsync(work)
+        except BaseException:
+            try:
+                _put_back(extra, plan)
+            except OSError as error:
+                logger.error("%s: the old files could not be put back (%s).", extra, error)
+            raise
+    for name in copies:
+        remove_file(f"{place}/kept/{plan.stamp}/{name}")
+    if is_local(extra):
+        _forget(extra, plan.stamp)
+    for stamp in _stamps(extra)[:-1]:
+        if int(stamp, 16) < time.time_ns() - days * DAY:
+            _forget(extra, stamp)
+
+
+def undo_unfinished(extra: StrPath) -> None:
+    """Put back the files that a publication had begun to replace when it was killed. To be called
+    under the lock of the run, before anything else is looked at."""
+    for journal in _journals(extra):
+        stamp, new = journal.stem.partition("-")[2], read_json(journal).get("new")
+        if STAMP.fullmatch(stamp) and isinstance(new, dict):
+            logger.warning("%s: a publication was interrupted. Its files are taken back.", extra)
+            _put_back(extra, Plan(stamp, {name: _new_file(name, one) for name, one in new.items()}))
+        remove_file(journal)  # one that is not whole was written before any rename
+    if (stamps := _stamps(extra)) and is_local(extra):
+        for stamp in stamps:
+            _forget(extra, stamp)
+
+
+def is_torn(extra: StrPath) -> bool:
+    """Whether a publication that is under way, or was killed, has renamed some of its files."""
+    for journal in _journals(extra):
+        new = read_json(journal).get("new", {})
+        with suppress(ValueError, TypeError, AttributeError):  # it is being written
+            states = [_is_inode(f"{extra}/{name}", inode) for name, (_, inode) in new.items()]
+            if any(states) and not all(states):
+                return True
+    return False
+
+
+def _is_inode(path: str, inode: int) -> bool:
+    try:
+        return os.lstat(path).st_ino == inode
+    except OSError:
+        return False
+
+
+def _journals(extra: StrPath) -> list[Path]:
+    """What the publications that are under way, or were killed, are about to do."""
+    return sorted(Path(_place(extra)).glob(JOURNAL.format("*")))
+
+
+def _new_file(name: str, noted: object) -> tuple[str, int]:
+    """Temporary name and inode of a new file, as a journal says.
+
+    Raises:
+        MetadataError: The journal names what no publication replaces.
+    """
+    if NAMES.fullmatch(name) and isinstance(noted, list) and list(map(type, noted)) == [str, int]:
+        temporary, inode = noted
+        if TEMPORARY.fullmatch(temporary):
+            return temporary, inode
+    raise MetadataError(f"The journal of a publication names {name}, which is never published.")
+
+
+def _put_back(extra: StrPath, plan: Plan) -> None:
+    """Have the old files, and none where there was none, whatever was renamed before."""
+    kept = f"{_place(extra)}/kept/{plan.stamp}"
+    with ExitStack() as folders:
+        target, work = (folders.enter_context(opened_folder(one)) for one in (extra, _place(extra)))
+        old = None
+        with suppress(FileNotFoundError):
+            old = folders.enter_context(opened_folder(kept))
+        for name, (new, inode) in plan.new.items():
+            now, before = _inode(target, name), _inode(old, name) if old else 0
+            if old and before and now != before:
+                again = temporary_name()
+                give_second_name(old, name, work, again)
+                os.replace(again, name, src_dir_fd=work, dst_dir_fd=target)
+            elif not before and now == inode:
+                os.unlink(name, dir_fd=target)
+            with suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=work)
+        os.fsync(target)
+        with suppress(FileNotFoundError):
+            os.unlink(JOURNAL.format(plan.stamp), dir_fd=work)
+        os.fsync(work)
+    _forget(extra, plan.stamp)
+
+
+def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
+    """Give a file of one open folder a second name in another; a copy, where there are no links.
+
+    Returns:
+        False if it is a copy. A file that is not there needs no second name.
+    """
+    new = new or name
+    try:
+        os.link(name, new, src_dir_fd=folder, dst_dir_fd=other, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        with open(source, "rb") as file, create(other, new) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            sync(copy)
+        return False
+    return True
+
+
+def keep_mode(folder: int, name: str, file: BinaryIO) -> None:
+    """Give a new file the mode of the file whose name it will take."""
+    with suppress(FileNotFoundError):
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISREG(state.st_mode):
+            os.fchmod(file.fileno(), stat.S_IMODE(state.st_mode))
+
+
+def make_room(path: StrPath, size: int) -> None:
+    """Check that there is room for a file; if need be, remove what is kept, the oldest first, but
+    for what the last publication replaced.
+
+    Args:
+        path: The file, which need not be there.
+        size: Its bytes.
+
+    Raises:
+        MetadataError: There is no room.
+    """
+    folder = os.path.dirname(path)
+    above, work, _ = f"{os.path.abspath(folder)}/".partition(f"/{WORK}/")
+    old = _stamps(above)[:-1] if work else []
+    while size > (free := shutil.disk_usage(folder).free):
+        if not old:
+            raise MetadataError(
+                f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free there. "
+                "Make room and run the same command again."
+            )
+        _forget(above, old.pop(0))
+
+
+def kept_size(extra: StrPath) -> tuple[int, int]:
+    """How many replaced files are kept, and their bytes."""
+    sizes = [
+        entry.stat(follow_symlinks=False).st_size
+        for stamp in _stamps(extra)
+        for entry in os.scandir(f"{_place(extra)}/kept/{stamp}")
+    ]
+    return len(sizes), sum(sizes)
+
+
+def _place(extra: StrPath) -> str:
+    return f"{os.fspath(extra)}/{WORK}/published"
+
+
+def _stamps(extra: StrPath) -> list[str]:
+    """The folders of kept files, the oldest first."""
+    with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
+        return sorted(filter(STAMP.fullmatch, os.listdir(folder)))
+    return []
+
+
+def _forget(extra: StrPath, stamp: str) -> None:
+    with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
+        shutil.rmtree(stamp, ignore_errors=True, dir_fd=folder)
+
+
+def _inode(folder: int, name: str) -> int:
+    """The inode of a name in an open folder; 0 if there is none."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def naming(path: StrPath) -> Iterator[None]:
+    """Name the file that an error in the block is about, where the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or TEMPORARY.fullmatch(os.path.basename(str(error.filename))):
+            error.filename = os.fspath(path)
+        raise
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring all that was written to an open file to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
