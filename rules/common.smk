@@ -141,6 +141,17 @@ def view_name(wildcards):
     return stages.view(wildcards.split).name
 
 
+def published_scan(wildcards, output):
+    """The scan that stays until the next publication; as a function of the output it is no reason
+    for Snakemake to run a job."""
+    return stages.published(wildcards.split)["tree"]
+
+
+def published_view(wildcards, output):
+    """The view that stays until the next publication, see ``published_scan``."""
+    return stages.published(wildcards.split)["view"]
+
+
 def view_of(wildcards):
     """The record of the view that a scan looks at, if there is a view."""
     name = view_name(wildcards)

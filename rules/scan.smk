@@ -22,6 +22,7 @@ rule scan_split:
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=scan_settings,
         after=view_name,
+        published=published_scan,
         why=why_scan,
     message:
         "Scan {wildcards.split}: {params.why}"

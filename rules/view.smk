@@ -20,6 +20,7 @@ rule link_view:
         annotations=annotations,
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=view_settings,
+        published=published_view,
         why=why_view,
     message:
         "Link {wildcards.split} as DINOv3 reads it: {params.why}"

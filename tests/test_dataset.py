@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from conftest import make_tree
 from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra
 from dinov3_metadata.demo import make_demo
+from dinov3_metadata.layout import WORK
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -145,8 +147,11 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     ImageNetMetadata(tree, extra)
     with pytest.raises(MetadataError, match="no row in"):
-        dump_extra(tree, extra, ["TRAIN", "VAL"])  # TRAIN is published, VAL is scanned
-    ImageNetMetadata(tree, extra, check="stat")
+        dump_extra(tree, extra, ["TRAIN", "VAL"])  # both are scanned, and none is published
+    for split, changed in (("TRAIN", 2), ("VAL", 1)):
+        with pytest.raises(MetadataError, match=f"{split}: {changed} of its folders"):
+            ImageNetMetadata(tree, extra, split, check="stat")
+    shutil.rmtree(extra / WORK)
     with pytest.raises(MetadataError, match="does not tell the state"):
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     with pytest.raises(ValueError, match="'full', not 'stat'"):
@@ -220,8 +225,8 @@ def test_missing_and_damaged_descriptions(tree: Path, tmp_path: Path) -> None:
         ImageNetMetadata(tree, tmp_path)
     for text, message in {
         "{}": "is not whole",
-        "{": "can not be read",
-        "[]": "can not be",
+        "{": "is not whole",
+        "[]": "is not whole",
         '{"files": []}': "is not whole",
     }.items():
         (tmp_path / "metadata-TRAIN.json").write_text(text)

@@ -1,17 +1,22 @@
 import json
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import LABELS, digests, dump, file_states, make_tree
 from dinov3_metadata import publish as publish_module
+from dinov3_metadata import replace as replace_module
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.fingerprint import RECORD, write_record
 from dinov3_metadata.labels import read_labels
-from dinov3_metadata.publish import publish, receipt_name
+from dinov3_metadata.layout import WORK
+from dinov3_metadata.lock import lock_run
+from dinov3_metadata.publish import Verified, publish, receipt_name
+from dinov3_metadata.replace import is_torn
 from dinov3_metadata.scan import scan_split
-from dinov3_metadata.verify import verify
+from dinov3_metadata.verify import verify, write_report
 
 
 class Split:
@@ -19,34 +24,45 @@ class Split:
 
     def __init__(self, root: Path, work: Path, extra: Path) -> None:
         self.root, self.work, self.extra = root, work, extra
+        self.state = dict.fromkeys(("view", "tree", "labels", "checks"), "")
         work.mkdir()
         self.verify()
 
     def verify(self) -> None:
-        self.staged = {
-            name: str(path) for name, path in dump(self.root, self.work, "TRAIN").items()
-        }
-        scan, _ = scan_split(self.root, "TRAIN")
-        self.scan = self.work / "scan.npz"
-        scan.save(self.scan)
-        self.report = verify(
-            self.root,
-            "TRAIN",
-            scan,
-            read_labels(self.root / "labels.txt"),
-            self.staged,
+        """Make the files; they are those of another state than before."""
+        self.state = self.state | {"tree": self.state["tree"] + "x"}
+        paths = dump(self.root, self.work, "TRAIN")
+        scan, states = scan_split(self.root, "TRAIN")
+        scan.save(self.work / "scan.npz")
+        write_record(self.work / RECORD, "", states)
+        labels = read_labels(self.root / "labels.txt")
+        staged = {name: str(path) for name, path in paths.items()}
+        report = verify(self.root, "TRAIN", scan, labels, staged)
+        write_report(report, self.work / "verify.json")
+        self.verified = Verified(
+            self.state,
+            str(self.work / "verify.json"),
+            [*staged.values()],
+            str(self.work / "scan.npz"),
+            {str(self.root / "train"): str(self.work / RECORD)},
+            {str(self.root / "labels.txt"): labels.content},
         )
 
-    def name(self) -> str:
-        return receipt_name(self.work, self.extra, "TRAIN")
+    def receipt(self) -> Path:
+        name = receipt_name(self.extra, {"TRAIN": self.state})
+        return self.extra / WORK / "published" / f"{name}.json"
 
     def due(self) -> bool:
-        return not (self.work / f"{self.name()}.json").exists()
+        return not self.receipt().exists()
 
     def publish(self) -> list[str]:
-        receipt = self.work / f"{self.name()}.json"
-        origin = {"root": str(self.root)}
-        return publish(self.report, self.staged, origin, self.extra, receipt, self.scan)
+        receipt = self.receipt()
+        origin = {"root": str(self.root), "dataset": str(self.root), "layout": "imagenet"}
+        return publish({"TRAIN": self.verified}, origin, self.extra, str(receipt))
+
+    def arrays(self) -> dict[str, str]:
+        """The digests of the files that wait."""
+        return {name: one for name, one in digests(self.work).items() if name in ARRAYS}
 
 
 @pytest.fixture
@@ -61,7 +77,7 @@ ALL = [*ARRAYS, "metadata-TRAIN.json"]
 def test_what_is_published(split: Split) -> None:
     assert split.due()
     assert split.publish() == ARRAYS
-    assert digests(split.extra) == digests(split.work)
+    assert digests(split.extra) == split.arrays()
     described = json.loads((split.extra / "metadata-TRAIN.json").read_text())
     assert described["root"] == str(split.root)
     assert (described["images"], described["classes"], described["skipped"]) == (4, 3, 0)
@@ -110,7 +126,7 @@ def test_everything_deleted_twice_is_put_back_twice(split: Split) -> None:
 
 def test_a_damaged_receipt_is_as_good_as_none(split: Split) -> None:
     split.publish()
-    (receipt,) = split.work.glob("receipt-*.json")
+    (receipt,) = (split.extra / WORK).rglob("receipt-*.json")
     receipt.write_text("{")
     assert split.due()
     assert split.publish() == []
@@ -127,59 +143,78 @@ def test_a_reader_keeps_the_old_bytes(split: Split) -> None:
     assert len(np.load(split.extra / "entries-TRAIN.npy")) == len(old) + 1
 
 
-def test_a_crash_between_two_renames_is_repaired(
-    split: Split, monkeypatch: pytest.MonkeyPatch
+def edit(split: Split) -> dict[str, bytes]:
+    """Edit the dataset so that all arrays differ; what is published before."""
+    before = {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")}
+    make_tree(split.root, ["train/n01440764x/n01440764x_5.JPEG"], LABELS + "n01440764x,one more\n")
+    split.verify()
+    return before
+
+
+class Killed(BaseException):
+    """The process ends here: nothing of it runs any more."""
+
+
+@pytest.mark.parametrize("rename", range(4))
+def test_a_kill_between_two_renames_is_undone_by_the_next_run(
+    rename: int, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split.publish()
-    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
-    make_tree(split.root, [], LABELS.replace("tench", "Tinca"))
-    split.verify()
-    replace, names = os.replace, []
+    before = edit(split)
+    real, renamed = os.replace, []
 
-    def crash(source: Path, target: Path) -> None:
-        names.append(target.name)
-        if len(names) == 2:
-            raise SystemExit
-        replace(source, target)
+    def replace(source: str, target: str, **folders: int) -> None:
+        if "receipt" not in target and target in ALL:
+            if len(renamed) == rename:
+                raise Killed
+            renamed.append(target)
+        real(source, target, **folders)
 
-    monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(replace_module, "_put_back", lambda *_: None)
+    with pytest.raises(Killed):
         split.publish()
     monkeypatch.undo()
-    assert names == ["class-names-TRAIN.npy", "entries-TRAIN.npy"]
-    described = json.loads((split.extra / "metadata-TRAIN.json").read_text())["files"]
-    torn = [name for name, digest in digests(split.extra).items()
-            if described[name]["sha256"] != digest]  # fmt: skip
-    assert torn == ["class-names-TRAIN.npy"]  # so a reader can tell
-    assert split.due()
-    split.publish()
-    assert digests(split.extra) == digests(split.work)
+    assert is_torn(split.extra) == bool(renamed)
+    with lock_run(split.extra / WORK):
+        assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
+        assert not is_torn(split.extra)
+        assert split.due()
+        split.publish()
+    assert digests(split.extra) == split.arrays()
     assert not split.due()
+    assert sorted((split.extra / WORK / "published").glob("kept/*")) == []
 
 
-@pytest.mark.parametrize("call", range(1, 5))
-def test_a_disk_that_refuses_late_changes_nothing(
-    call: int, split: Split, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["fsync", "replace", "link", "unlink"])
+def test_a_disk_that_refuses_anything_changes_nothing(
+    call: str, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split.publish()
-    before = {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")}
-    (split.root / "train/n01440764/n01440764_5.JPEG").touch()
-    shutil.copytree(split.root / "train/n01440764", split.root / "train/n01440764x")
-    for path in (split.root / "train/n01440764x").iterdir():
-        path.rename(path.with_name(path.name.replace("n01440764", "n01440764x")))
-    make_tree(split.root, [], LABELS + "n01440764x,a class more\n")
-    split.verify()
-    calls, fsync = iter(range(1, 100)), os.fsync
+    before = edit(split)
+    real, refused = getattr(os, call), 0
+    for at in range(1, 100):
+        calls = iter(range(1, 1000))
 
-    def refuse(descriptor: int) -> None:
-        if next(calls) == call:
-            raise OSError(28, "No space left on device")
-        fsync(descriptor)
+        def refuse(*what: object, calls: Iterator = calls, at: int = at, **how: object) -> None:
+            if next(calls) == at:
+                raise OSError(5, "Input/output error")
+            real(*what, **how)
 
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="No space left"):
-        split.publish()
-    assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
+        monkeypatch.setattr(os, call, refuse)
+        try:
+            split.publish()
+        except OSError:
+            refused += 1
+            monkeypatch.undo()
+            assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
+            assert split.due()
+        else:
+            break
+    monkeypatch.undo()
+    assert refused or call == "link"  # where there are no links, the files are copied
+    assert digests(split.extra) == split.arrays()
+    assert not split.due()
 
 
 def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> None:
@@ -187,7 +222,7 @@ def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> N
     before = digests(split.extra)
     (split.root / "train/n01440764/n01440764_5.JPEG").touch()
     split.verify()
-    Path(split.staged["class-ids-TRAIN.npy"]).write_bytes(b"")
+    (split.work / "class-ids-TRAIN.npy").write_bytes(b"")
     (split.extra / "class-ids-TRAIN.npy").unlink()
     with pytest.raises(MetadataError, match="is not the file that was verified, and was removed"):
         split.publish()
@@ -198,9 +233,9 @@ def test_a_file_that_is_not_the_verified_one_is_not_published(split: Split) -> N
 
 def test_labels_that_changed_since_they_were_read(split: Split) -> None:
     make_tree(split.root, [], LABELS.replace("tench", "Tinca"))
-    with pytest.raises(MetadataError, match=r"labels.txt has changed meanwhile. Run the same"):
+    with pytest.raises(MetadataError, match=r"labels.txt changed while this run was in progress"):
         split.publish()
-    assert not split.extra.exists()
+    assert not list(split.extra.glob("[!.]*"))
 
 
 def test_a_folder_in_the_place_of_a_file(split: Split) -> None:
@@ -214,7 +249,7 @@ def test_receipts_do_not_pile_up(split: Split) -> None:
     for _ in range(3):
         split.publish()
         (split.extra / "entries-TRAIN.npy").unlink()
-    assert len(list(split.work.glob("receipt-*.json"))) == 1
+    assert len(list((split.extra / WORK).rglob("receipt-*.json"))) == 1
 
 
 def test_an_upgrade_publishes_again(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

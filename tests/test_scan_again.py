@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import make_tree
 from dinov3_metadata import fingerprint, scan
+from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.files import remove_siblings
 from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
 from dinov3_metadata.folder import Listing
 from dinov3_metadata.layout import LABELLED, split_folder
@@ -47,7 +47,7 @@ class Scanner:
             folder.mkdir(parents=True)
             found.save(folder / "scan.npz")
             write_record(folder / RECORD, "", states)
-            remove_siblings(folder)
+            remove_folders(folder.parent, {folder.name})
         return Scan.load(folder / "scan.npz")
 
     def is_true(self) -> bool:

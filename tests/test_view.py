@@ -212,7 +212,7 @@ def test_empty_classes_are_named_as_in_the_dataset(tmp_path: Path) -> None:
     files = ["train/cat/1.jpg", "train/dog/.DS_Store", "train/owl/deep/"]
     with pytest.raises(MetadataError, match=r"2 class folders in .*set/train without(?s:.*)dog\n"):
         Linker(tmp_path, files, "folder", "TRAIN")
-    with pytest.raises(MetadataError, match=r"TEST: no images in .*set/test"):
+    with pytest.raises(MetadataError, match=r"TEST split folder .*set/test holds no"):
         Linker(tmp_path, ["test/1.txt"], "folder", "TEST")
 
 

@@ -19,7 +19,7 @@ from .fingerprint import RECORD, Tree, digest, of_code, of_content, of_tree
 from .labels import find_labels
 from .layout import LABELLED, WORK, StrPath, split_folder
 from .layouts import Part, layout_of, recognise
-from .publish import Verified, array_names, metadata_name, receipt_name
+from .publish import Verified, array_names, metadata_name, published_state, receipt_name
 from .settings import Settings, check_folders, check_layout, check_root
 
 AFTER = {
@@ -33,8 +33,8 @@ AFTER = {
 """Stage of a split -> the stages that it comes right after; in an order in which they can be run.
 After these, all splits are published together."""
 
-SCANNING = ("disk", "files", "fingerprint", "folder", "layout", "replace", "scan")
-"""The modules that a scan depends on."""
+COMMON = ("disk", "files", "fingerprint", "layout", "replace")
+"""The modules that every stage depends on."""
 
 
 def folders_of(work: StrPath, state: dict[str, str]) -> tuple[str, str, str]:
@@ -137,7 +137,7 @@ class Chain:
     def scan_settings(self) -> str:
         """All that a scan depends on besides the split folder."""
         one = self.settings
-        code = of_code(*SCANNING)
+        code = of_code(*COMMON, "folder", "scan")
         return digest(self.base, one.engine, one.unaddressable, one.trust_timestamps, code)
 
     def tree(self, split: str) -> Tree:
@@ -157,7 +157,7 @@ class Chain:
 
     def state(self, split: str) -> dict[str, str]:
         """The names of the present state of a split, from the dataset to the checks."""
-        arrays = of_code("disk", "files", "fingerprint", "layout", "labels", "entries", "classes")
+        arrays = of_code(*COMMON, "labels", "entries", "classes")
         labels = self.labels if split in LABELLED else ""
         content = self.labels_content() if labels else "none"
         level, sample = self.settings.level, self.settings.sample
@@ -196,6 +196,11 @@ class Chain:
         return Verified(
             self.state(split), files["verify"][0], arrays, files["scan"][0], records, contents
         )
+
+    def published(self, split: str) -> dict[str, str]:
+        """The names of the state of a split that was published last; empty for none."""
+        state = published_state(self.settings.extra, split).get("state", {})
+        return {"view": "", "tree": ""} | state
 
     def receipt(self) -> str:
         """The file that says that all splits are published, in the present state."""

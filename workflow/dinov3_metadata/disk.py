@@ -231,8 +231,9 @@ def remove_file(path: StrPath) -> None:
 
 
 def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
-    """Remove the folders of states in ``folder``, but for those to keep; nothing else in it."""
-    with opened_folder(folder) as descriptor:
+    """Remove the folders of states in ``folder``, if it is there, but for those to keep; nothing
+    else in it."""
+    with suppress(FileNotFoundError), opened_folder(folder) as descriptor:
         for name in os.listdir(descriptor):
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
             if name not in keep and STATE.fullmatch(name) and stat.S_ISDIR(mode):

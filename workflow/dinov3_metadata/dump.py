@@ -112,6 +112,7 @@ class _Split:
             self.chain.annotations(self.split),
             record,
             self.chain.view_settings(self.split),
+            self.chain.published(self.split)["view"],
             self.settings.trust_timestamps,
             self.threads,
         )
@@ -125,6 +126,7 @@ class _Split:
             record,
             self.chain.scan_settings(),
             self.chain.view(self.split).name,
+            self.chain.published(self.split)["tree"],
             engine=self.settings.engine,
             unaddressable=self.settings.unaddressable,
             trust_timestamps=self.settings.trust_timestamps,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import __version__
-from .disk import make_folder, open_regular, read_file, read_json, remove_file
+from .disk import make_folder, open_regular, read_file, read_json, remove_file, remove_folders
 from .errors import DatasetChangedError, MetadataError, count, logger
 from .files import reading, sha256, write_atomically
 from .fingerprint import changed_since, digest, of_code
@@ -192,6 +192,9 @@ def publish(
     for old in known.keys() - {Path(receipt).stem}:
         for suffix in ("json", "log"):
             remove_file(f"{os.path.dirname(receipt)}/{old}.{suffix}")
+    for split, verified in due_splits.items():
+        remove_folders(f"{extra}/{WORK}/{split}", {verified.state["tree"]})
+        remove_folders(f"{extra}/{WORK}/views/{split}", {verified.state["view"]})
     for name in arrays:
         logger.info("%s: written", f"{extra}/{name}")
     return arrays

@@ -95,7 +95,7 @@ def replaced_files(
                 os.fsync(old)
             journal = f"{place}/{JOURNAL.format(plan.stamp)}"
             with naming(journal), create_anew(journal) as file:
-                file.write(json.dumps(plan).encode())
+                file.write(json.dumps(plan._asdict()).encode())
                 sync(file)
             os.fsync(work)
             for name, (new, _) in plan.new.items():

@@ -229,6 +229,7 @@ def update_scan(
     record: str,
     settings: str,
     after: str = "",
+    published: str = "",
     **options: Any,
 ) -> None:
     """Scan a split folder anew, but for what the last scan in the work folder still knows.
@@ -239,6 +240,8 @@ def update_scan(
             are removed.
         record: Where to note the states of the folders, see ``fingerprint.of_tree``.
         settings, after: For the record.
+        published: The name of the scan that was published last, which stays until the next
+            publication.
         options: Of ``scan_split``.
 
     Raises:
@@ -249,7 +252,7 @@ def update_scan(
     scan, folders = scan_split(root, split, previous=previous, made_now=bool(after), **options)
     scan.save(out)
     write_record(record, settings, folders, after)
-    remove_folders(work.parent, {work.name})
+    remove_folders(work.parent, {work.name, published})
 
 
 def last_scan(work: StrPath, settings: str) -> Found | None:

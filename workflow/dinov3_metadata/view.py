@@ -48,6 +48,7 @@ def update_view(
     annotations: str,
     record: str,
     settings: str,
+    published: str = "",
     trust_timestamps: bool = True,
     threads: int = 4,
 ) -> None:
@@ -58,6 +59,8 @@ def update_view(
         record: Where to note the states of the folders, see ``fingerprint.of_tree``; in a folder of
             its name, beside those of other views, which are removed.
         settings: For the record.
+        published: The name of the view that was published last, which stays until the next
+            publication.
         trust_timestamps, threads: See ``View.link``.
 
     Raises:
@@ -68,7 +71,7 @@ def update_view(
     one = View(root, view, extra, split, layout, annotations)
     states = one.link(noted, trust_timestamps, threads)
     write_record(record, settings, states, annotations)
-    remove_folders(work.parent, {work.name})
+    remove_folders(work.parent, {work.name, published})
 
 
 class View:

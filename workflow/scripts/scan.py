@@ -14,6 +14,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.output.folders,
         snakemake.params.settings,
         snakemake.params.after,
+        snakemake.params.published,
         engine=snakemake.params.engine,
         unaddressable=snakemake.params.unaddressable,
         trust_timestamps=snakemake.params.trust_timestamps,

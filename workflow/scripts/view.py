@@ -16,6 +16,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.params.annotations,
         snakemake.output.folders,
         snakemake.params.settings,
+        snakemake.params.published,
         snakemake.params.trust_timestamps,
         snakemake.threads,
     )
