@@ -84,7 +84,7 @@ def lock():
         check_slurm_extra()
     with ending_plainly():
         held = lock_run(WORK)
-        for share in glob(f"{glob_escape(WORK)}/audit/*/*/*/*.npy"):
+        for share in glob(f"{glob_escape(WORK)}/audit/*/*-folders-*/*/[0-9]*-of-[0-9]*.npy"):
             os.unlink(share)  # of a run that was killed: its images may have been mended in place
         os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
         return held

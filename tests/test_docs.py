@@ -23,7 +23,6 @@ from dinov3_metadata.files import open_array, write_atomically
 from dinov3_metadata.labels import read_labels
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
-from dinov3_metadata.publish import publish
 from dinov3_metadata.report import draw_report
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.settings import check_folders, check_layout, settings_of
@@ -113,11 +112,28 @@ def empty_image(root: Path) -> None:
 
 
 def folder_in_the_way(root: Path) -> None:
-    (root / "extra/entries-TRAIN.npy").mkdir(parents=True)
-    name = "entries-TRAIN.npy"
-    counts = ("images", "classes", "skipped", "labels", "class_id_length", "class_name_length")
-    report = dict.fromkeys(counts, 0) | {"split": "TRAIN"}
-    publish(report | {"files": {name: {}}}, {name: ""}, {}, root / "extra", "", "")
+    dump_extra(root, root / "extra", ["TRAIN"])
+    (root / "extra/entries-TRAIN.npy").unlink()
+    (root / "extra/entries-TRAIN.npy").mkdir()
+    dump_extra(root, root / "extra", ["TRAIN"])
+
+
+def planted_link(root: Path) -> None:
+    (root / "extra/.dinov3-metadata").mkdir()
+    (root / "extra/.dinov3-metadata/TRAIN").symlink_to(root / "train")
+    dump_extra(root, root / "extra")
+
+
+def moved(root: Path) -> None:
+    """An image is moved between the splits after one of them was scanned."""
+
+    def verify_and_move(*what: object, **how: object) -> object:
+        (root / f"train/n01440764/n01440764_{next(numbers)}.JPEG").touch()
+        return verify(*what, **how)
+
+    numbers = iter(range(100, 1000))
+    with patch("dinov3_metadata.dump.verify", verify_and_move):
+        dump_extra(root, root / "extra", ["TRAIN"])
 
 
 def locked(root: Path) -> None:
@@ -241,7 +257,9 @@ CASES: dict[str, Callable[[Path], object]] = {
     "another run": locked,
     "no room": too_large,
     "disk full": refusing("os.fsync", OSError(28, "No space left on device")),
-    "read-only": refusing("dinov3_metadata.files.open", PermissionError(13, "Permission denied")),
+    "read-only": refusing("os.replace", PermissionError(13, "Permission denied")),
+    "link in the work folder": planted_link,
+    "dataset changed": moved,
     "root alone": lambda root: settings_of({"root": str(root), "extra": None}),
     "extra alone": lambda root: settings_of({"root": None, "extra": str(root / "extra")}),
     "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),

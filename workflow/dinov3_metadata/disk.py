@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
 from secrets import token_hex
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import MetadataError
 from .layout import SPLITS, WORK, StrPath
@@ -91,11 +91,11 @@ def opened_folder(path: StrPath, make: bool = False) -> Iterator[int]:
 def _enter(outer: int, path: str, make: bool = False) -> int:
     """Open the folder at ``path``, which is right in the folder ``outer``."""
     name = os.path.basename(path)
-    if make:
-        with suppress(FileExistsError):
-            os.mkdir(name, dir_fd=outer)
-            os.fsync(outer)
     try:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=outer)
+                os.fsync(outer)
         return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=outer)
     except OSError as error:
         error.filename = path
@@ -127,6 +127,16 @@ def _no_place_for(path: str, state: os.stat_result) -> MetadataError:
         f"{path} is {kind_of(state)}. The work folder may contain only files and folders made by "
         "this program. Remove it and run the same command again."
     )
+
+
+def refuse_link(path: StrPath) -> None:
+    """Refuse a file of ours that is a link.
+
+    Raises:
+        MetadataError: It is one.
+    """
+    if os.path.islink(path):
+        raise _no_place_for(os.fspath(path), os.lstat(path))
 
 
 def check_work(work: StrPath) -> None:
@@ -165,7 +175,8 @@ def create(folder: int, path: StrPath) -> BufferedWriter:
     def opener(name: str, flags: int) -> int:
         return os.open(os.path.basename(name), flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
 
-    return open(path, "xb", opener=opener)
+    with naming(path):
+        return open(path, "xb", opener=opener)
 
 
 def create_anew(path: StrPath) -> BufferedWriter:
@@ -179,6 +190,25 @@ def create_anew(path: StrPath) -> BufferedWriter:
 def temporary_name() -> str:
     """A name that nobody can guess, for a file that is renamed when it is whole."""
     return f".{token_hex(16)}.tmp"
+
+
+@contextmanager
+def naming(path: StrPath) -> Iterator[None]:
+    """Name the file that an error in the block is about, where the system does not, or names it by
+    less than its path."""
+    try:
+        yield
+    except OSError as error:
+        known = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        if not os.path.isabs(known) or TEMPORARY.fullmatch(os.path.basename(known)):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring all that was written to an open file to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def open_regular(path: StrPath) -> BufferedReader:
@@ -209,7 +239,7 @@ def read_file(path: StrPath, most: int = MOST) -> bytes:
     Raises:
         OSError: There is none, it is no regular file, or too large.
     """
-    with open_regular(path) as file:
+    with naming(path), open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"The file has more than {most:,} bytes", str(path))

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from .disk import create, open_regular, opened_folder, remove_file, temporary_name
+from .disk import create, naming, open_regular, opened_folder, remove_file, sync, temporary_name
 from .errors import MetadataError
 from .layout import StrPath
-from .replace import keep_mode, make_room, naming, sync
+from .replace import keep_mode, make_room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,5 +110,5 @@ def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
 
 def sha256(path: StrPath) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
-    with open_regular(path) as file:
+    with naming(path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

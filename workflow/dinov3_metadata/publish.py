@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import __version__
-from .disk import make_folder, open_regular, read_file, read_json, remove_file, remove_folders
+from .disk import (
+    make_folder,
+    naming,
+    open_regular,
+    read_file,
+    read_json,
+    remove_file,
+    remove_folders,
+)
 from .errors import DatasetChangedError, MetadataError, count, logger
 from .files import reading, sha256, write_atomically
 from .fingerprint import changed_since, digest, of_code
@@ -381,7 +389,7 @@ def _write(content: bytes, file: BinaryIO) -> None:
 def _copy(path: str, due: str, file: BinaryIO) -> None:
     """Copy ``path`` into an open file and check the sha256 of the bytes that went through."""
     hasher = hashlib.sha256()
-    with open_regular(path) as source:
+    with naming(path), open_regular(path) as source:
         while block := source.read(1 << 20):
             hasher.update(block)
             file.write(block)

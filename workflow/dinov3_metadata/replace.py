@@ -27,9 +27,11 @@ from .disk import (
     create,
     create_anew,
     is_local,
+    naming,
     opened_folder,
     read_json,
     remove_file,
+    sync,
     temporary_name,
 )
 from .errors import MetadataError, logger
@@ -80,7 +82,7 @@ def replaced_files(
     """
     place = _place(extra)
     plan = Plan(f"{time.time_ns():016x}", {})
-    with opened_folder(extra) as target, opened_folder(place, make=True) as work:
+    with naming(place), opened_folder(extra) as target, opened_folder(place, make=True) as work:
         make_room(f"{place}/new files", size)
         try:
             for name, write in writers.items():
@@ -123,24 +125,36 @@ def undo_unfinished(extra: StrPath) -> None:
     """Put back the files that a publication had begun to replace when it was killed. To be called
     under the lock of the run, before anything else is looked at."""
     for journal in _journals(extra):
-        stamp, new = journal.stem.partition("-")[2], read_json(journal).get("new")
-        if STAMP.fullmatch(stamp) and isinstance(new, dict):
+        if plan := _read_plan(journal):
             logger.warning("%s: a publication was interrupted. Its files are taken back.", extra)
-            _put_back(extra, Plan(stamp, {name: _new_file(name, one) for name, one in new.items()}))
+            _put_back(extra, plan)
         remove_file(journal)  # one that is not whole was written before any rename
     if (stamps := _stamps(extra)) and is_local(extra):
         for stamp in stamps:
             _forget(extra, stamp)
 
 
+def _read_plan(journal: Path) -> Plan | None:
+    """What a journal says; None if it is not whole, or names what no publication replaces."""
+    stamp, new = journal.stem.partition("-")[2], read_json(journal).get("new")
+    if not STAMP.fullmatch(stamp) or not isinstance(new, dict):
+        return None
+    whole = all(
+        NAMES.fullmatch(name)
+        and isinstance(one, list)
+        and [*map(type, one)] == [str, int]
+        and TEMPORARY.fullmatch(one[0])
+        for name, one in new.items()
+    )
+    return Plan(stamp, {name: (one[0], one[1]) for name, one in new.items()}) if whole else None
+
+
 def is_torn(extra: StrPath) -> bool:
     """Whether a publication that is under way, or was killed, has renamed some of its files."""
-    for journal in _journals(extra):
-        new = read_json(journal).get("new", {})
-        with suppress(ValueError, TypeError, AttributeError):  # it is being written
-            states = [_is_inode(f"{extra}/{name}", inode) for name, (_, inode) in new.items()]
-            if any(states) and not all(states):
-                return True
+    for plan in filter(None, map(_read_plan, _journals(extra))):
+        states = [_is_inode(f"{extra}/{name}", inode) for name, (_, inode) in plan.new.items()]
+        if any(states) and not all(states):
+            return True
     return False
 
 
@@ -154,19 +168,6 @@ def _is_inode(path: str, inode: int) -> bool:
 def _journals(extra: StrPath) -> list[Path]:
     """What the publications that are under way, or were killed, are about to do."""
     return sorted(Path(_place(extra)).glob(JOURNAL.format("*")))
-
-
-def _new_file(name: str, noted: object) -> tuple[str, int]:
-    """Temporary name and inode of a new file, as a journal says.
-
-    Raises:
-        MetadataError: The journal names what no publication replaces.
-    """
-    if NAMES.fullmatch(name) and isinstance(noted, list) and list(map(type, noted)) == [str, int]:
-        temporary, inode = noted
-        if TEMPORARY.fullmatch(temporary):
-            return temporary, inode
-    raise MetadataError(f"The journal of a publication names {name}, which is never published.")
 
 
 def _put_back(extra: StrPath, plan: Plan) -> None:
@@ -277,20 +278,3 @@ def _inode(folder: int, name: str) -> int:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return 0
-
-
-@contextmanager
-def naming(path: StrPath) -> Iterator[None]:
-    """Name the file that an error in the block is about, where the system does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None or TEMPORARY.fullmatch(os.path.basename(str(error.filename))):
-            error.filename = os.fspath(path)
-        raise
-
-
-def sync(file: BinaryIO) -> None:
-    """Bring all that was written to an open file to the disk."""
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,0 +1,170 @@
+import os
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from dinov3_metadata import disk
+from dinov3_metadata.disk import (
+    check_work,
+    create_anew,
+    is_local,
+    make_folder,
+    open_regular,
+    opened_folder,
+    read_file,
+    read_json,
+    remove_file,
+    remove_folders,
+)
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.layout import WORK
+
+STATE = "3-folders-0123456789ab"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A work folder, beside a folder that must not be touched."""
+    (tmp_path / "victim" / STATE).mkdir(parents=True)
+    (tmp_path / "victim/file").write_text("mine")
+    work = tmp_path / WORK
+    make_folder(work / "TRAIN" / STATE)
+    return work
+
+
+def link(work: Path, place: str) -> Path:
+    """Put a link to the victim into the work folder."""
+    path = work / place
+    if path.is_dir():
+        path.rename(path.with_name("moved"))
+    path.symlink_to(work.parent / "victim")
+    return path
+
+
+@pytest.mark.parametrize("place", ["TRAIN", f"TRAIN/{STATE}"])
+def test_no_link_is_followed_in_the_work_folder(place: str, work: Path) -> None:
+    path = link(work, place)
+    named = re.escape(f"{path} is a link. The work folder may")
+    for use in (
+        lambda: make_folder(path / "x"),
+        lambda: create_anew(path / "file"),
+        lambda: remove_file(path / "file"),
+        lambda: remove_folders(path),
+        lambda: check_work(work),
+    ):
+        with pytest.raises(MetadataError, match=named):
+            use()
+    assert sorted(os.listdir(work.parent / "victim")) == [STATE, "file"]
+    assert (work.parent / "victim/file").read_text() == "mine"
+
+
+def test_a_work_folder_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / WORK).symlink_to("elsewhere")
+    with pytest.raises(MetadataError, match=r"dinov3-metadata is a link"):
+        make_folder(tmp_path / WORK / "TRAIN")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_links_above_the_work_folder_are_followed(work: Path) -> None:
+    (work.parent / "short").symlink_to(".")
+    with opened_folder(work.parent / "short" / WORK / "TRAIN") as descriptor:
+        assert os.listdir(descriptor) == [STATE]
+
+
+def test_only_folders_of_states_are_removed(work: Path) -> None:
+    for name in ("labels-0123456789ab-0123456789ab", "mine", "0123456789ab-18af"):
+        (work / "TRAIN" / name / "below").mkdir(parents=True)
+    (work / "TRAIN/aaaaaaaaaaaa").write_text("a file")
+    (work / "TRAIN/bbbbbbbbbbbb").symlink_to(work.parent / "victim")
+    remove_folders(work / "TRAIN", {STATE})
+    left = {"mine", "aaaaaaaaaaaa", "bbbbbbbbbbbb", STATE}
+    assert set(os.listdir(work / "TRAIN")) == left
+
+
+def test_only_what_we_left_unfinished_is_tidied(work: Path) -> None:
+    names = [f".{'0' * 32}.tmp", ".my-TRAIN.notes.tmp", f".{'0' * 31}.tmp", "notes.txt"]
+    for name in names:
+        (work / "TRAIN" / name).touch()
+    (work / "mine").mkdir()
+    (work / "mine" / names[0]).touch()
+    check_work(work)
+    assert sorted(os.listdir(work / "TRAIN")) == sorted([STATE, *names[1:]])
+    assert os.listdir(work / "mine") == names[:1]
+
+
+@pytest.mark.parametrize("place", ["scan.npz", "TRAIN/scan.npz", f"TRAIN/{STATE}/scan.tsv"])
+def test_a_fifo_in_the_work_folder_is_refused(place: str, work: Path) -> None:
+    os.mkfifo(work / place)
+    with pytest.raises(MetadataError, match=r"scan.\w+ is a FIFO"):
+        check_work(work)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("fifo", "a FIFO"), ("zero", "a device")):
+        with pytest.raises(OSError, match=f"This is {kind}, not a regular file") as error:
+            open_regular(tmp_path / name)
+        assert error.value.filename == str(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path / "folder")
+
+
+def test_what_is_read_is_bounded(tmp_path: Path) -> None:
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="more than 1,000 bytes"):
+        read_file(tmp_path / "huge", 1000)
+    assert read_json(tmp_path / "huge") == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[1]", '"x"', "[" * 100_000, '{"a":' * 100_000])
+def test_damaged_json_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_a_new_file_takes_the_place_of_a_link(work: Path) -> None:
+    path = work / "TRAIN/scan.log"
+    path.symlink_to(work.parent / "victim/file")
+    with create_anew(path) as file:
+        file.write(b"log")
+    assert not path.is_symlink()
+    assert (work.parent / "victim/file").read_text() == "mine"
+
+
+def test_descriptors_are_closed(work: Path) -> None:
+    path, before = link(work, "TRAIN"), len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(MetadataError):
+            make_folder(path)
+        check = threading.Thread(target=make_folder, args=[work / "labels"])
+        check.start()
+        check.join()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "local"),
+    [("ext4", True), ("nfs", False), ("nfs4", False), ("fuse.sshfs", False), ("lustre", False)],
+)
+def test_local_file_systems(
+    kind: str, local: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path / "a b").replace(" ", "\\040")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / {place} rw shared:1 - {kind} s rw\n"
+    )
+    real = open
+    monkeypatch.setattr(
+        disk,
+        "open",
+        lambda path, *mode: real(mounts if "mountinfo" in path else path, *mode),
+        False,
+    )
+    assert is_local(tmp_path / "a b/deeper") == local
+    assert is_local(tmp_path / "a bc")
