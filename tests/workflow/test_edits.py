@@ -133,7 +133,6 @@ def deleted_one_by_one(dataset: Dataset) -> None:
     """Delete each published file, with a run after each."""
     for path in sorted(dataset.extra.glob("[!.]*")):
         path.unlink()
-        split = path.stem.rpartition("-")[2]
         assert dataset.run() == ({"publish"}, set())
         assert path.exists()
 
