@@ -81,7 +81,8 @@ def replaced_files(
         OSError: Something could not be written. A writer may raise errors of its own.
     """
     place = _place(extra)
-    plan = Plan(f"{time.time_ns():016x}", {})
+    after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # though the clock was set back
+    plan = Plan(f"{max([time.time_ns(), *after]):016x}", {})
     with naming(place), opened_folder(extra) as target, opened_folder(place, make=True) as work:
         make_room(f"{place}/new files", size)
         try:
@@ -112,9 +113,10 @@ def replaced_files(
             except OSError as error:
                 logger.error("%s: the old files could not be put back (%s).", extra, error)
             raise
+    kept = f"{place}/kept/{plan.stamp}"
     for name in copies:
-        remove_file(f"{place}/kept/{plan.stamp}/{name}")
-    if is_local(extra):
+        remove_file(f"{kept}/{name}")
+    if is_local(extra) or not os.listdir(kept):
         _forget(extra, plan.stamp)
     for stamp in _stamps(extra)[:-1]:
         if int(stamp, 16) < time.time_ns() - days * DAY:

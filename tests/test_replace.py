@@ -1,0 +1,206 @@
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from dinov3_metadata import replace
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.files import write_atomically
+from dinov3_metadata.layout import WORK
+from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_files, undo_unfinished
+
+NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]
+PLACE = f"{WORK}/published"
+
+
+def put(extra: Path, text: str, days: float = 14) -> None:
+    """Replace all files, each by its name and a text."""
+    writers = {
+        name: lambda file, name=name: file.write(f"{name} {text}".encode()) for name in NAMES
+    }
+    with replaced_files(extra, writers, 100, days):
+        assert not is_torn(extra)
+
+
+def found(extra: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in extra.glob("[!.]*")}
+
+
+def due(text: str) -> dict[str, str]:
+    return {name: f"{name} {text}" for name in NAMES}
+
+
+def kept(extra: Path) -> list[str]:
+    """The first words of what is kept, the oldest first."""
+    return [
+        (folder / NAMES[0]).read_text().split()[1]
+        for folder in sorted((extra / PLACE / "kept").iterdir())
+    ]
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is taken for one on a file server."""
+    monkeypatch.setattr(replace, "is_local", lambda _: False)
+    return tmp_path
+
+
+def test_nothing_is_kept_on_a_local_file_system(tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        put(tmp_path, text)
+        assert found(tmp_path) == due(text)
+    assert kept(tmp_path) == []
+    assert kept_size(tmp_path) == (0, 0)
+    assert os.listdir(tmp_path / PLACE) == ["kept"]
+
+
+def test_replaced_files_are_kept_under_a_second_name(served: Path) -> None:
+    put(served, "one")
+    inode = (served / NAMES[0]).stat().st_ino
+    put(served, "two")
+    (second,) = (served / PLACE / "kept").glob(f"*/{NAMES[0]}")
+    assert second.stat().st_ino == inode
+    put(served, "three")
+    assert kept(served) == ["one", "two"]
+    assert kept_size(served) == (6, sum(len(f"{name} one") * 2 for name in NAMES))
+
+
+def test_old_ones_go_after_some_days_but_never_the_last(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_800_000_000 * 10**9
+    monkeypatch.setattr(replace, "time", SimpleNamespace(time_ns=lambda: now))
+    for text in ("one", "two", "three"):
+        put(served, text)
+        now += 10 * replace.DAY
+    assert kept(served) == ["one", "two"]
+    put(served, "four")
+    assert kept(served) == ["two", "three"]
+    now += 100 * replace.DAY
+    put(served, "five")
+    assert kept(served) == ["four"]
+    put(served, "six", days=0)
+    assert kept(served) == ["five"]
+
+
+def test_the_oldest_go_when_room_is_short(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("one", "two", "three", "four"):
+        put(served, text)
+
+    def free(_: object) -> SimpleNamespace:
+        return SimpleNamespace(free=10 - len(os.listdir(served / PLACE / "kept")))
+
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    make_room(served / WORK / "TRAIN/x/entries-TRAIN.npy", 8)
+    assert kept(served) == ["two", "three"]
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy needs .* MB"):
+        make_room(served / WORK / "TRAIN/x/entries-TRAIN.npy", 10)
+    assert kept(served) == ["three"]
+
+
+def test_where_there_are_no_links_files_are_copied(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    put(served, "one")
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(ZeroDivisionError):
+        failing(served, "two")
+    assert found(served) == due("one")
+    put(served, "two")
+    assert found(served) == due("two")
+    assert kept_size(served) == (0, 0)
+
+
+def failing(extra: Path, text: str) -> None:
+    """Replace all files, and fail when they are in place."""
+    writers = {name: lambda file: file.write(text.encode()) for name in NAMES}
+    with replaced_files(extra, writers, 100, 14):
+        assert found(extra) == dict.fromkeys(NAMES, text)
+        raise ZeroDivisionError
+
+
+def test_an_error_in_the_block_takes_all_back(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        failing(tmp_path, "one")
+    assert found(tmp_path) == {}
+    put(tmp_path, "one")
+    states = {name: os.stat(tmp_path / name).st_ino for name in NAMES}
+    with pytest.raises(ZeroDivisionError):
+        failing(tmp_path, "two")
+    assert found(tmp_path) == due("one")
+    assert {name: os.stat(tmp_path / name).st_ino for name in NAMES} == states
+    assert not list((tmp_path / PLACE).glob("*.*"))
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+
+    def refuse(_: object) -> None:
+        raise MetadataError("not the verified one")
+
+    with (
+        pytest.raises(MetadataError, match="not the verified one"),
+        replaced_files(tmp_path, {NAMES[0]: lambda file: file.write(b"x"), NAMES[1]: refuse}, 9, 1),
+    ):
+        pass
+    assert found(tmp_path) == due("one")
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda plan: "null",
+        lambda plan: "",
+        lambda plan: json.dumps(plan)[:-5],
+        lambda plan: "[" * 100_000,
+        lambda plan: json.dumps({"stamp": "../..", "new": {"../../victim": ["x", 1]}}),
+        lambda plan: json.dumps({"new": {"notes.txt": [f".{'0' * 32}.tmp", plan]}}),
+        lambda plan: json.dumps({"new": {NAMES[0]: ["../../victim", plan]}}),
+        lambda plan: json.dumps({"new": {NAMES[0]: None}}),
+    ],
+)
+def test_a_forged_journal_harms_nothing(edit: Callable, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    extra.mkdir()
+    put(extra, "one")
+    (extra / "notes.txt").write_text("mine")
+    (tmp_path / "victim").write_text("mine")
+    journal = extra / PLACE / f"journal-{'0' * 16}.json"
+    journal.write_text(edit((extra / "notes.txt").stat().st_ino))
+    assert not is_torn(extra)
+    undo_unfinished(extra)
+    assert not journal.exists()
+    assert found(extra) == due("one") | {"notes.txt": "mine"}
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_the_mode_of_the_old_file_stays(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+    (tmp_path / NAMES[0]).chmod(0o640)
+    put(tmp_path, "two")
+    assert (tmp_path / NAMES[0]).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / NAMES[0]).symlink_to("../victim")
+    put(tmp_path / "extra", "one")
+    assert found(tmp_path / "extra") == due("one")
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_temporary_name_can_not_be_guessed(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(2):
+        with write_atomically(tmp_path / "a"):
+            names |= {path.name for path in tmp_path.iterdir() if path.name != "a"}
+    assert len(names) == 2
+    assert all(len(name) == 37 for name in names)
