@@ -82,6 +82,7 @@ def test_old_ones_go_after_some_days_but_never_the_last(
     now += 100 * replace.DAY
     put(served, "five")
     assert kept(served) == ["four"]
+    now += 1
     put(served, "six", days=0)
     assert kept(served) == ["five"]
 

@@ -84,7 +84,7 @@ def replaced_files(
     after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # though the clock was set back
     plan = Plan(f"{max([time.time_ns(), *after]):016x}", {})
     with naming(place), opened_folder(extra) as target, opened_folder(place, make=True) as work:
-        make_room(f"{place}/new files", size)
+        make_room(f"{extra}/{next(iter(writers))}", size)
         try:
             for name, write in writers.items():
                 plan.new[name] = temporary_name(), 0
@@ -237,15 +237,15 @@ def make_room(path: StrPath, size: int) -> None:
         MetadataError: There is no room.
     """
     folder = os.path.dirname(path)
-    above, work, _ = f"{os.path.abspath(folder)}/".partition(f"/{WORK}/")
-    old = _stamps(above)[:-1] if work else []
+    extra = f"{os.path.abspath(folder)}/".partition(f"/{WORK}/")[0]
+    old = _stamps(extra)[:-1]
     while size > (free := shutil.disk_usage(folder).free):
         if not old:
             raise MetadataError(
                 f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free there. "
                 "Make room and run the same command again."
             )
-        _forget(above, old.pop(0))
+        _forget(extra, old.pop(0))
 
 
 def kept_size(extra: StrPath) -> tuple[int, int]:
