@@ -129,14 +129,16 @@ def _no_place_for(path: str, state: os.stat_result) -> MetadataError:
     )
 
 
-def refuse_link(path: StrPath) -> None:
-    """Refuse a file of ours that is a link.
+def refuse_special(path: StrPath) -> None:
+    """Refuse what is in the place of a file of ours, and no regular file.
 
     Raises:
-        MetadataError: It is one.
+        MetadataError: There is a link, a FIFO or the like.
     """
-    if os.path.islink(path):
-        raise _no_place_for(os.fspath(path), os.lstat(path))
+    with suppress(FileNotFoundError):
+        state = os.lstat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise _no_place_for(os.fspath(path), state)
 
 
 def check_work(work: StrPath) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .disk import check_work, make_folder, naming, opened_folder, refuse_link, sync
+from .disk import check_work, make_folder, naming, opened_folder, refuse_special, sync
 from .errors import MetadataError, logger
 from .layout import StrPath
 from .replace import undo_unfinished
@@ -83,7 +83,7 @@ def lock_job(work: StrPath) -> BinaryIO | None:
 
 def _lock(path: Path, how: int) -> BinaryIO | None:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-    refuse_link(path)
+    refuse_special(path)
     with opened_folder(path.parent) as folder, naming(path):
         file = os.fdopen(os.open(path.name, flags, 0o666, dir_fd=folder), "ab+")
     try:
