@@ -93,7 +93,10 @@ def test_the_launcher_reaches_each_process(package: str, place: Path, tree: Path
     assert run(place, *LAUNCH, *shell).stdout == "[4, 3, 2] 1281167\n"
 
 
-def test_the_environment_s_own_sitecustomize_runs_too(place: Path) -> None:
+def test_the_environment_s_own_sitecustomize_runs_too(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what the launcher loses
     (place / "code/sitecustomize.py").write_text("print('mine')")
     done = run(place, *LAUNCH, sys.executable, "-c", "import dinov3_metadata; print('ours')")
     assert done.stdout == "mine\nmine\nours\n"  # in the launcher and in the command

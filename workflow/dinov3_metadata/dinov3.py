@@ -149,6 +149,10 @@ def main() -> None:
         sys.exit(f"Error: {STARTUP} has a {os.pathsep!r} in it. Move this package elsewhere.")
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # exec drops what Python has not written yet. If writing fails, the command will meet that too.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):
+            stream.flush()
     try:
         os.execvp(sys.argv[2], sys.argv[2:])
     except OSError as error:
