@@ -186,7 +186,8 @@ def audit_images(
 def save(rows: np.ndarray, path: StrPath) -> None:
     """Write rows of ``ROW`` to ``path``."""
     with write_atomically(path) as file:
-        np.save(file, rows)
+        file.write(npy_header(rows.dtype, len(rows)))
+        file.write(rows.data)  # np.save would not say why it failed
 
 
 def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:

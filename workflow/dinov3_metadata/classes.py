@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .entries import npy_header
 from .errors import logger
 from .files import reading, rows_at, write_atomically
 from .layout import StrPath
@@ -33,5 +34,6 @@ def dump_class_arrays(
         class_ids, class_names = map(np.ascontiguousarray, (rows["class_id"], rows["class_name"]))
     for array, out in ((class_ids, class_ids_out), (class_names, class_names_out)):
         with write_atomically(out) as file:
-            np.save(file, array)
+            file.write(npy_header(array.dtype, len(array)))
+            file.write(array.data)  # np.save would not say why it failed
         logger.info("%s: %d x %s", out, len(array), array.dtype)
