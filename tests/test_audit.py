@@ -4,9 +4,11 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -27,6 +29,7 @@ from dinov3_metadata.audit import (
 )
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.folder import IMG_EXTENSIONS
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.settings import PROBLEMS
 from PIL import Image
@@ -163,6 +166,134 @@ def test_what_is_called_undecodable_is_what_training_fails_at(irregular: Path) -
         except (OSError, Image.DecompressionBombError):
             fails = True
         assert fails == bool(problems & fatal or name == "n00000001_8.JPEG"), name
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{1 1 add pop} loop\n"
+WMF = (
+    b"\xd7\xcd\xc6\x9a\0\0"
+    + struct.pack("<4hH", 0, 0, 9, 9, 1440)
+    + bytes(6)
+    + b"\1\0\t\0"
+    + bytes(99)
+)
+FOREIGN = {
+    "eps": EPS,
+    "pdf": b"%PDF-1.4\n%%EOF\n",
+    "wmf": WMF,
+    "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(500),
+    "bufr": b"BUFR" + bytes(500),
+    "grib": b"GRIB" + bytes(3) + b"\1" + bytes(500),
+    "fits": b"SIMPLE  =                    T".ljust(2880) + bytes(2880),
+    "blp": b"BLP2" + struct.pack("<IBBBBII", 1, 2, 0, 0, 0, 9400, 9400) + bytes(5000),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_no_program_is_started_for_an_image(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/PWNED\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "1.JPEG").write_bytes(FOREIGN[kind])
+    assert examine(str(tmp_path / "1.JPEG")) == (BIT["not-an-image"], 0, 0, "", "")
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize("kind", audit.RASTER)
+def test_each_raster_format_is_opened(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "1.JPEG"
+    if kind == "PSD":  # which Pillow does not write
+        head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3)
+        path.write_bytes(head + bytes(12) + bytes(2 + 2 * 2 * 3))
+    elif kind in audit._formats():
+        Image.new("RGB", (2, 2)).save(path, kind)
+    else:
+        pytest.skip(f"this Pillow has no {kind}")
+    problems, *size, _, found = examine(str(path))
+    assert (problems & ~BIT["other-mode"], size, found) == (0, [2, 2], kind)
+
+
+def test_the_formats_have_all_suffixes_of_images() -> None:
+    known = Image.registered_extensions()
+    assert {known[suffix] for suffix in IMG_EXTENSIONS} <= set(audit.RASTER)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "gone"])
+def test_what_is_no_regular_file_is_unreadable(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "1.JPEG"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    assert examine(str(path)) == (BIT["unreadable"], 0, 0, "", "")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def scans(side: int, many: int) -> bytes:
+    """A progressive JPEG of one component with ``many`` empty scans."""
+
+    def segment(mark: int, body: bytes) -> bytes:
+        return b"\xff" + bytes([mark]) + struct.pack(">H", len(body) + 2) + body
+
+    size = struct.pack(">BHHB", 8, side, side, 1)
+    head = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC2, size + b"\1\x11\0")
+    head += segment(0xC4, b"\x10" + b"\1" + bytes(15) + b"\xe0")
+    return b"\xff\xd8" + head + (segment(0xDA, b"\1\1\0\1\x3f\0") + b"\x7f") * many + b"\xff\xd9"
+
+
+def test_work_without_end_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = BIT["decompression-bomb"]
+    path = tmp_path / "1.JPEG"
+    path.write_bytes(scans(9400, 1000))
+    assert examine(str(path)) == (bomb, 9400, 9400, "L", "JPEG")
+    path.write_bytes(scans(64, 1000))
+    assert examine(str(path))[0] & bomb == 0
+    monkeypatch.setattr(audit, "READS", 1000)
+    draw(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"\xff" * 2000 + whole[2:])
+    assert examine(str(path)) == (bomb, 0, 0, "", "")
+    path.write_bytes(whole[:2] + b"\xff\xfe\0\3x" * 2000 + whole[2:])
+    assert examine(str(path)) == (bomb, 0, 0, "", "")
+    draw(path, as_format="PNG")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:33] + chunk(b"abCd", b"") * 2000 + whole[33:])
+    assert examine(str(path)) == (bomb, 0, 0, "", "")
+    path.write_bytes(whole[:33] + chunk(b"eXIf", bytes(100_000)) + whole[33:])
+    assert examine(str(path))[0] == BIT["broken-exif"]
+    exif = b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(60_000)
+    draw(path)
+    whole = path.read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    path.write_bytes(whole[:2] + segment + whole[2:])
+    assert examine(str(path))[0] == 0
+    path.write_bytes(whole[:2] + b"junk" + segment * 4 + whole[2:])
+    assert examine(str(path)) == (bomb, 0, 0, "", "")
+    monkeypatch.setattr(audit, "LARGEST", 100)
+    draw(path, as_format="WEBP")
+    assert examine(str(path)) == (bomb, 0, 0, "", "")
+
+
+@pytest.mark.parametrize("where", ["open", "Image.load"])
+def test_an_image_for_which_there_is_no_memory(where: str, tmp_path: Path) -> None:
+    draw(tmp_path / "1.JPEG")
+    with patch(f"PIL.Image.{where}", side_effect=MemoryError):
+        assert examine(str(tmp_path / "1.JPEG"))[0] == BIT["unreadable"]
+
+
+def test_a_bomb_is_not_decoded(tmp_path: Path) -> None:
+    large(13_500)(tmp_path / "1.JPEG")
+    most = Image.MAX_IMAGE_PIXELS
+    with patch("PIL.ImageFile.ImageFile.load", side_effect=AssertionError):
+        found = examine(str(tmp_path / "1.JPEG"))
+    assert found == (BIT["decompression-bomb"], 13_500, 13_500, "L", "PNG")
+    assert most == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize(

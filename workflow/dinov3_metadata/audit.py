@@ -6,20 +6,24 @@ mtime and inode are the same is not opened again.
 
 import json
 import os
+import struct
 import time
 import warnings
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
+from io import BufferedReader
 from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import MARKER
 
-from .disk import create_anew, make_folder, remove_folders
+from .disk import create_anew, make_folder, open_regular, remove_folders
 from .entries import npy_header
 from .errors import MetadataError, count, listing, logger
 from .files import open_array, write_atomically
@@ -50,7 +54,112 @@ ROW = np.dtype(
 BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
 GOOD_MODES = ("RGB", "L")
 FORMATS = {"MPO": "JPEG"}  # a JPEG with more pictures behind it
+LONGEST_EXIF = 1 << 16  # bytes; an entry of it can ask for all of them, and so can each
+SAFE_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
 JPEG = b"\xff\xd8\xff"  # how one begins, even if no more of its header is there
+
+
+RASTER = (
+    *("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000"),
+    *("PPM", "DIB", "ICO", "PSD", "PCX", "TGA"),
+)
+"""The formats of Pillow by which an image is opened, whatever its suffix: those that cameras,
+scanners, browsers and painting programs write. What begins as a JPEG may turn out to be an MPO.
+
+Of the others, EPS starts Ghostscript, WMF, BUFR, GRIB and HDF5 call a plugin that must be installed
+for them, FITS unpacks gzip without a limit, and BLP, QOI, MSP and DDS are decoded by loops in
+Python, which take minutes for one large image. The rest does not occur in datasets of images."""
+
+READS = 1_000_000
+"""Calls of ``read`` that one image may take. Pillow reads headers piece by piece, in Python: a
+million chunks, or bytes of padding, take seconds, and a file may have any number of them."""
+
+LARGEST = 1 << 30  # bytes of an image that some formats want as a whole
+SCANS = 100  # of a JPEG with as many pixels as Pillow finds safe: each goes over all of them
+
+
+class EndlessError(Image.DecompressionBombError):
+    """An image has more pieces, or larger ones, than any that is meant to be looked at."""
+
+
+class _Bounded(BufferedReader):
+    """A file that can be read only so often, and only so much at a time."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > READS:
+            raise EndlessError(f"more than {READS:,} pieces")
+        if size is not None and 0 <= size <= LARGEST:
+            return super().read(size)
+        content = super().read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise EndlessError(f"more than {LARGEST:,} bytes")
+        return content
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of ``RASTER`` that this Pillow was built with."""
+    Image.init()
+    return tuple(one for one in RASTER if one in Image.OPEN)
+
+
+@contextmanager
+def opened_image(path: StrPath) -> Iterator[Image.Image]:
+    """Open an image for the block, by one of ``RASTER``; nothing of it is decoded yet.
+
+    Raises:
+        Image.DecompressionBombError: To decode it would take too much memory or time.
+        UnidentifiedImageError: It is not an image.
+        OSError: It cannot be opened, or is no regular file. Pillow raises other errors, too.
+    """
+    with _Bounded(open_regular(path).detach()) as file:
+        _check_exif(file)
+        with Image.open(file, formats=_formats()) as image:
+            if FORMATS.get(image.format or "", image.format) == "JPEG":
+                _check_scans(file, image.width * image.height)
+            yield image
+
+
+def _check_exif(file: _Bounded) -> None:
+    """Refuse a JPEG whose EXIF fills many segments: Pillow reads it at once when it opens the file,
+    and each of its entries can ask for the memory of all of it."""
+    if file.read(len(JPEG)) != JPEG:
+        return
+    file.seek(2)
+    size, marker = 0, _next_marker(file)
+    while marker and marker != b"\xff\xda":
+        name, _, handler = MARKER.get(marker[0] << 8 | marker[1], ("", "", None))
+        if handler:
+            body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
+            size += len(body) * (name == "APP1" and body.startswith(b"Exif\0\0"))
+            if size > 2 * LONGEST_EXIF:
+                raise EndlessError(f"{size:,} bytes of EXIF")
+        marker = _next_marker(file)
+
+
+def _next_marker(file: _Bounded) -> bytes:
+    """The two bytes of the next marker of a JPEG, found as Pillow finds it; nothing at its end."""
+    byte = file.read(1)
+    while byte and byte != b"\xff":
+        byte = file.read(1)
+    while byte == b"\xff":
+        byte = file.read(1)
+    return b"\xff" + byte if byte else b""
+
+
+def _check_scans(file: _Bounded, pixels: int) -> None:
+    """Refuse a JPEG that goes over its pixels again and again: a kilobyte can ask for a minute."""
+    file.seek(0)
+    scans, last = 0, b""
+    while block := file.read(1 << 20):
+        scans += (last + block).count(b"\xff\xda")
+        last = block[-1:]
+    if scans * pixels > SCANS * SAFE_PIXELS:
+        raise Image.DecompressionBombError(f"{scans:,} scans of {pixels:,} pixels")
+    file.seek(0)
 
 
 def examine(path: str) -> tuple[int, int, int, str, str]:
@@ -58,6 +167,10 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
 
     Source of "as training does": ``ImageDataDecoder`` in facebookresearch/dinov3, ``pil_loader``
     in torchvision: ``Image.open(file).convert("RGB")``.
+
+    An image above Pillow's error limit is not decoded, as in training. One above the limit of its
+    warning is: training decodes it as well, and must know if it fails. It takes four bytes a pixel,
+    which are at most 720 MB, and what its decoder needs.
 
     Args:
         path: The image.
@@ -68,29 +181,46 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            image = Image.open(path)
+            with opened_image(path) as image:
+                what = (*image.size, image.mode, image.format or "")
+                problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
+                problems |= _decode(image) | _read_exif(image)
+        except EndlessError:
+            return BIT["decompression-bomb"], 0, 0, "", ""
         except Image.DecompressionBombError:
             return BIT["decompression-bomb"], *_header(path)
-        except UnidentifiedImageError:
-            return BIT[_unidentified(path)], 0, 0, "", ""
         except Exception as error:  # Pillow's plugins raise what they like on broken headers
-            return BIT["unreadable" if _is_ours(error) else _unidentified(path)], 0, 0, "", ""
-        with image:
-            what = (*image.size, image.mode, image.format or "")
-            problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
-            try:
-                image.convert("RGB")
-            except Exception as error:
-                problems |= BIT["unreadable" if _is_ours(error) else "truncated"]
-            try:  # anew: what Pillow did in opening the file, it did without a word
-                Image.Exif().load(image.info.get("exif", b""))
-            except Exception:
-                problems |= BIT["broken-exif"]
+            problem = "unreadable" if _is_ours(error) else _unidentified(path)
+            return BIT[problem], 0, 0, "", ""
     for warning in heard:
         problems |= BIT["broken-exif"] * ("EXIF" in str(warning.message))
         bomb = issubclass(warning.category, Image.DecompressionBombWarning)
         problems |= BIT["decompression-bomb"] * bomb
     return problems, *what
+
+
+def _decode(image: Image.Image) -> int:
+    """Decode an image, and convert a pixel of it: all of them would need the memory twice."""
+    try:
+        image.load()
+        image.crop((0, 0, 1, 1)).convert("RGB")
+    except Image.DecompressionBombError:
+        return BIT["decompression-bomb"]
+    except Exception as error:
+        return BIT["unreadable" if _is_ours(error) else "truncated"]
+    return 0
+
+
+def _read_exif(image: Image.Image) -> int:
+    """Read EXIF anew: what Pillow did in opening the file, it did without a word."""
+    exif = image.info.get("exif", b"")
+    if len(exif) > LONGEST_EXIF:
+        return BIT["broken-exif"]
+    try:
+        Image.Exif().load(exif)
+    except Exception:
+        return BIT["broken-exif"]
+    return 0
 
 
 def _is_ours(error: Exception) -> bool:
@@ -100,19 +230,27 @@ def _is_ours(error: Exception) -> bool:
 
 def _unidentified(path: str) -> str:
     """What is wrong with a file that Pillow does not take for an image."""
-    with open(path, "rb") as file:
-        start = file.read(len(JPEG))
+    try:
+        with open_regular(path) as file:
+            start = file.read(len(JPEG))
+    except OSError:
+        return "unreadable"
     return "truncated" if start == JPEG else "not-an-image" if start else "zero-bytes"
 
 
 def _header(path: str) -> tuple[int, int, str, str]:
-    """Width, height, mode and format of an image that is too large to be opened."""
-    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(path) as image:
-            return (*image.size, image.mode, image.format or "")
-    finally:
-        Image.MAX_IMAGE_PIXELS = most
+    """Width, height, mode and format of an image that is too large to be opened, as far as its
+    header can be read. ``Image.MAX_IMAGE_PIXELS`` is not touched: it is that of all threads."""
+    with suppress(Exception), _Bounded(open_regular(path).detach()) as bounded:
+        prefix = bounded.read(16)
+        for name in _formats():
+            factory, accepts = Image.OPEN[name]
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):
+                if not accepts or accepts(prefix) is True:
+                    bounded.seek(0)
+                    image = factory(bounded, "")
+                    return (*image.size, image.mode, image.format or "")
+    return 0, 0, "", ""
 
 
 def wrong_suffix(name: str, image_format: str) -> bool:

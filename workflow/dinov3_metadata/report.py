@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .audit import ROW, first_not_ok
+from .audit import ROW, first_not_ok, opened_image
 from .chain import folders_of
 from .disk import make_folder, read_json
 from .errors import MetadataError, count, printable
@@ -285,10 +285,8 @@ def _mosaic(one: Published) -> bytes:
 
 def _tile(path: Path) -> str:
     """An ``<img>`` with the picture in it; empty if it does not decode."""
-    from PIL import Image
-
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), opened_image(path) as image:
             image.draft("RGB", (2 * TILE, 2 * TILE))
             small = image.convert("RGB")
     except Exception:  # an audit says why
