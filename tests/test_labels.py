@@ -1,9 +1,16 @@
+import os
+import re
+import time
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import of_content
-from dinov3_metadata.labels import SOURCES, Labels, find_labels, read_labels
+from dinov3_metadata.labels import LINES, SOURCES, Labels, find_labels, form_of, read_labels
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 
 def read(tmp_path: Path, content: bytes) -> dict[str, str]:
@@ -179,3 +186,97 @@ def test_class_folders_without_a_row_are_listed() -> None:
         match=r"12 class folders have no row in /data/labels.txt, read as csv(?s:.)*and 2 more",
     ):
         labels.of(["n00", *(f"n{i:02d}" for i in range(1, 13))])
+
+
+# What each form was read by until lines could be long: clear, but quadratic.
+PLAIN = {
+    "blanks": r"(\S+)(?!\s+\d+\s+\S)\s+(.+)",
+    "tab": r"([^\t]+?) *\t\s*([^\t]+)",
+    "colon": r"([^:]+?)\s*:(?!\s*\d+\s*:)\s*(.+)",
+}
+
+
+@pytest.mark.parametrize("form", LINES)
+@given(line=st.text(" \t:a1٣,'\"\u3000\xa0\x1c", max_size=12) | st.text(max_size=8))
+@example(line="a \t 1\t b")
+@example(line="a : 12 :b")
+@settings(max_examples=1000)
+def test_lines_are_read_as_by_the_plain_expressions(form: str, line: str) -> None:
+    for row in line.splitlines():
+        found, due = (re.fullmatch(one, row.strip()) for one in (LINES[form][0], PLAIN[form]))
+        assert (found and found.groups()) == (due and due.groups())
+
+
+LONG = 100_000
+STARTS = ("n01440764", "a", "", "n01440764:", "n01440764\t", "a:", "a\t", '"', "a,", "n01440764 1 ")
+FILLS = (
+    " ",
+    "\t",
+    ":",
+    '"',
+    "'",
+    "1",
+    "x",
+    " \t",
+    " :",
+    "\t:",
+    "1 ",
+    "a ",
+    ": 1",
+    "\u3000",
+    " ,",
+    '",',
+)
+
+
+@pytest.mark.parametrize(("start", "fill"), list(product(STARTS, FILLS)))
+def test_a_long_line_takes_no_time(start: str, fill: str, tmp_path: Path) -> None:
+    """Linear means milliseconds here; quadratic, a minute."""
+    line = start + fill * (LONG // len(fill))
+    begin = time.process_time()
+    form_of(line + "x\ty\n")
+    for row, (pattern, _) in product((line.strip(), line + "x", line + "x\ty"), LINES.values()):
+        if found := re.fullmatch(pattern, row):
+            re.fullmatch(r"""(["'])(.*)\1""", found[2])
+    (tmp_path / "labels.txt").write_text(line + "x\n")
+    with suppress(MetadataError):
+        read_labels(tmp_path / "labels.txt")
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "large"])
+def test_what_is_no_labels_file_is_one_sentence(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "labels.txt"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("n01,x\n")
+        os.truncate(path, 1 << 40)
+    with pytest.raises(
+        MetadataError, match=r"labels file .*labels.txt (is not a|can ?not be)"
+    ) as it:
+        read_labels(path)
+    assert "\n" not in str(it.value)
+
+
+@pytest.mark.parametrize("deep", ['{"a": ' * 100_000, "[" * 900 + "]" * 900, '[["a", "b"], null]'])
+def test_json_of_any_shape_is_refused(deep: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text('["n01", ' + deep + "]")
+    with pytest.raises(MetadataError, match=r"no JSON|not an id and a name"):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_labels_for_which_there_is_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "labels.txt").write_text("n01,x\n")
+    monkeypatch.setattr("dinov3_metadata.labels.form_of", fail)
+    with pytest.raises(MetadataError, match=r"labels.txt is too large for the memory"):
+        read_labels(tmp_path / "labels.txt")

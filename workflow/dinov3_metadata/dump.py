@@ -9,11 +9,11 @@ from .chain import AFTER, Chain
 from .classes import dump_class_arrays
 from .disk import make_folder, remove_folders
 from .entries import dump_entries
-from .errors import DatasetChangedError, logger
+from .errors import DatasetChangedError, MetadataError, logger
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
-from .log import refused
+from .log import NO_MEMORY, refused
 from .publish import publish
 from .scan import Scan, update_scan
 from .settings import Settings
@@ -66,6 +66,8 @@ def dump_extra(
                     chain = Chain(one)
     except OSError as error:
         raise refused(error) from error
+    except MemoryError:
+        raise MetadataError(NO_MEMORY) from None
     return chain
 
 

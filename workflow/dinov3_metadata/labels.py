@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .disk import remove_folders
+from .disk import read_file, remove_folders
 from .errors import MetadataError, count, listing, logger
 from .files import reading, write_atomically
 from .fingerprint import check_content, digest, of_content
@@ -30,11 +30,14 @@ or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}""".splitlines()
 
 LINES = {
     "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a blank"),
-    "tab": (r"([^\t]+?) *\t\s*([^\t]+)", "a tab"),
-    "colon": (r"([^:]+?)\s*:(?!\s*\d+\s*:)\s*(.+)", "a colon"),
+    "tab": (r"([^\t]*[^\t ]) *\t\s*+([^\t]+)", "a tab"),
+    "colon": (r"([^:]*[^:\s])\s*:(?!\s*\d+\s*:)\s*+(.+)", "a colon"),
 }
-"""Form -> what a line of it matches, and what stands between id and name. A number in between,
-as of a third column, is no part of a name, unless the name is in quotes."""
+"""Form -> what a line of it matches, without the blanks around it, and what is between id and name.
+A number in between, as of a third column, is no part of a name, unless the name is in quotes.
+
+Each takes a time that grows with the length of the line, not with its square: no two parts next to
+each other can share the same blanks, or the first one never gives any back."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Labels:
             MetadataError: The file is not whole; it is removed.
         """
         with reading(path):
-            labels, due = json.loads(Path(path).read_bytes())
+            labels, due = json.loads(read_file(path))
             if digest(labels) != due:
                 raise ValueError("its digest is another")
             return cls(**labels)
@@ -146,6 +149,13 @@ def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
     if not path:
         logger.info("the names of the class folders are those of the classes")
         return Labels("", "folders", {})
+    try:
+        return _read_rows(path, fingerprint)
+    except MemoryError:
+        raise MetadataError(f"The labels file {path} is too large for the memory.") from None
+
+
+def _read_rows(path: StrPath, fingerprint: str | None) -> Labels:
     text, content = _read(path, fingerprint)
     form, rows = _rows(text, path)
     names: dict[str, str] = {}
@@ -176,7 +186,7 @@ def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
     if os.path.exists(path) and not os.path.isfile(path):
         raise MetadataError(f"The labels file {path} is not a file.")
     try:
-        content = Path(path).read_bytes()
+        content = read_file(path)
         text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise MetadataError(
@@ -288,7 +298,14 @@ def _json_rows(text: str, path: StrPath) -> Rows:
         whole = keyed and isinstance(row, list) and len(row) == 2
         if not whole or not all(isinstance(one, str) for one in row):
             raise MetadataError(
-                f"{path}: the entry {name!r} is {str(row)[:80]}, not an id and a name.",
+                f"{path}: the entry {name!r} is {_shown(row)}, not an id and a name.",
                 FORMS,
             )
         yield entry, *row
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)[:80]
+    except RecursionError:
+        return "nested too deeply"

@@ -22,6 +22,10 @@ progress_logger = logger.getChild("progress")
 
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
 
+NO_MEMORY = (
+    "The memory is not enough. Nothing is lost: run the same command again where there is more."
+)
+
 HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
 HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
 
@@ -57,6 +61,9 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     except OSError as error:
         logger.error("%s", refused(error))
         sys.exit(1)
+    except MemoryError:
+        logger.error(NO_MEMORY)
+        sys.exit(1)
     except KeyboardInterrupt:
         logger.error(INTERRUPTED)
         sys.exit(130)
@@ -74,6 +81,8 @@ def ending_plainly() -> Iterator[None]:
         sys.exit(f"Error: {error}")
     except OSError as error:
         sys.exit(f"Error: {refused(error)}")
+    except MemoryError:
+        sys.exit(f"Error: {NO_MEMORY}")
 
 
 def refused(error: OSError) -> MetadataError:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -253,6 +252,8 @@ def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) ->
 
 def _is_addressable(path: str, split: str) -> bool:
     """Whether a path below root is one that DINOv3 rebuilds."""
-    number = re.search(r"(\d+)\.JPEG$", path)
+    stem = path.removesuffix(".JPEG")
+    number = stem[len(stem.rstrip("0123456789")) :].lstrip("0") or "0"
     class_id = path.split("/")[1] if split in LABELLED else ""
-    return number is not None and path == image_path(split, class_id, int(number[1]))
+    few = len(number) <= len(str(MAX_INDEX)) and int(number) <= MAX_INDEX
+    return few and path == image_path(split, class_id, int(number))

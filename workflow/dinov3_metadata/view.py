@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .disk import remove_folders
+from .disk import read_file, remove_folders
 from .errors import MetadataError, count, listing, logger
 from .fingerprint import (
     State,
@@ -391,7 +391,7 @@ class View:
     def _read_annotations(self) -> dict[str, str]:
         """Image -> class id."""
         try:
-            content = Path(self.annotations).read_bytes()
+            content = read_file(self.annotations)
         except OSError as error:
             raise MetadataError(
                 f"{self.annotations}, which tells the classes of the images in {self.source}, can "
@@ -505,8 +505,11 @@ class View:
 
 def own_number(image: str) -> int | None:
     """The number that ends an image's name, if DINOv3's format has room for it."""
-    found = re.search(r"([0-9]+)\.[^./]*$", image)
-    return int(found[1]) if found and int(found[1]) <= MAX_INDEX else None
+    stem, _, suffix = image.rpartition(".")
+    digits = "" if "/" in suffix else stem[len(stem.rstrip("0123456789")) :]
+    number = digits.lstrip("0") or digits[:1]
+    few = 0 < len(number) <= len(str(MAX_INDEX))
+    return int(number) if few and int(number) <= MAX_INDEX else None
 
 
 def _images(listed: Listing) -> list[str]:
