@@ -40,6 +40,7 @@ rule audit_split:
         root=root,
         extra=extra,
         fail_on=config["audit"]["fail_on"],
+        keep=config["keep"],
     message:
         "Audit {wildcards.split}"
     script:

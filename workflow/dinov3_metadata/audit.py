@@ -6,24 +6,25 @@ mtime and inode are the same is not opened again.
 
 import json
 import os
+import shutil
 import struct
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from io import BufferedReader
-from itertools import dropwhile, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import MARKER
 
-from .disk import create_anew, make_folder, open_regular, remove_folders
+from .disk import create_anew, make_folder, open_regular, remove_file, remove_folders
 from .entries import npy_header
 from .errors import MetadataError, count, listing, logger
 from .files import open_array, write_atomically
@@ -31,6 +32,7 @@ from .fingerprint import digest, of_code
 from .layout import WORK, StrPath, image_path
 from .log import progress
 from .publish import audit_file, audit_names, read_summary
+from .replace import Writer, replaced_files
 from .scan import Scan
 from .settings import PROBLEMS
 
@@ -56,6 +58,10 @@ GOOD_MODES = ("RGB", "L")
 FORMATS = {"MPO": "JPEG"}  # a JPEG with more pictures behind it
 LONGEST_EXIF = 1 << 16  # bytes; an entry of it can ask for all of them, and so can each
 SAFE_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
+BLOCK = 1 << 14  # rows that are copied at a time
+DESCRIBED = 256  # bytes of an image in audit-SPLIT.json, about
+SUMMARY_LINES = 1000  # of audit-SPLIT.json before the images; there are a few dozen
+LONGEST_LINE = 1 << 16  # bytes of a line of it; two paths and some words
 JPEG = b"\xff\xd8\xff"  # how one begins, even if no more of its header is there
 
 
@@ -314,7 +320,7 @@ def audit_images(
         name = path(i)
         if is_view and os.path.islink(name):
             name = os.readlink(name)
-        if wrong_suffix(name, rows["format"][i].decode()):
+        if wrong_suffix(name, rows["format"][i].decode(errors="replace")):
             rows["problems"][i] |= BIT["wrong-suffix"]
     what = count(len(rows), "image")
     logger.info("%s %s: %s, %s of them opened", split, shard, what, f"{len(due):,}")
@@ -381,9 +387,10 @@ def publish_audit(
     scan: Scan,
     fail_on: Collection[str],
     out: StrPath,
+    keep: float = 14,
 ) -> None:
     """Put the shares together to ``audit-SPLIT.npy``, and name in ``audit-SPLIT.json`` each image
-    that is not plain ok.
+    that is not plain ok. Both are replaced as one set, with what the work folder notes of them.
 
     Args:
         shares: The files of the shares, in their order.
@@ -392,14 +399,33 @@ def publish_audit(
         out: Where to note that none has: ``<WORK>/audit/SPLIT/<tree>/<settings>/...``, where for
             an audit that was asked for a time follows the settings. What else lies there is old,
             and removed.
+        keep: Days that replaced files are kept for readers on other hosts.
 
     Raises:
         MetadataError: Images have a problem of ``fail_on``; both files are written before, and what
             noted that there are none is removed.
     """
-    table, described = (Path(extra, name) for name in audit_names(split))
-    _join(shares, table)
-    rows = open_array(table)
+    joined = Path(out).with_suffix(".joined")
+    _join(shares, joined)
+    try:
+        _publish_joined(joined, root, extra, split, scan, fail_on, out, keep)
+    finally:
+        remove_file(joined)
+
+
+def _publish_joined(
+    joined: Path,
+    root: StrPath,
+    extra: StrPath,
+    split: str,
+    scan: Scan,
+    fail_on: Collection[str],
+    out: StrPath,
+    keep: float,
+) -> None:
+    """Publish a table that has all shares, see ``publish_audit``."""
+    table, described = audit_names(split)
+    rows = open_array(joined)
     bad = np.flatnonzero(rows["problems"])
     opened = rows["width"] > 0
     found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
@@ -416,18 +442,23 @@ def publish_audit(
         "pillow": PIL.__version__,
         "code": _code(),
     }
-    images = (_describe(rows[i], root, split, scan.class_ids) for i in bad)
-    with write_atomically(described) as file:  # an image a line: there may be a million
+
+    def describe(file: BinaryIO) -> None:  # an image a line: there may be a million
         file.write(json.dumps(summary, indent=1)[:-2].encode() + b',\n "not_ok": [')
-        for i, image in enumerate(images):
-            file.write((",\n  " if i else "\n  ").encode() + json.dumps(image).encode())
+        for place, i in enumerate(bad):
+            image = json.dumps(_describe(rows[i], root, split, scan.class_ids))
+            file.write((",\n  " if place else "\n  ").encode() + image.encode())
         file.write(b"\n ]\n}\n")
+
     wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
     noted = audit_file(Path(extra, WORK), split)
     make_folder(noted.parent)
-    for path in (noted,) if len(wrong) else (noted, out):
-        with write_atomically(path) as file:
-            file.write(json.dumps(summary, indent=1).encode())
+    writers: dict[str, Writer] = {table: partial(_copy, joined), described: describe}
+    size = joined.stat().st_size + DESCRIBED * (1 + len(bad))
+    with replaced_files(extra, writers, size, keep):
+        for path in (noted,) if len(wrong) else (noted, out):
+            with write_atomically(path) as file:
+                file.write(json.dumps(summary, indent=1).encode())
     tree, settings = Path(out).parts[-3:-1]
     own = Path(extra, WORK, "audit", split, tree, settings)
     make_folder(own)
@@ -439,8 +470,13 @@ def publish_audit(
         raise MetadataError(
             f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:",
             listing(shown, len(wrong)),
-            f"{described} names all. Mend or remove them, and run the same command again.",
+            f"{extra}/{described} names all. Mend or remove them, and run the same command again.",
         )
+
+
+def _copy(path: Path, file: BinaryIO) -> None:
+    with open_regular(path) as source:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _join(shares: Iterable[StrPath], table: Path) -> None:
@@ -450,7 +486,8 @@ def _join(shares: Iterable[StrPath], table: Path) -> None:
     with write_atomically(table, images * ROW.itemsize) as file:
         file.write(npy_header(ROW, images))
         for part in parts:
-            file.write(part.tobytes())
+            for start in range(0, len(part), BLOCK):
+                file.write(part[start : start + BLOCK].tobytes())
 
 
 def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) -> dict[str, Any]:
@@ -462,7 +499,7 @@ def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) ->
         **({"file": _target(linked)} if os.path.islink(linked) else {}),
         "problems": [name for name, bit in BIT.items() if row["problems"] & bit],
         **{what: int(row[what]) for what in ("width", "height")},
-        **{what: row[what].decode() for what in ("mode", "format")},
+        **{what: row[what].decode(errors="replace") for what in ("mode", "format")},
     }
 
 
@@ -473,10 +510,32 @@ def _target(link: str) -> str:
 def first_not_ok(extra: StrPath, split: str, many: int) -> list[dict[str, Any]]:
     """Some images of ``audit-SPLIT.json`` that are not plain ok, without reading all of them; none
     if the file is damaged."""
-    with suppress(ValueError), open(Path(extra, audit_names(split)[1])) as file:
-        lines = islice(dropwhile(lambda line: not line.startswith(' "not_ok"'), file), 1, many + 1)
-        return [json.loads(line.rstrip(",\n")) for line in lines if line.startswith("  {")]
+    with (
+        suppress(OSError, ValueError, RecursionError),
+        open_regular(Path(extra, audit_names(split)[1])) as file,
+    ):
+        for _ in range(SUMMARY_LINES):
+            line = file.readline(LONGEST_LINE)
+            if line.startswith(b' "not_ok"'):
+                lines = iter(partial(file.readline, LONGEST_LINE), b"")
+                found = [
+                    json.loads(line.rstrip(b",\n"))
+                    for line in islice(lines, many)
+                    if line.startswith(b"  {")
+                ]
+                return found if all(map(_is_described, found)) else []
     return []
+
+
+def _is_described(image: Any) -> bool:
+    """Whether something is what ``_describe`` returned, as far as a reader needs it."""
+    return (
+        isinstance(image, dict)
+        and all(isinstance(image.get(name), str) for name in ("image", "mode"))
+        and isinstance(image.get("file", ""), str)
+        and isinstance(image.get("problems"), list)
+        and all(isinstance(problem, str) for problem in image["problems"])
+    )
 
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:
@@ -488,4 +547,4 @@ def _counts(names: np.ndarray) -> dict[str, int]:
     """How often each name occurs, the most frequent first."""
     found, many = np.unique(names, return_counts=True)
     order = np.argsort(-many, kind="stable")
-    return {found[i].decode(): int(many[i]) for i in order}
+    return {found[i].decode(errors="replace"): int(many[i]) for i in order}

@@ -231,7 +231,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                     np.array_equal(array[rows["class_index"]], rows[column])
                     for column, array in zip(("class_id", "class_name"), named, strict=False)
                 )
-        except (OSError, ValueError, IndexError, TypeError, KeyError):
+        except (OSError, ValueError, IndexError, TypeError, KeyError, MemoryError):
             good = False
         if not good:
             raise MetadataError(

@@ -9,7 +9,7 @@ from .chain import AFTER, Chain
 from .classes import dump_class_arrays
 from .disk import make_folder, remove_folders
 from .entries import dump_entries
-from .errors import DatasetChangedError, MetadataError, logger
+from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
@@ -20,7 +20,7 @@ from .settings import Settings
 from .verify import verify, write_report
 from .view import update_view
 
-ATTEMPTS = 3  # at finding the dataset at rest
+ATTEMPTS = 3  # at finding the dataset at rest, and the work folder whole
 
 
 def dump_extra(
@@ -59,7 +59,7 @@ def dump_extra(
                 try:
                     _run(chain, threads or os.cpu_count() or 1)
                     break
-                except DatasetChangedError as error:
+                except (DatasetChangedError, DamagedError) as error:
                     if attempt == ATTEMPTS:
                         raise
                     logger.info("%s", error)

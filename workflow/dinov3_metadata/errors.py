@@ -34,6 +34,10 @@ class DatasetChangedError(MetadataError):
     """The dataset is no longer what this run has read; another look may find it at rest."""
 
 
+class DamagedError(MetadataError):
+    """A file of the work folder is damaged, and was removed: another run makes it anew."""
+
+
 def listing(offenders: Iterable[str], total: int) -> list[str]:
     """The first ten offenders, one to a line, and how many more there are."""
     lines = [f"  {offender}" for offender in islice(offenders, SHOWN)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from .disk import create, naming, open_regular, opened_folder, remove_file, sync, temporary_name
-from .errors import MetadataError
+from .errors import DamagedError, MetadataError
 from .layout import StrPath
 from .replace import keep_mode, make_room
 
@@ -56,7 +56,8 @@ def reading(path: StrPath, published: bool = False) -> Iterator[None]:
     published file stays: the next run puts the right one in its place.
 
     Raises:
-        MetadataError: The artefact can not be read or is not what it should be.
+        DamagedError: The artefact is not what it should be, and was removed.
+        MetadataError: It can not be read, or a published file is not what it should be.
     """
     try:
         yield
@@ -64,13 +65,14 @@ def reading(path: StrPath, published: bool = False) -> Iterator[None]:
         raise
     except Exception as why:  # numpy, zipfile and tokenize raise a dozen kinds on damaged files
         if published or isinstance(why, PermissionError | MemoryError):
+            reason = why if str(why) else "the memory is not enough"
             raise MetadataError(
-                f"{path} can not be read ({why}). Mend what the bracket says; if the file is "
+                f"{path} can not be read ({reason}). Mend what the bracket says; if the file is "
                 "damaged, run snakemake."
             ) from None
         with suppress(OSError):
             remove_file(path)
-        raise MetadataError(
+        raise DamagedError(
             f"{path} can not be read back ({why}) and was removed. Run the same command again."
         ) from None
 

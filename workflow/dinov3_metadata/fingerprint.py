@@ -219,8 +219,21 @@ def write_record(path: StrPath, settings: str, folders: dict[str, State], after:
 def read_record(path: StrPath) -> dict[str, Any] | None:
     """Read what ``write_record`` wrote; None if there is nothing of the kind."""
     record = read_json(path)
-    whole = isinstance(record.get("settings"), str) and isinstance(record.get("folders"), dict)
+    folders = record.get("folders")
+    whole = (
+        isinstance(record.get("settings"), str)
+        and isinstance(folders, dict)
+        and all(map(_is_state, folders.values()))
+    )
     return record if whole else None
+
+
+def _is_state(noted: object) -> bool:
+    """Whether something may be what ``folder_state`` returned."""
+    if noted is None or noted == []:
+        return True
+    kinds = list(map(type, noted)) if isinstance(noted, list) else []
+    return kinds in ([int, int, int], [str])
 
 
 def last_records(work: StrPath, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:

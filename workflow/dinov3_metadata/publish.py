@@ -23,10 +23,11 @@ from .disk import (
     remove_file,
     remove_folders,
 )
-from .errors import DatasetChangedError, MetadataError, count, logger
+from .errors import DamagedError, DatasetChangedError, MetadataError, count, logger
 from .files import reading, sha256, write_atomically
 from .fingerprint import changed_since, digest, of_code
 from .layout import LABELLED, SPLITS, WORK, StrPath
+from .layouts import is_layout
 from .replace import Writer, is_torn, replaced_files
 
 T = TypeVar("T")
@@ -61,11 +62,11 @@ def audit_file(work: StrPath, split: str) -> Path:
 def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
     """The counts of the last audit; empty if there was none, or they are damaged."""
     summary = read_json(audit_file(Path(extra, WORK), split), SMALL)
-    types = {"audited": str, "images": int, "ok": int, "pillow": str, "code": str}
     counts = [summary.get(name) for name in ("problems", "modes")]
-    whole = all(isinstance(summary.get(name), kind) for name, kind in types.items()) and all(
-        isinstance(one, dict) and all(isinstance(many, int) for many in one.values())
-        for one in counts
+    whole = (
+        all(isinstance(summary.get(name), str) for name in ("audited", "pillow", "code"))
+        and all(_is_count(summary.get(name)) for name in ("images", "ok"))
+        and all(isinstance(one, dict) and all(map(_is_count, one.values())) for one in counts)
     )
     return summary if whole and Path(extra, audit_names(split)[1]).exists() else {}
 
@@ -73,32 +74,92 @@ def read_summary(extra: StrPath, split: str) -> dict[str, Any]:
 def read_description(extra: StrPath, split: str) -> dict[str, Any]:
     """What ``metadata-SPLIT.json`` says; empty if there is none, or it is damaged."""
     about = read_json(Path(extra, metadata_name(split)), SMALL)
-    types: dict[str, type] = dict.fromkeys(
-        ("images", "classes", "skipped", "class_id_length", "class_name_length"), int
-    )
-    types |= {"split": str, "root": str, "dataset": str, "layout": str}
-    types |= {"files": dict, "versions": dict}
-    labels = about.get("labels")
+    texts = [about.get(name) for name in ("root", "dataset", "layout")]
+    versions = about.get("versions")
     whole = (
-        all(isinstance(about.get(name), kind) for name, kind in types.items())
-        and [*about["files"]] == array_names(about["split"])
-        and all(map(_describes_file, about["files"].values()))
-        and (not labels or (isinstance(labels, dict) and {"file", "form"} <= labels.keys()))
+        _describes_split(about)
+        and all(isinstance(text, str) and "\0" not in text for text in texts)
+        and is_layout(about["layout"])
+        and isinstance(versions, dict)
+        and all(isinstance(version, str) for version in versions.values())
     )
     return about if whole else {}
+
+
+def _describes_split(about: dict[str, Any]) -> bool:
+    """Whether all is there that the report of ``verify`` and ``metadata-SPLIT.json`` both say, and
+    of the types that are expected."""
+    counts = ("images", "classes", "skipped", "class_id_length", "class_name_length")
+    files, labels = about.get("files"), about.get("labels")
+    return (
+        isinstance(about.get("split"), str)
+        and all(_is_count(about.get(name)) for name in counts)
+        and isinstance(files, dict)
+        and [*files] == array_names(about["split"])
+        and all(map(_describes_file, files.values()))
+        and (
+            labels is None
+            or (
+                isinstance(labels, dict)
+                and all(isinstance(labels.get(name), str) for name in ("file", "form"))
+            )
+        )
+    )
 
 
 def _describes_file(described: Any) -> bool:
     return (
         isinstance(described, dict)
-        and isinstance(described.get("bytes"), int)
+        and _is_count(described.get("bytes"))
         and isinstance(described.get("sha256"), str)
     )
+
+
+def _is_count(value: object) -> bool:
+    """Whether a value is a whole number that a count or a size may be."""
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def changes_file(work: StrPath, split: str) -> Path:
     """Where the work folder notes what the last publication changed, see ``changes.compare``."""
     return Path(work, "published", f"{split}.json")
+
+
+def read_changes(work: StrPath, split: str) -> dict[str, Any]:
+    """What the last publication changed; empty if that was not noted, or the note is damaged."""
+    changes = read_json(changes_file(work, split))
+    classes = changes.get("classes")
+    whole = (
+        isinstance(changes.get("first"), bool)
+        and all(_is_count(changes.get(name)) for name in ("added", "removed"))
+        and all(_are_texts(changes.get(name)) for name in ("new", "gone"))
+        and isinstance(classes, dict)
+        and all(
+            isinstance(pair, list) and len(pair) == 2 and all(map(_is_count, pair))
+            for pair in classes.values()
+        )
+    )
+    return changes if whole else {}
+
+
+def read_report(path: StrPath) -> dict[str, Any]:
+    """The report of ``verify``; empty if there is none, or it is damaged."""
+    report = read_json(path, SMALL)
+    return report if _is_report(report) else {}
+
+
+def _is_report(report: object) -> bool:
+    return (
+        isinstance(report, dict)
+        and _describes_split(report)
+        and (report.get("labels_content") is None or isinstance(report["labels_content"], str))
+        and _are_texts(report.get("checks"))
+        and isinstance(report.get("verified"), str)
+    )
 
 
 def load_report(path: StrPath) -> dict[str, Any]:
@@ -109,12 +170,7 @@ def load_report(path: StrPath) -> dict[str, Any]:
     """
     with reading(path):
         report = json.loads(read_file(path, SMALL))
-        described = [*report["files"]] == array_names(report["split"]) and all(
-            map(_describes_file, report["files"].values())
-        )
-        due = {"images", "classes", "skipped", "labels", "labels_content"}
-        due |= {"class_id_length", "class_name_length"}
-        if not described or not due <= report.keys():
+        if not _is_report(report):
             raise ValueError("it does not describe the files of a split")
         return report
 
@@ -395,7 +451,7 @@ def _copy(path: str, due: str, file: BinaryIO) -> None:
             file.write(block)
     if hasher.hexdigest() != due:
         remove_file(path)
-        raise MetadataError(
+        raise DamagedError(
             f"{path} is not the file that was verified, and was removed. "
             "Run the same command again."
         )

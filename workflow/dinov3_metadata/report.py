@@ -6,6 +6,7 @@ Pictures are SVG with text as text, so that the browser finds a font for class n
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable
+from contextlib import suppress
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +16,19 @@ import numpy as np
 
 from .audit import ROW, first_not_ok, opened_image
 from .chain import folders_of
-from .disk import make_folder, read_json
+from .disk import make_folder
+from .entries import entries_dtype
 from .errors import MetadataError, count, printable
-from .files import open_array, write_atomically
+from .files import open_array, reading, write_atomically
 from .layout import LABELLED, WORK, StrPath, image_path
 from .publish import (
     array_names,
     audit_names,
-    changes_file,
+    metadata_name,
     published_state,
+    read_changes,
     read_description,
+    read_report,
     read_summary,
 )
 
@@ -72,25 +76,48 @@ class Published:
         work = Path(extra, WORK)
         self.split = split
         self.about = read_description(extra, split)
-        self.entries, *classes = [
-            np.asarray(open_array(Path(extra, name), published=True)) for name in array_names(split)
-        ]
+        self.entries, *classes = self._open_arrays(extra)
         self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
-        self.counts = np.bincount(self.entries["class_index"]) if classes else np.empty(0, int)
+        self.counts = np.empty(0, int)
+        if classes:
+            with reading(Path(extra, array_names(split)[0]), published=True):
+                self.counts = self._count_images()
         published = published_state(extra, split)
         self.report = (
-            read_json(f"{folders_of(work, published['state'])[2]}/verify-{split}.json")
+            read_report(f"{folders_of(work, published['state'])[2]}/verify-{split}.json")
             if published
             else {}
         )
-        self.changes = read_json(changes_file(work, split))
+        self.changes = read_changes(work, split)
         self.audit = read_summary(extra, split)
         table = Path(extra, audit_names(split)[0])
         self.table: np.ndarray = np.empty(0, ROW)
         if self.audit and table.exists():
-            found = open_array(table, published=True)
-            self.table = found if found.dtype == ROW else self.table
+            with suppress(MetadataError):  # damaged: the next audit makes it anew
+                found = open_array(table, published=True)
+                self.table = found if (found.dtype, found.ndim) == (ROW, 1) else self.table
         self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
+
+    def _open_arrays(self, extra: StrPath) -> list[np.ndarray]:
+        """Map the arrays, and check that they are of the types and lengths that are described."""
+        about = self.about
+        dtype = entries_dtype(about["class_id_length"], about["class_name_length"])
+        types = dtype, dtype["class_id"], dtype["class_name"]
+        rows = about["images"], about["classes"], about["classes"]
+        arrays = []
+        for name, *due in zip(array_names(self.split), types, rows, strict=False):
+            array = np.asarray(open_array(Path(extra, name), published=True))
+            with reading(Path(extra, name), published=True):
+                if [array.dtype, array.shape] != [due[0], (due[1],)]:
+                    raise ValueError(f"it is not as {metadata_name(self.split)} says")
+            arrays.append(array)
+        return arrays
+
+    def _count_images(self) -> np.ndarray:
+        index = self.entries["class_index"]
+        if len(index) and index.max() >= len(self.ids):
+            raise ValueError("a row is of a class that there is not")
+        return np.bincount(index, minlength=len(self.ids))
 
 
 def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
@@ -219,7 +246,7 @@ def _verification(published: list[Published]) -> bytes:
     rows = [
         [one.split, check, one.report["verified"]]
         for one in published
-        for check in one.report.get("checks", [])
+        for check in one.report.get("checks", ())
     ]
     if not rows:
         note = "<p>The reports went with the work folder. Run snakemake again to have them.</p>"
@@ -369,7 +396,7 @@ def _sizes(one: Published) -> bytes:
     """Width against height, and the aspect ratios, of all images whose size an audit could read."""
     from matplotlib.ticker import LogLocator
 
-    opened = one.table[one.table["width"] > 0]
+    opened = one.table[(one.table["width"] > 0) & (one.table["height"] > 0)]
     width, height = opened["width"].astype(float), opened["height"].astype(float)
     figure, (plane, ratios) = _figure(13, 5.5, 2)
     if len(opened):

@@ -8,6 +8,7 @@ when a last look finds every folder as it was read.
 """
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,11 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
-from .disk import remove_folders
+from .disk import open_regular, remove_folders
 from .errors import SHOWN, MetadataError, count, listing, logger
 from .files import reading, write_atomically
 from .fingerprint import State, class_folders, folder_state, last_records, write_record
@@ -71,8 +74,9 @@ class Scan:
         Raises:
             MetadataError: The file is not a whole scan; it is removed.
         """
-        with reading(path):
-            with np.load(path, allow_pickle=False) as arrays:
+        with reading(path), open_regular(path) as file:
+            _check_members(file)
+            with np.load(file, allow_pickle=False) as arrays:
                 scan = cls(**arrays)
             images = len(scan.actual_index)
             kinds = [f"{array.dtype.kind}{array.ndim}" for array in vars(scan).values()]
@@ -92,6 +96,26 @@ class Scan:
         ends = np.cumsum(self.counts).clip(start, stop)
         counts = np.diff(ends, prepend=start)
         return np.repeat(np.arange(len(counts), dtype="<u4"), counts)
+
+
+def _check_members(file: BinaryIO) -> None:
+    """Check that an ``.npz`` needs no more memory than it has bytes.
+
+    Raises:
+        ValueError: It has compressed arrays, or others than it has bytes for.
+    """
+    left = os.fstat(file.fileno()).st_size
+    with ZipFile(file) as members:
+        for one in members.infolist():
+            left -= one.file_size
+            if one.compress_type != ZIP_STORED or left < 0:
+                raise ValueError("an array in it is compressed, or larger than the file")
+            with members.open(one) as member:
+                npy.read_magic(member)
+                shape, _, dtype = npy.read_array_header_1_0(member)
+            if math.prod(shape) * dtype.itemsize > one.file_size:
+                raise ValueError("an array in it is cut off")
+    file.seek(0)
 
 
 @dataclass

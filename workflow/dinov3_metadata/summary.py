@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .disk import read_json
 from .errors import count, printable
 from .layout import WORK, StrPath
 from .lock import RUN
-from .publish import changes_file, read_description, read_summary
+from .publish import changes_file, read_changes, read_description, read_summary
 from .replace import kept_size
 
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
@@ -60,7 +59,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
 def _changes(work: str, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
     """New and removed images and classes, and seconds; dashes if this run published nothing."""
     noted, run = changes_file(work, split), Path(work, RUN)
-    changes = read_json(noted)
+    changes = read_changes(work, split)
     if not changes or not run.exists() or noted.stat().st_mtime < run.stat().st_mtime:
         return ("-", "-"), ("-", "-"), "-"
     seconds = noted.stat().st_mtime - run.stat().st_mtime

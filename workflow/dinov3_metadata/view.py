@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .disk import read_file, remove_folders
+from .disk import kind_of, read_file, remove_folders
 from .errors import MetadataError, count, listing, logger
 from .fingerprint import (
     State,
@@ -36,6 +37,7 @@ from .layouts import layout_of
 from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
 
 LONGEST = 255  # bytes of a file name
+LARGEST_MARK = 1 << 20  # bytes; it has a few paths
 MARK = ".dinov3-view"  # a file in the folder of a view: its links are no images of a dataset
 
 
@@ -131,13 +133,10 @@ class View:
             )
         os.makedirs(self.view, exist_ok=True)
         Path(self.view, MARK).touch()
-        with open(mark, "a+b") as file:
+        with _opened_mark(mark) as file:
             with suppress(OSError):  # a file system that knows no locks
                 fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            owner, before = "", [self.root]  # whose view it is, and where the dataset lay before
-            with suppress(ValueError):
-                owner, *before = json.loads(file.read())
+            owner, before = _read_mark(file, self.root)
             self._check_owner(owner)
             self.roots = sorted({self.root, *before}, key=len, reverse=True)
             _write(file, [self.extra, *self.roots])
@@ -514,6 +513,34 @@ def own_number(image: str) -> int | None:
 
 def _images(listed: Listing) -> list[str]:
     return [name for name in listed.files if is_image(name) and name[0] != "."]
+
+
+def _opened_mark(mark: Path) -> BinaryIO:
+    """Open the mark of a view, or make it: a file, and nothing that could hang a run.
+
+    Raises:
+        MetadataError: Something else is in its place.
+    """
+    with suppress(FileNotFoundError):
+        state = os.lstat(mark)
+        if not stat.S_ISREG(state.st_mode):
+            raise MetadataError(
+                f"{mark} is {kind_of(state)}, but must be a file made by this program. Remove it "
+                "and run the same command again."
+            )
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(mark, "a+b", opener=lambda name, _: os.open(name, flags, 0o666))
+
+
+def _read_mark(file: BinaryIO, root: str) -> tuple[str, list[str]]:
+    """Whose view it is, and where the dataset was before; of a damaged mark nobody's, and here."""
+    file.seek(0)
+    with suppress(ValueError, RecursionError, MemoryError):
+        noted = json.loads(file.read(LARGEST_MARK))
+        if isinstance(noted, list) and noted and all(isinstance(one, str) for one in noted):
+            owner, *before = noted
+            return ("" if "\0" in owner else owner), before
+    return "", [root]
 
 
 def _write(file: BinaryIO, mark: list[str]) -> None:

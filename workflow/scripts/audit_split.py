@@ -16,4 +16,5 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         Scan.load(snakemake.input.scan),
         snakemake.params.fail_on,
         snakemake.output.summary,
+        snakemake.params.keep,
     )

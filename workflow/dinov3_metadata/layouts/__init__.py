@@ -60,6 +60,11 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: layout_of(name).ORDER)
 
 
+def is_layout(name: str) -> bool:
+    """Whether there is a layout of that name; no module is imported for the answer."""
+    return name.replace("-", "_") in {module.name for module in iter_modules(__path__)}
+
+
 def recognise(root: StrPath) -> str:
     """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
     found = (name for name in names() if layout_of(name).recognise(os.fspath(root)))
