@@ -1,6 +1,8 @@
 """DINOv3's own ImageNet with datasets of any size, in this and in other processes."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +149,86 @@ def test_entries_that_are_not_of_the_metadata(place: Path, tree: Path) -> None:
     (place / "extra/metadata-TRAIN.json").unlink()
     done = run(place, *LAUNCH, *script, dataset_path("TRAIN", tree, place / "extra"))
     assert "has 3 rows, where 1,281,167 are due" in done.stderr
+
+
+LATER = """
+import json, os, sys, time
+from dinov3_metadata import dinov3, dump_extra
+from dinov3_metadata.dinov3 import use_metadata_lengths
+use_metadata_lengths()
+from dinov3.data.datasets.image_net import parse
+root, extra, name = sys.argv[1:]
+other = parse(name)
+dataset = parse(name)
+print(len(dataset), len(other))
+open(f"{root}/train/n01440764/n01440764_2.JPEG", "w")
+dump_extra(root, extra, ["TRAIN", "VAL", "TEST"])
+print(len(dataset), len(parse(name)))
+journal = f"{extra}/.dinov3-metadata/published/journal-0123456789abcdef.json"
+os.makedirs(os.path.dirname(journal), exist_ok=True)
+inode = os.stat(f"{extra}/entries-TRAIN.npy").st_ino
+new = {"entries-TRAIN.npy": ["." + "0" * 32 + ".tmp", inode]}
+new["metadata-TRAIN.json"] = ["." + "1" * 32 + ".tmp", 1]
+with open(journal, "w") as file:
+    json.dump({"stamp": "0123456789abcdef", "new": new}, file)
+print(len(dataset))  # as it was found whole
+dinov3.PATIENCE = 0.1
+for damage in (None, "null", "[" * 100_000, '{"images": "5"}', '{"images": 7}', "fifo"):
+    if damage == "fifo":
+        os.unlink(f"{extra}/metadata-TRAIN.json")
+        os.mkfifo(f"{extra}/metadata-TRAIN.json")
+    elif damage:
+        open(f"{extra}/metadata-TRAIN.json", "w").write(damage)
+    try:
+        print(len(parse(name)))
+    except dinov3.MetadataError as error:
+        print(str(error).replace(extra, "<EXTRA>"))
+    print(len(dataset))
+old = other._entries
+other._entries = None
+os.unlink(journal)
+os.unlink(f"{extra}/metadata-TRAIN.json")
+dump_extra(root, extra, ["TRAIN", "VAL", "TEST"])
+other._entries = old[:-1]  # another object, of too few rows: it is mapped anew
+print(len(other))
+"""
+
+
+def test_no_publication_ends_a_training(place: Path, tree: Path) -> None:
+    extra = place / "extra"
+    name = dataset_path("TRAIN", tree, extra)
+    done = run(place, sys.executable, "-c", LATER, str(tree), str(extra), name)
+    again = "Run snakemake or dinov3_metadata.dump_extra again."
+    torn = f"The files of TRAIN in <EXTRA> are of two publications, as one was interrupted. {again}"
+    cut = f"<EXTRA>/metadata-TRAIN.json is not whole. {again}"
+    rows = "entries-TRAIN.npy in <EXTRA> has 5 rows, where 7 are due by metadata-TRAIN.json"
+    fifo = "<EXTRA>/metadata-TRAIN.json: This is a FIFO, not a regular file."
+    first, second, third, *said = done.stdout.splitlines()
+    assert (first, second, third) == ("4 4", "4 5", "4"), done.stderr
+    assert said[1:12:2] == ["4"] * 6, done.stderr
+    assert [said[i] for i in (0, 2, 4, 6, 10)] == [torn, cut, cut, cut, fifo]
+    assert said[8].startswith(rows)
+    assert said[12:] == ["5"], done.stderr
+
+
+def test_it_runs_in_python_3_9() -> None:
+    """As far as that can be seen without it: the grammar, and what is known to be newer."""
+    folder = REPOSITORY / "workflow/dinov3_metadata"
+    names = ["__init__", "dinov3", "disk", "errors", "layout", "replace", "startup/sitecustomize"]
+    for name in names:
+        tree = ast.parse((folder / f"{name}.py").read_text(), feature_version=(3, 9))
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.Match)
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                assert "strict=" not in call, call
+                assert not re.match(r"isinstance\(.* \| ", call), call
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [one.name for one in node.names]
+                if isinstance(node, ast.ImportFrom):
+                    modules = [] if node.level else [node.module]
+                ours = {"dinov3_metadata"} | sys.stdlib_module_names
+                assert {one.partition(".")[0] for one in modules} <= ours
 
 
 def test_another_shape_of_their_code(place: Path) -> None:

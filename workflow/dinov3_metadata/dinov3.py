@@ -15,19 +15,27 @@ from __future__ import annotations  # DINOv2's own environment has Python 3.9
 import json
 import os
 import sys
+import time
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .disk import read_file
 from .errors import MetadataError
 from .layout import SPLITS, StrPath
+from .replace import is_torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
+
+PATIENCE = 2  # seconds; a publication takes a few milliseconds
+SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
 
 STARTUP = str(Path(__file__).with_name("startup"))
 """The folder of the ``sitecustomize.py`` that Python runs at its start, if it is in PYTHONPATH."""
@@ -67,12 +75,21 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
 
 def _length(extra: StrPath, split: str) -> int:
     path = Path(extra, f"metadata-{split}.json").expanduser()
+    images = None
     try:
-        return int(json.loads(path.read_bytes())["images"])
-    except (ValueError, KeyError, TypeError):
+        about = json.loads(read_file(path, SMALL))
+        images = about.get("images") if isinstance(about, dict) else None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MetadataError(f"{path}: {error.strerror}.") from None
+    except (ValueError, RecursionError, MemoryError):
+        pass  # said below
+    if type(images) is not int or images < 0:
         raise MetadataError(
             f"{path} is not whole. Run snakemake or dinov3_metadata.dump_extra again."
-        ) from None
+        )
+    return images
 
 
 def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
@@ -96,23 +113,59 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     def length(self: Any) -> int:
         return lengths.get(self.name) or known(self)
 
+    whole: dict[int, weakref.ref[Any]] = {}  # of the arrays that were checked: by id, itself
+
     def length_of(self: Any) -> int:
-        rows = len(self._get_entries())
-        try:
-            due = _length(self._extra_root, self.split.name)
-        except FileNotFoundError:
-            due = self.split.length
-        if rows != due:
-            raise MetadataError(
-                f"entries-{self.split.name}.npy in {self._extra_root} has {rows:,} rows, where "
-                f"{due:,} are due by metadata-{self.split.name}.json or, without it, for "
-                "ImageNet-1k. Run snakemake or dinov3_metadata.dump_extra again."
-            )
-        return rows
+        """The rows of the array that is mapped: checked once, so that no later publication, whose
+        files others read, ends a training that goes on with the files of this one."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            entries = self._get_entries()
+            known = whole.get(id(entries))
+            if known and known() is entries:
+                break
+            error = _why_not(self, len(entries))
+            if error is None:
+                whole[id(entries)] = weakref.ref(entries, partial(_forget, whole, id(entries)))
+                break
+            if time.monotonic() > end:
+                raise error
+            self._entries = None  # mapped anew: the files are being replaced, perhaps
+            time.sleep(0.02)
+        return len(entries)
 
     vars(length)["known"] = known
     split.length = property(length)
     dataset.__len__ = length_of
+
+
+def _why_not(dataset: Any, rows: int) -> MetadataError | None:
+    """Why an array of so many rows is not that of the metadata; None if it is."""
+    extra, split = dataset._extra_root, dataset.split.name
+    try:
+        due = _length(extra, split)
+    except FileNotFoundError:
+        due = dataset.split.length
+    except MetadataError as error:
+        return error
+    if rows != due:
+        return MetadataError(
+            f"entries-{split}.npy in {extra} has {rows:,} rows, where {due:,} are due by "
+            f"metadata-{split}.json or, without it, for ImageNet-1k. Run snakemake or "
+            "dinov3_metadata.dump_extra again."
+        )
+    if is_torn(Path(extra).expanduser()):
+        return MetadataError(
+            f"The files of {split} in {extra} are of two publications, as one was interrupted. "
+            "Run snakemake or dinov3_metadata.dump_extra again."
+        )
+    return None
+
+
+def _forget(whole: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref[Any]) -> None:
+    """Forget an array that is gone, as another may get its id."""
+    if whole.get(number) is gone:
+        del whole[number]
 
 
 class _Finder(MetaPathFinder):

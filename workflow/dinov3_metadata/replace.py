@@ -118,7 +118,7 @@ def replaced_files(
         remove_file(f"{kept}/{name}")
     if is_local(extra) or not os.listdir(kept):
         _forget(extra, plan.stamp)
-    for stamp in _stamps(extra)[:-1]:
+    for stamp in _old_stamps(extra):
         if int(stamp, 16) < time.time_ns() - days * DAY:
             _forget(extra, stamp)
 
@@ -238,7 +238,7 @@ def make_room(path: StrPath, size: int) -> None:
     """
     folder = os.path.dirname(path)
     extra = f"{os.path.abspath(folder)}/".partition(f"/{WORK}/")[0]
-    old = _stamps(extra)[:-1]
+    old = _old_stamps(extra)
     while size > (free := shutil.disk_usage(folder).free):
         if not old:
             raise MetadataError(
@@ -267,6 +267,13 @@ def _stamps(extra: StrPath) -> list[str]:
     with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
         return sorted(filter(STAMP.fullmatch, os.listdir(folder)))
     return []
+
+
+def _old_stamps(extra: StrPath) -> list[str]:
+    """Those that may be removed: not the last one, nor one of a publication that is under way, as
+    the audits of several splits may be."""
+    under_way = {journal.stem.partition("-")[2] for journal in _journals(extra)}
+    return [stamp for stamp in _stamps(extra)[:-1] if stamp not in under_way]
 
 
 def _forget(extra: StrPath, stamp: str) -> None:
