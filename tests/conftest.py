@@ -154,3 +154,48 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder
 
     return install
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="ask the questions of tests/harm in full, not in part"
+    )
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether to ask the whole of a question."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note figures of a question for the table: ``note("planted", runs=1, harm=0)``.
+
+    Numbers are added up over all tests and processes; texts are shown as they are.
+    """
+
+    def note(question: str, **figures: int | str) -> None:
+        record_property("figures", [question, figures])
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a line of a table for each question of tests/harm."""
+    table: dict[str, dict[str, int | str]] = {}
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+    for name, value in (noted for report in reports for noted in report.user_properties):
+        if name == "figures":
+            question, figures = value
+            line = table.setdefault(question, {})
+            for what, figure in figures.items():
+                known = line.get(what, 0)
+                added = isinstance(figure, int) and isinstance(known, int)
+                line[what] = known + figure if added else figure
+    for question, line in sorted(table.items()):
+        shown = ", ".join(
+            figure if isinstance(figure, str) else f"{figure:,} {what.replace('_', ' ')}"
+            for what, figure in line.items()
+        )
+        terminalreporter.line(f"| {question} | {shown} |")
