@@ -170,3 +170,8 @@ def left_over(extra: Path) -> list[str]:
         or path.startswith((f"{begins}journal-", f"{begins}kept/"))
         or ("/" not in path and path not in (*PUBLISHED, WORK, "view"))
     ]
+
+
+def as_lines(faults: dict[str, list[str]]) -> str:
+    """What went wrong where, for the message of a test that fails."""
+    return "\n".join(f"{where}\n    {'; '.join(wrong)}" for where, wrong in faults.items())

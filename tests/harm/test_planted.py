@@ -17,7 +17,7 @@ import pytest
 from conftest import make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.layout import WORK
-from scenes import ARRAYS, CLASSES, Said, Scene, is_regular, picture, published
+from scenes import ARRAYS, CLASSES, Said, Scene, as_lines, is_regular, picture, published
 
 DEEP = 100_000
 HUGE = 10 << 30
@@ -257,7 +257,7 @@ def test_planted_in_extra(pattern: str, first: bool, full: bool, tmp_path: Path,
                 faults[f"{kind}, {edited=}"] = wrong
             note_planted(note, wrong)
             shutil.rmtree(home, ignore_errors=True)
-    assert faults == {}
+    assert not faults, as_lines(faults)
 
 
 def make_kaggle(scene: Scene) -> None:
@@ -295,4 +295,4 @@ def test_planted_in_the_dataset(place: str, first: bool, full: bool, tmp_path: P
         if wrong:
             faults[kind] = [*wrong, f"exit {said.code}: {said.end}"]
         note_planted(note, wrong)
-    assert faults == {}
+    assert not faults, as_lines(faults)
