@@ -146,7 +146,7 @@ class Planted:
             path.write_bytes(contents[kind])
 
     def others(self) -> dict[str, object]:
-        """All that the program may not change: the victim, the dataset, what is planted of others."""
+        """All that a run may not change: the victim, the dataset, what is planted of others."""
         if self.kind == "folder of another user" and os.geteuid():
             self.path.chmod(0o700)
         found = picture(self.scene.victim) | picture(self.scene.root)
