@@ -99,7 +99,10 @@ class Planted:
 
     def __init__(self, scene: Scene, kind: str, path: Path) -> None:
         self.scene, self.kind, self.path = scene, kind, path
-        self.base = scene.extra if path.is_relative_to(scene.extra) else scene.root
+        below = scene.extra if path.is_relative_to(scene.extra) else scene.root
+        missing = [one for one in path.parents if below in one.parents and not one.exists()]
+        self.top = missing[-1] if missing else path  # of all that is made here
+        self.names = [str(one) for one in (path, path.relative_to(below), *missing)]
         before = path.read_bytes() if is_regular(path) and kind in CONTENTS else b""
         if kind != "foreign names":
             remove(path)
@@ -160,7 +163,7 @@ class Planted:
 
     def remove(self) -> None:
         foreign = [self.path / name.partition("/")[0] for name in FOREIGN]
-        for path in foreign if self.kind == "foreign names" else [self.path]:
+        for path in foreign if self.kind == "foreign names" else [self.top]:
             remove(path)
 
 
@@ -194,9 +197,8 @@ def judge(planted: Planted, before: dict[str, object], said: Said, right: object
         wrong.append("traceback")
     if said.code == 0 and published(planted.scene.extra, ARRAYS) != right:
         wrong.append("bytes")
-    ours = [str(planted.path), str(planted.path.relative_to(planted.base))]
     sentence = said.text.rpartition("Error: ")[2] if "Error: " in said.text else ""
-    if said.code and not any(path in sentence for path in ours):
+    if said.code and not any(name in sentence for name in planted.names):
         wrong.append("sentence")
     return wrong
 
@@ -232,7 +234,7 @@ def ask(home: Path, kind: str, pattern: str, first: bool, edited: bool) -> list[
         planted.remove()
         again = scene.run()
         if again.code != 0 or published(scene.extra, ARRAYS) != right:
-            wrong.append(f"removal: {again.end}")
+            wrong.append(f"removal: exit {again.code}: {again.end if again.code else ''}")
     return [*wrong, f"exit {said.code}: {said.end}"] if wrong else []
 
 
