@@ -75,6 +75,7 @@ class Scene:
         ]
         make_tree(self.root, files, "".join(f"{one},name of {one}\n" for one in CLASSES))
         make_tree(self.victim, ["photos/2020/a.jpg", "n00000001/keep.txt", "train/keep.txt"])
+        (self.victim / "empty").mkdir()
         (self.victim / "keep.txt").write_text("to be kept\n")
         (self.victim / "run").symlink_to("photos/2020")
 
@@ -133,7 +134,7 @@ def is_regular(path: Path) -> bool:
 
 
 def picture(folder: Path, but: Iterable[Path] = ()) -> dict[str, object]:
-    """All that is in a folder, at any depth: path -> kind, mode, owner, and content or target.
+    """All that is in a folder, at any depth: path -> kind, mode, owner, time, and content or target.
 
     Links are not followed; the content of what is larger than a megabyte does not count.
 
@@ -154,7 +155,8 @@ def picture(folder: Path, but: Iterable[Path] = ()) -> dict[str, object]:
                 content = os.readlink(path)
             elif stat.S_ISREG(state.st_mode) and state.st_size < 1 << 20:
                 content = Path(path).read_bytes()
-            found[path] = state.st_mode, state.st_uid, state.st_ino, content
+            changed = 0 if stat.S_ISDIR(state.st_mode) else state.st_mtime_ns
+            found[path] = state.st_mode, state.st_uid, state.st_ino, changed, content
         folders[:] = [name for name in folders if os.path.join(above, name) not in skipped]
     return found
 

@@ -80,6 +80,7 @@ DATASET = [
 
 KINDS = [
     "link to a folder",
+    "link to an empty folder",
     "link to a file",
     "link to nothing",
     "link to the dataset",
@@ -107,10 +108,16 @@ class Planted:
         if kind != "foreign names":
             remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        links = {"folder": scene.victim, "file": scene.victim / "keep.txt", "dataset": scene.root}
-        links |= {"nothing": scene.victim / "missing", "itself": path}
-        if kind.startswith("link to "):
-            path.symlink_to(links[kind.split()[-1]])
+        links = {
+            "link to a folder": scene.victim,
+            "link to an empty folder": scene.victim / "empty",
+            "link to a file": scene.victim / "keep.txt",
+            "link to nothing": scene.victim / "missing",
+            "link to the dataset": scene.root,
+            "link to itself": path,
+        }
+        if kind in links:
+            path.symlink_to(links[kind])
         elif kind == "FIFO":
             os.mkfifo(path)
         elif kind == "socket":
