@@ -134,7 +134,7 @@ def is_regular(path: Path) -> bool:
 
 
 def picture(folder: Path, but: Iterable[Path] = ()) -> dict[str, object]:
-    """All that is in a folder, at any depth: path -> kind, mode, owner, time, and content or target.
+    """All that is in a folder, at any depth: path -> mode, owner, time, and content or target.
 
     Links are not followed; the content of what is larger than a megabyte does not count.
 

@@ -265,7 +265,7 @@ def _place(extra: StrPath) -> str:
 def _stamps(extra: StrPath) -> list[str]:
     """The folders of kept files, the oldest first."""
     with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
-        return sorted(filter(STAMP.fullmatch, os.listdir(folder)))
+        return sorted(name for name in os.listdir(folder) if _is_kept(folder, name))
     return []
 
 
@@ -274,6 +274,11 @@ def _old_stamps(extra: StrPath) -> list[str]:
     the audits of several splits may be."""
     under_way = {journal.stem.partition("-")[2] for journal in _journals(extra)}
     return [stamp for stamp in _stamps(extra)[:-1] if stamp not in under_way]
+
+
+def _is_kept(folder: int, name: str) -> bool:
+    state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return bool(STAMP.fullmatch(name)) and stat.S_ISDIR(state.st_mode)
 
 
 def _forget(extra: StrPath, stamp: str) -> None:
