@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import make_tree
 from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import WORK
 from scenes import ARRAYS, CLASSES, Said, Scene, as_lines, is_regular, picture, published
 
@@ -223,7 +224,14 @@ def note_planted(note: Callable[..., None], wrong: list[str]) -> None:
 
 
 def ask(home: Path, kind: str, pattern: str, first: bool, edited: bool) -> list[str]:
-    """Plant something below extra and run the program; gives what went wrong."""
+    """Plant something below extra and run the program; gives what went wrong.
+
+    Args:
+        home: For all that belongs to it.
+        kind, pattern: What is planted, and where.
+        first: Whether that is before the first run.
+        edited: Whether the dataset changes afterwards, so that a run has something to do.
+    """
     scene = Scene(home, "--layout=folder")
     right = scene.fresh(layout="folder")
     dump_extra(scene.root, scene.extra, layout="folder")
@@ -239,9 +247,12 @@ def ask(home: Path, kind: str, pattern: str, first: bool, edited: bool) -> list[
     wrong = judge(planted, before, said, right)
     if said.code:
         planted.remove()
-        again = scene.run()
-        if again.code != 0 or published(scene.extra, ARRAYS) != right:
-            wrong.append(f"removal: exit {again.code}: {again.end if again.code else ''}")
+        try:
+            dump_extra(scene.root, scene.extra, layout="folder")
+        except MetadataError as error:
+            wrong.append(f"removal: {error}")
+        if published(scene.extra, ARRAYS) != right:
+            wrong.append("removal: other bytes")
     return [*wrong, f"exit {said.code}: {said.end}"] if wrong else []
 
 
@@ -256,16 +267,14 @@ EXTRA = [(pattern, first) for pattern in FOLDERS + FILES for first in (True, Fal
 def test_planted_in_extra(pattern: str, first: bool, full: bool, tmp_path: Path, note) -> None:
     kinds = kinds_of(pattern)
     number = EXTRA.index((pattern, first))
-    chosen = kinds if full else [kinds[number * 5 % len(kinds)]]
     faults = {}
-    for kind in chosen:
-        for edited in [True, False] if full and not first else [True]:
-            home = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-            wrong = ask(home, kind, pattern, first, edited)
-            if wrong:
-                faults[f"{kind}, {edited=}"] = wrong
-            note_planted(note, wrong)
-            shutil.rmtree(home, ignore_errors=True)
+    for kind in kinds[number % 3 :: 3] if full else [kinds[number * 5 % len(kinds)]]:
+        home = tmp_path / kind
+        edited = first or number % 4 != 1  # or a run has nothing to do
+        if wrong := ask(home, kind, pattern, first, edited):
+            faults[f"{kind}, {edited=}"] = wrong
+        note_planted(note, wrong)
+        shutil.rmtree(home, ignore_errors=True)
     assert not faults, as_lines(faults)
 
 
