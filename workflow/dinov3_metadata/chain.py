@@ -122,6 +122,7 @@ class Chain:
             classes=False,
             trust_timestamps=self.settings.trust_timestamps,
             after=self.annotations(split),
+            published=self.published(split)["view"],
         )
 
     def scan_settings(self) -> str:

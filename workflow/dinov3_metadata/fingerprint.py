@@ -164,6 +164,7 @@ def of_tree(
     classes: bool = True,
     trust_timestamps: bool = True,
     after: str = "",
+    published: str = "",
 ) -> Tree:
     """Name the scan of a split folder: one that is still true if there is one, or a new name.
 
@@ -178,6 +179,8 @@ def of_tree(
         classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
         after: What else it was made from: of a scan the view, of a view the annotations.
+        published: The name of what was published last. A new name differs from it even if its
+            record is missing, so that what was published does not count as true.
     """
     now = folder_states(folder, classes, trust_timestamps)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
@@ -202,7 +205,8 @@ def of_tree(
         shown = ", ".join(printable(name) or "the split folder" for name in islice(changed, 3))
         why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}"
         why += ", ..." * (len(changed) > 3)
-    return Tree(f"{len(now)}-folders-{digest(settings, after, sorted(now.items()), untrue)}", why)
+    new = digest(settings, after, sorted(now.items()), untrue, published)
+    return Tree(f"{len(now)}-folders-{new}", why)
 
 
 RECORD = "folders.json"
