@@ -81,7 +81,7 @@ def test_runs_beside_an_editor(
     editor.start()
     good, both, neither, changed, ended = 0, 0, 0, 0, Counter()
     try:
-        for _ in range(200 if full else 20):
+        for _ in range(200 if full else 12):
             before = published(extra)
             try:
                 dump_extra(root, extra, layout=layout)
