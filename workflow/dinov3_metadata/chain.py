@@ -140,6 +140,7 @@ class Chain:
             split in LABELLED,
             self.settings.trust_timestamps,
             self.view(split).name,
+            self.published(split)["tree"],
         )
 
     def labels_content(self) -> str:

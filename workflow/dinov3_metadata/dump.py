@@ -10,6 +10,7 @@ from .classes import dump_class_arrays
 from .disk import make_folder, remove_folders
 from .entries import dump_entries
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
+from .fingerprint import changed_since
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
@@ -145,14 +146,20 @@ class _Split:
             dump_class_arrays(self.files["entries"][0], self._known()[0], class_ids, class_names)
 
     def verify(self, report: str) -> None:
-        found = verify(
-            self.chain.base,
-            self.split,
-            *self._known(),
-            self.arrays,
-            level=self.settings.level,
-            sample=self.settings.sample,
-        )
+        try:
+            found = verify(
+                self.chain.base,
+                self.split,
+                *self._known(),
+                self.arrays,
+                level=self.settings.level,
+                sample=self.settings.sample,
+            )
+        except MetadataError as error:
+            made_from = self.chain.verified(self.split)
+            if changed_since(made_from.records, made_from.contents):  # which explains it
+                raise DatasetChangedError(error.args) from None
+            raise
         write_report(found, report)
 
     def _known(self) -> tuple[Scan, Labels | None]:
