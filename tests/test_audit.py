@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
@@ -490,3 +491,40 @@ def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake:
     assert [(one["file"], one["problems"]) for one in summary["not_ok"]] == [
         (f"{root}/train/cat/b.png", ["wrong-suffix"])
     ]
+
+
+def test_audits_of_several_splits_at_once(tmp_path: Path) -> None:
+    """Each is a publication of its own; none takes what another keeps to be undone."""
+    scan = make_scan(["n01440764"], [2], [1, 2])
+    save(np.zeros(2, ROW), tmp_path / "1.npy")
+
+    def run(split: str) -> None:
+        for _ in range(5):
+            out = tmp_path / f".dinov3-metadata/audit/{split}/tree/settings/audit-{split}.json"
+            out.parent.mkdir(parents=True, exist_ok=True)
+            publish_audit([tmp_path / "1.npy"], tmp_path, tmp_path, split, scan, [], out, 0)
+
+    away = patch("dinov3_metadata.replace.is_local", return_value=False)
+    with away, ThreadPoolExecutor() as pool:
+        list(pool.map(run, ("TRAIN", "VAL")))
+    for split in ("TRAIN", "VAL"):
+        assert np.load(tmp_path / f"audit-{split}.npy").dtype == ROW
+        assert json.loads((tmp_path / f"audit-{split}.json").read_text())["images"] == 2
+    work = tmp_path / ".dinov3-metadata/published"
+    assert not list(work.glob("journal-*"))
+    assert not list(work.glob(".*.tmp"))
+
+
+def test_an_audit_is_replaced_as_one_set(drawn: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    audit_all(drawn, extra)
+    before = file_states(extra.glob("audit-*"))
+    with (
+        patch.object(audit, "audit_file", side_effect=OSError(28, "No space left on device")),
+        pytest.raises(OSError, match="No space"),
+    ):
+        audit_all(drawn, extra)
+    now = file_states(extra.glob("audit-*"))
+    assert {name: state[:3] for name, state in now.items()} == {
+        name: state[:3] for name, state in before.items()
+    }

@@ -189,6 +189,12 @@ def view_with(name: str) -> Callable[[Path], object]:
     return case
 
 
+def fifo_in_the_view(root: Path) -> None:
+    (root / "extra/view").mkdir()
+    os.mkfifo(root / "extra/view/.dinov3-view-TRAIN")
+    View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder").link()
+
+
 def changed_annotations(root: Path) -> None:
     make_tree(root, [KAGGLE])
     (root / "LOC_val_solution.csv").write_text("a,b\n")
@@ -243,6 +249,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "folder that is no view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
     "file in the view": view_with("mine.txt"),
     "file of a class that is gone": view_with(".DS_Store"),
+    "FIFO for the mark of a view": fifo_in_the_view,
     "annotations changed": changed_annotations,
     "view of another extra": view_of_another,
     "class of the view without images": view("folder", "TRAIN", "train/cat/", "train/dog/"),

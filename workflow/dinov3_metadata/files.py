@@ -86,7 +86,10 @@ def open_array(path: StrPath, published: bool = False) -> np.memmap:
     import numpy as np
 
     with reading(path, published), open_regular(path):  # which a FIFO does not survive
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.memmap):
+            raise ValueError("it is an archive, not an array")
+        return array
 
 
 def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
