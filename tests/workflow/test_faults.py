@@ -212,7 +212,7 @@ def test_extra_that_is_read_only(victim: Victim) -> None:
     victim.extra.chmod(0o555)
     said = victim.run(*MERE_MORTAL, fails=True)
     denied = "Permission denied. Check its permissions."
-    assert re.search(rf"Error: {victim.extra}/metadata-(TRAIN|VAL).json: {denied}", said)
+    assert re.search(rf"Error: {victim.extra}/entries-(TRAIN|VAL).npy: {denied}", said)
     (victim.extra / WORK / "run.lock").unlink()
     (victim.extra / WORK).chmod(0o555)
     said = victim.run(*MERE_MORTAL, fails=True)

@@ -102,7 +102,8 @@ def replaced_files(
                 sync(file)
             os.fsync(work)
             for name, (new, _) in plan.new.items():
-                os.replace(new, name, src_dir_fd=work, dst_dir_fd=target)
+                with naming(f"{extra}/{name}"):
+                    os.replace(new, name, src_dir_fd=work, dst_dir_fd=target)
             os.fsync(target)
             yield
             os.unlink(os.path.basename(journal), dir_fd=work)
