@@ -136,6 +136,11 @@ def scan_settings(wildcards):
     return stages.scan_settings()
 
 
+def watch_links(wildcards):
+    """Whether the scan of a split must notice when the target of a link changes."""
+    return stages.watch_links(wildcards.split)
+
+
 def view_name(wildcards):
     """What the scan of a split comes after; empty without a view."""
     return stages.view(wildcards.split).name

@@ -22,6 +22,7 @@ rule scan_split:
         trust_timestamps=config["scan"]["trust_timestamps"],
         settings=scan_settings,
         after=view_name,
+        watch_links=watch_links,
         published=published_scan,
         why=why_scan,
     message:

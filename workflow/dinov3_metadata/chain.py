@@ -125,6 +125,14 @@ class Chain:
             published=self.published(split)["view"],
         )
 
+    def watch_links(self, split: str) -> bool:
+        """Whether the scan of a split must notice when the target of a link changes.
+
+        It must where the links are the dataset's own: without a view, and in a view that links
+        whole class folders. Links that the view made itself are replaced by the view.
+        """
+        return self.part(split).whole
+
     def scan_settings(self) -> str:
         """All that a scan depends on besides the split folder."""
         one = self.settings

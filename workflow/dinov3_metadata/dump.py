@@ -134,6 +134,7 @@ class _Split:
             unaddressable=self.settings.unaddressable,
             trust_timestamps=self.settings.trust_timestamps,
             threads=self.threads,
+            watch_links=self.chain.watch_links(self.split),
         )
 
     def entries(self, entries: str) -> None:

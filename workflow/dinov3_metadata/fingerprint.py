@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -24,8 +24,19 @@ from .errors import DatasetChangedError, count, printable
 from .files import write_atomically
 from .layout import StrPath
 
-State = list[int] | list[str] | None
-"""What tells that the names in a folder are still the same; None for nothing, [] for a file."""
+State = list[Any] | None
+"""What tells that the names in a folder are still the same, and what its links lead to:
+
+- ``[mtime, ctime, inode]``, the times in ns;
+- ``[mtime, ctime, inode, {path: state, ...}]`` if links in it lead to files: with the states of the
+  folders that hold these files, so that a file that is replaced by a folder there is noticed;
+- ``[digest]`` of the names and of what each of them is, links followed, where the times of folders
+  mean nothing, or the links lead into too many folders;
+- ``[]`` for a file, None for nothing.
+"""
+
+UNREAD: State = [0]
+"""The state that no folder has."""
 
 
 def digest(*parts: object) -> str:
@@ -75,12 +86,23 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return error.errno != errno.ELOOP
 
 
+def _kind(entry: os.DirEntry[str]) -> int:
+    """The file type of an entry, links followed, or the error number of a link that fails."""
+    for is_kind, kind in ((entry.is_file, stat.S_IFREG), (entry.is_dir, stat.S_IFDIR)):
+        if is_kind(follow_symlinks=False):
+            return kind
+    try:
+        return stat.S_IFMT(entry.stat().st_mode)
+    except OSError as error:
+        return error.errno or 0
+
+
 def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
-    """The state of a folder, not of those in it: [mtime in ns, ctime in ns, inode].
+    """The state of a folder, not of those in it, nor of those that its links lead into.
 
     Every name that is added, removed or replaced changes mtime and ctime; ctime can not be set
     back, and the inode tells a folder from one that was put in its place. Where the times of
-    folders mean nothing, the state is a digest of the names.
+    folders mean nothing, the state is a digest of the names and of what they are.
     """
     try:
         if trust_timestamps:
@@ -89,11 +111,52 @@ def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
                 return []
             return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         with os.scandir(folder) as entries:
-            return [digest(sorted((entry.name, is_folder(entry)) for entry in entries))]
+            return [digest(sorted((entry.name, _kind(entry)) for entry in entries))]
     except NotADirectoryError:
         return []
     except (OSError, ValueError):  # a forged record may name what can not be a path
         return None
+
+
+def is_digest(state: State) -> bool:
+    """Whether a state was made from the names in a folder, not from its times."""
+    return bool(state) and isinstance(state, list) and isinstance(state[0], str)
+
+
+def watched_by(state: State) -> dict[str, State]:
+    """The folders that the links in a folder lead into, and their states."""
+    return state[3] if isinstance(state, list) and len(state) == 4 else {}
+
+
+def state_as_noted(
+    folder: StrPath,
+    noted: State,
+    trust_timestamps: bool = True,
+    state_of: Callable[[str], State] = folder_state,
+) -> State:
+    """The state of a folder, made as ``noted`` was, so that the two are equal if nothing changed.
+
+    Args:
+        folder: The folder.
+        noted: An earlier state of it.
+        trust_timestamps: See ``folder_state``.
+        state_of: Reads the state of a folder that links lead into. One that remembers what it has
+            read saves time where many links lead into the same folder.
+    """
+    state = folder_state(folder, trust_timestamps and not is_digest(noted))
+    watched = watched_by(noted)
+    if watched and state and not is_digest(state):
+        state.append({path: state_of(path) for path in watched})
+    return state
+
+
+def has_links(folder: StrPath) -> bool:
+    """Whether a folder has links in it; no time of the folder changes when their targets do."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.is_symlink() for entry in entries)
+    except OSError:
+        return False
 
 
 def class_folders(folder: StrPath) -> list[str]:
@@ -137,11 +200,12 @@ def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str
         contents: File -> its fingerprint, see ``of_content``.
     """
     changed = {path for path, content in contents.items() if of_content(path) != content}
+    state_of = lru_cache(maxsize=None)(folder_state)
     for folder, path in records.items():
         record = read_record(path)
         noted = record["folders"] if record else {"": None}
         now = {
-            name: folder_state(os.path.join(folder, name), not isinstance((state or [0])[0], str))
+            name: state_as_noted(os.path.join(folder, name), state, state_of=state_of)
             for name, state in noted.items()
         }
         changed.update(os.path.join(folder, name) for name in changed_folders(noted, now))
@@ -169,8 +233,9 @@ def of_tree(
     """Name the scan of a split folder: one that is still true if there is one, or a new name.
 
     A scan in ``work`` is true if it was made with the same settings and every folder that it
-    visited is in the state that it noted, as is every link that might have led to a folder. A new
-    name depends on the records that are not true too, so that none of their scans can have it.
+    visited is in the state that it noted, as is every link that might have led to a folder, and
+    every folder that its links lead into. A new name depends on the records that are not true too,
+    so that none of their scans can have it.
 
     Args:
         work: Where the scans of the split lie, each in a folder of its name.
@@ -185,6 +250,7 @@ def of_tree(
     now = folder_states(folder, classes, trust_timestamps)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
     untrue = []
+    state_of = lru_cache(maxsize=None)(folder_state)
     for record in sorted(Path(work).glob(f"*/{RECORD}")):
         noted = read_record(record)
         untrue.append((record.parent.name, noted))
@@ -192,9 +258,9 @@ def of_tree(
             why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
         states = now | {
-            name: folder_state(os.path.join(folder, name), trust_timestamps)
-            for name in noted["folders"]
-            if name not in now
+            name: state_as_noted(os.path.join(folder, name), state, trust_timestamps, state_of)
+            for name, state in noted["folders"].items()
+            if name not in now or (trust_timestamps and (watched_by(state) or is_digest(state)))
         }
         changed = changed_folders(states, noted["folders"])
         if not changed and noted.get("after") != after:

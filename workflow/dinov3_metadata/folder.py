@@ -5,12 +5,14 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from .disk import KINDS, kind_of
 from .errors import MetadataError
+from .fingerprint import UNREAD, State
 from .layout import MAX_INDEX, name_parts
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
@@ -21,6 +23,8 @@ CHUNK = 1 << 16  # bytes of names asked for at a time
 SPARE = 600  # bytes behind the last name that may be looked at: twice 255 for name and prefix, ...
 
 UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # kinds of names, as in <dirent.h>
+HOPS = 40  # links that the kernel follows one after the other; path_resolution(7)
+WATCHED = 20  # folders that the links in one folder lead into, and whose states are noted
 
 PLACES = np.arange(DIGITS, dtype="u1")
 WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
@@ -42,7 +46,7 @@ class Names(NamedTuple):
     Attributes:
         buffer: (bytes,), ``<u1``; a NUL ends each name, and ``SPARE`` bytes follow the last one.
         start: (names,), ``<i8``: where each name starts.
-        kind: (names,), ``<u1``: ``FOLDER``, ``LINK``, ``UNKNOWN``, or anything else for a file.
+        kind: (names,), ``<u1``: ``FOLDER``, ``FILE``, ``LINK``, ... of <dirent.h>, or ``UNKNOWN``.
     """
 
     buffer: np.ndarray
@@ -70,15 +74,27 @@ class Listing(NamedTuple):
         files: All other names but those of addressable images, unsorted.
         actual_index: (images,), ``<u4``: the numbers of the addressable images, in the order of
             their sorted names.
+        special: Those that are named like an image but are neither files nor folders, links
+            followed, and what each is in words ("a FIFO"). They are not among ``files``.
+        watched: Path -> state of the folders in which the links to anything but folders end, as
+            ``watch`` returned it; of the first ``WATCHED`` + 1 of them.
     """
 
     subfolders: list[str]
     links: list[str]
     files: list[str]
     actual_index: np.ndarray
+    special: dict[str, str]
+    watched: dict[str, State]
 
 
-def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
+Watch = Callable[[str], State]
+"""Returns the state to note for a folder; called before the links into that folder are followed."""
+
+
+def list_folder(
+    folder: str, split: str, class_id: str | None, watch: Watch | None = None
+) -> Listing:
     """List a folder.
 
     Args:
@@ -86,6 +102,8 @@ def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         class_id: The class whose images DINOv3 would look for right in this folder; empty for
             TEST, None where it looks for none.
+        watch: Reads the states of the folders that links lead into, for a caller that must notice
+            when the target of a link changes; None for one that need not.
 
     Raises:
         FileNotFoundError, NotADirectoryError: The folder is not there, or is none.
@@ -94,6 +112,8 @@ def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
     subfolders: list[str] = []
     links: list[str] = []
     files: list[str] = []
+    special: dict[str, str] = {}
+    watched: dict[str, State] = {}
     keys = [np.empty(0, "<i8")]
     try:
         for names in read_names(folder):
@@ -108,9 +128,14 @@ def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
                 path = f"{folder}/{name}"
                 if kind == UNKNOWN:
                     kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
-                if kind == FOLDER or (kind == LINK and _leads_to_folder(path)):
+                is_link = kind == LINK
+                if is_link:
+                    kind = _follow(path, watch, watched) if watch else _kind_behind(path)
+                if kind == FOLDER:
                     subfolders.append(name)
-                    links += [name] * (kind == LINK)
+                    links += [name] * is_link
+                elif kind != FILE and is_image(name):
+                    special[name] = KINDS.get(kind << 12, "neither a file nor a folder")
                 elif found[i]:
                     good[i] = True
                 else:
@@ -120,7 +145,7 @@ def list_folder(folder: str, split: str, class_id: str | None) -> Listing:
         raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
-    return Listing(subfolders, links, files, numbers(np.concatenate(keys)))
+    return Listing(subfolders, links, files, numbers(np.concatenate(keys)), special, watched)
 
 
 def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +184,15 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMG_EXTENSIONS)
 
 
+def special_kind(path: str) -> str:
+    """What a path leads to, in words ("a FIFO"); empty for a file, a folder or nothing."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ""
+    return "" if stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode) else kind_of(state)
+
+
 def read_names(folder: str) -> Iterator[Names]:
     """The names in a folder, one buffer after the other, each valid until the next one."""
     return _by_getdents(folder) if _getdents64 else _by_scandir(folder)
@@ -190,7 +224,11 @@ def _by_scandir(folder: str) -> Iterator[Names]:
         kinds = {
             entry.name: LINK
             if entry.is_symlink()
-            else (FOLDER if entry.is_dir(follow_symlinks=False) else FILE)
+            else FOLDER
+            if entry.is_dir(follow_symlinks=False)
+            else FILE
+            if entry.is_file(follow_symlinks=False)
+            else UNKNOWN
             for entry in entries
         }
     yield pack(kinds)
@@ -204,14 +242,49 @@ def pack(kinds: dict[str, int]) -> Names:
     return Names(buffer, start, np.fromiter(kinds.values(), "u1"))
 
 
-def _leads_to_folder(link: str) -> bool:
-    """Whether a link leads to a folder, to one that can not be looked at, or to one that may come.
+def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:
+    """``_kind_behind``, which adds to ``watched`` the folders on the way to anything but a folder.
 
-    A link to itself leads to none.
+    Each folder is watched by the path that the link itself gives, so that a change of any link in
+    that path shows too. Source: path_resolution(7).
+    """
+    path, into = link, []
+    try:
+        for _ in range(HOPS):
+            target = os.readlink(path)
+            path = target if target[0] == "/" else f"{path.rpartition('/')[0]}/{target}"
+            above = path.rpartition("/")[0] or "/"
+            into.append((above, _state_of(above, watch, watched)))
+            kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
+            if kind != LINK:
+                break
+        else:
+            kind = _kind_behind(link)
+    except OSError:  # the kernel may know better, for instance of links in /proc
+        kind = _kind_behind(link)
+    if kind != FOLDER:
+        for above, state in into:
+            if len(watched) <= WATCHED:
+                watched.setdefault(above, state)
+    return kind
+
+
+def _state_of(folder: str, watch: Watch, watched: dict[str, State]) -> State:
+    if folder in watched:
+        return watched[folder]
+    return watch(folder) if len(watched) <= WATCHED else UNREAD
+
+
+def _kind_behind(link: str) -> int:
+    """What a link leads to, as in <dirent.h>.
+
+    A target that cannot be looked at counts as a folder. So does a missing one, because it may
+    appear later, unless the link is named like an image. A link to itself counts as a file.
     """
     try:
-        return stat.S_ISDIR(os.stat(link).st_mode)
+        return stat.S_IFMT(os.stat(link).st_mode) >> 12
     except FileNotFoundError:
-        return not is_image(link) and not os.path.lexists(os.path.realpath(link))
+        coming = not is_image(link) and not os.path.lexists(os.path.realpath(link))
+        return FOLDER if coming else FILE
     except OSError as error:
-        return error.errno != errno.ELOOP
+        return FILE if error.errno == errno.ELOOP else FOLDER

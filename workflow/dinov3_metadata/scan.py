@@ -5,6 +5,10 @@ must be read with care: an edit right after a listing can leave the very timesta
 before it, if the clock of the file system has not ticked in between. Therefore a folder that
 changed of late is listed only a tick after its timestamps were read, and a scan is through only
 when a last look finds every folder as it was read.
+
+No timestamp of a folder changes when the target of a link in it becomes something else. Therefore
+the folders that hold the targets are watched: their timestamps belong to the state of the folder
+with the links, and are read a tick before the links are followed, too.
 """
 
 import errno
@@ -26,8 +30,29 @@ from numpy.lib import format as npy
 from .disk import open_regular, remove_folders
 from .errors import SHOWN, MetadataError, count, listing, logger
 from .files import reading, write_atomically
-from .fingerprint import State, class_folders, folder_state, last_records, write_record
-from .folder import FILE, Listing, image_keys, is_image, list_folder, numbers, pack
+from .fingerprint import (
+    UNREAD,
+    State,
+    class_folders,
+    folder_state,
+    is_digest,
+    last_records,
+    state_as_noted,
+    watched_by,
+    write_record,
+)
+from .folder import (
+    FILE,
+    WATCHED,
+    Listing,
+    Watch,
+    image_keys,
+    is_image,
+    list_folder,
+    numbers,
+    pack,
+    special_kind,
+)
 from .layout import LABELLED, MAX_INDEX, WORK, StrPath, image_name, split_folder
 from .log import progress
 
@@ -123,7 +148,7 @@ class Folder:
     """What was found in one folder.
 
     Attributes:
-        state: Of the folder, read before it was listed.
+        state: Of the folder and of those that its links lead into, read before it was listed.
         below: The paths of the folders in it.
         actual_index: (images,), ``<u4``: the numbers of its addressable images.
         images: How many images were found, addressable or not.
@@ -156,6 +181,7 @@ def scan_split(
     previous: Found | None = None,
     threads: int = 4,
     made_now: bool = False,
+    watch_links: bool = True,
 ) -> tuple[Scan, dict[str, State]]:
     """Scan a split folder.
 
@@ -174,6 +200,9 @@ def scan_split(
         previous: What an earlier scan of the same folder found; see ``last_scan``.
         threads: How many folders may be listed at once, if it takes long enough to list one.
         made_now: Whether the folders are those of a view, whose times may well be those of now.
+        watch_links: Whether the next scan must notice when the target of an image that is a link
+            changes. Not needed for a view whose images were linked one by one: making the view
+            notices it, and replaces the link.
 
     Returns:
         The scan, and the state of every folder that was visited, all at one moment of the scan.
@@ -203,6 +232,7 @@ def scan_split(
             trust_timestamps,
             threads,
             split in LABELLED,
+            watch_links,
         )
         if not changed:
             break
@@ -330,11 +360,12 @@ def look(
     folder: Path,
     what: str,
     found: Found,
-    look_at: Callable[[str], Listing | None],
+    look_at: Callable[[str, Watch | None], Listing | None],
     take: Callable[[str, Listing, State], Folder],
     trust_timestamps: bool,
     threads: int,
     links_are_classes: bool,
+    watch_links: bool = True,
 ) -> list[str]:
     """Bring ``found`` up to date, from the split folder down.
 
@@ -342,12 +373,14 @@ def look(
         folder: The split folder.
         what: What is done, for the progress.
         found: What is known; changed in place.
-        look_at: Lists a folder, in a thread; None if there is none.
+        look_at: Lists a folder, in a thread; returns None if there is none. Its second argument is
+            that of ``folder.list_folder``.
         take: Makes of a listing, in the main thread, what is to be known of the folder.
         trust_timestamps: See ``scan_split``.
         threads: See ``scan_split``.
         links_are_classes: Whether to ask each link in the split folder if it leads to a folder now,
             which may change without the folder's knowledge.
+        watch_links: See ``scan_split``.
 
     Returns:
         The folders that were listed, and those that are gone.
@@ -359,16 +392,26 @@ def look(
         known = [name for name in found[""].below if name not in found or found[name].state]
         if sorted(known) != sorted(class_folders(folder)):
             del found[""]
-    state_of = partial(_state, folder, trust_timestamps)
+    targets = Targets()
+
+    def state_of(name: str) -> State:
+        noted = found[name].state if name in found else None
+        return state_as_noted(_path(folder, name), noted, trust_timestamps, targets.state_of)
+
+    def list_one(name: str) -> Listing | None:
+        watched = watch_links and (name or not links_are_classes)
+        times = trust_timestamps and not is_digest(states[name])
+        return look_at(name, targets.settled if watched and times else None)
+
     while level:
         states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
             wait_for_a_tick([states[name] for name in stale])
-        visited = zip(stale, _in_threads(look_at, stale, threads), strict=True)
+        visited = zip(stale, _in_threads(list_one, stale, threads), strict=True)
         for name, listed in progress(visited, len(stale), what):
             if listed:
-                found[name] = take(name, listed, states[name])
+                found[name] = take(name, listed, _with_targets(states[name], listed.watched))
             elif (folder / name).is_symlink() and not (folder / name).exists():
                 found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
             else:  # gone, or no folder any more, since its parent was listed: look again
@@ -406,27 +449,58 @@ def _in_threads(
             yield from results
 
 
-def _state(folder: Path, trust_timestamps: bool, name: str) -> State:
-    return folder_state(_path(folder, name), trust_timestamps)
+class Targets:
+    """The states of the folders that links lead into, each read once in a look."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, tuple[State, int]] = {}
+
+    def state_of(self, folder: str) -> State:
+        """The state of a folder."""
+        if folder not in self.read:
+            state = folder_state(folder)
+            self.read.setdefault(folder, (state, time.monotonic_ns()))
+        return self.read[folder][0]
+
+    def settled(self, folder: str) -> State:
+        """The state of a folder if it was read a tick ago, so that links into the folder may be
+        followed now; if not, what makes the next look list the folder with the links again."""
+        state = self.state_of(folder)
+        age = time.monotonic_ns() - self.read[folder][1]
+        return state if age >= tick_after([state]) else UNREAD
+
+
+def _with_targets(state: State, watched: dict[str, State]) -> State:
+    """The state to note of a folder whose links lead into some folders."""
+    if not state or is_digest(state):
+        return state
+    if len(watched) > WATCHED:
+        return [""]  # no digest, so that the next look makes one and lists the folder again
+    return [*state[:3], watched] if watched else state[:3]
 
 
 def _path(folder: Path, name: str) -> str:
     return f"{folder}/{name}" if name else str(folder)  # many times faster than a Path
 
 
-def _visit(folder: Path, split: str, name: str) -> Listing | None:
+def _visit(folder: Path, split: str, name: str, watch: Watch | None) -> Listing | None:
     if split in LABELLED:
         class_id = name if name and "/" not in name else None
     else:
         class_id = None if name else ""
-    listed = visit(folder, split, name, class_id, not name and split in LABELLED)
+    listed = visit(folder, split, name, watch, class_id, not name and split in LABELLED)
     if listed and WORK in listed.subfolders:
         raise MetadataError(f"{folder / name} holds the work folder {WORK}: it can not be a class.")
     return listed
 
 
 def visit(
-    folder: Path, split: str, name: str, class_id: str | None = None, due: bool = False
+    folder: Path,
+    split: str,
+    name: str,
+    watch: Watch | None = None,
+    class_id: str | None = None,
+    due: bool = False,
 ) -> Listing | None:
     """List a folder below a split folder; None if there is none.
 
@@ -434,11 +508,11 @@ def visit(
         folder: The split folder.
         split: See ``folder.list_folder``.
         name: The path below ``folder``.
-        class_id: See ``folder.list_folder``.
+        watch, class_id: See ``folder.list_folder``.
         due: Whether a link to itself would be a class.
     """
     try:
-        listed = list_folder(_path(folder, name), split, class_id)
+        listed = list_folder(_path(folder, name), split, class_id, watch)
         _refuse_circles(folder, name, listed, due)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -447,7 +521,9 @@ def visit(
 
 def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
     """Warn of timestamps that can not be right: all zero, or all changed and equal to now."""
-    ctimes = [int(one.state[1]) for one in found.values() if one.state]
+    ctimes = [one.state[1] for one in found.values() if one.state and not is_digest(one.state)]
+    if not ctimes:
+        return
     now = time.time_ns()
     zero = not any(ctimes)
     if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
@@ -465,10 +541,17 @@ def wait_for_a_tick(states: list[State]) -> None:
     The waiting counts from the reading, whatever the timestamps say, as the clock of a file server
     may be wrong.
     """
-    ctimes = [state[1] for state in states if state]
-    if ctimes:
-        coarse = any(ctime % 10**9 == 0 for ctime in ctimes)
-        time.sleep((COARSE_TICK if coarse else TICK) / 1e9)
+    if tick := tick_after(states):
+        time.sleep(tick / 1e9)
+
+
+def tick_after(states: Iterable[State]) -> int:
+    """The ns after which any edit leaves other timestamps than those in some states."""
+    targets = (one for state in states for one in watched_by(state).values())
+    ctimes = [state[1] for state in (*states, *targets) if state and len(state) > 1]
+    if not ctimes:
+        return 0
+    return COARSE_TICK if any(ctime % 10**9 == 0 for ctime in ctimes) else TICK
 
 
 def _refuse_circles(folder: Path, name: str, listed: Listing, due: bool) -> None:
@@ -500,7 +583,7 @@ def _is_loop(path: Path) -> bool:
 def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
     """What counts of a folder's names."""
     below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
-    images = sorted(filter(is_image, listed.files))
+    images = sorted([*filter(is_image, listed.files), *listed.special])
     logger.debug(
         "listed %s: %d images", _path(folder, name), len(images) + len(listed.actual_index)
     )
@@ -509,10 +592,11 @@ def _take(folder: Path, split: str, name: str, listed: Listing, state: State) ->
         return Folder(state, below, listed.actual_index, 0, strays)
     class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
     known = () if inside else listed.actual_index
-    offenders = [
-        f"{name}/{image} ({_why(image, split, class_id, known)})".lstrip("/")
-        for image in images[:SHOWN]
-    ]
+    offenders = []
+    for image in images[:SHOWN]:
+        special = listed.special.get(image)
+        why = f"{special}, not a file" if special else _why(image, split, class_id, known)
+        offenders.append(f"{name}/{image} ({why})".lstrip("/"))
     return Folder(
         state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders
     )
@@ -527,10 +611,16 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
             images.setdefault(below, []).append(name)
     for name in found.keys() - {""}:
         class_id = None if "/" in name else name
-        good, key = image_keys(pack(dict.fromkeys(images[name], FILE)), split, class_id)
-        others = [image for image, found in zip(images[name], good, strict=True) if not found]
-        listed = Listing([], [], others, numbers(key[good]))
-        before = found[name]
+        before, special = found[name], {}
+        if before.skipped:  # ImageFolder looks at names alone
+            kinds = {
+                image: special_kind(f"{_path(folder, name)}/{image}") for image in images[name]
+            }
+            special = {image: kind for image, kind in kinds.items() if kind}
+        files = [image for image in images[name] if image not in special]
+        good, key = image_keys(pack(dict.fromkeys(files, FILE)), split, class_id)
+        others = [image for image, found in zip(files, good, strict=True) if not found]
+        listed = Listing([], [], others, numbers(key[good]), special)
         found[name] = _take(folder, split, name, listed, before.state)
         found[name].below = before.below
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from .disk import kind_of
 from .entries import entries_dtype, npy_header
 from .errors import MetadataError, count, listing, logger
 from .files import open_array, reading, rows_at, sha256, write_atomically
-from .folder import is_image
+from .folder import is_image, special_kind
 from .labels import Labels
 from .layout import LABELLED, MAX_INDEX, StrPath, image_path, split_folder
 from .log import progress
@@ -190,7 +192,7 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
     gone = [
         f"{path} ({_why_not(f'{root}/{path}')})"
         for path in paths
-        if not os.path.exists(f"{root}/{path}")
+        if not os.path.isfile(f"{root}/{path}")
     ]
     if gone:
         raise MetadataError(
@@ -198,18 +200,18 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
             f"can not be opened in {root}:",
             listing(gone, len(gone)),
         )
-    return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
+    return f"the paths of {count(len(rows), 'row')} of {len(entries):,} lead to files"
 
 
 def _why_not(path: str) -> str:
     """Why there is no image at a path."""
     try:
-        os.stat(path)
+        state = os.stat(path)
     except FileNotFoundError:
         return "a link that leads nowhere" if os.path.islink(path) else "not there, or no longer"
     except OSError as error:
         return error.strerror or str(error)
-    return "it is there now"
+    return "it is there now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
 
 
 def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) -> str:
@@ -240,7 +242,11 @@ def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) ->
     known = set(ours)
     others = [path for path, index in found if (path, index) not in known]
     skipped = int(scan.skipped.sum())
-    overlooked = [path for path in others if _is_addressable(path, split)]
+    overlooked = [
+        path
+        for path in others
+        if _is_addressable(path, split) and not special_kind(f"{os.fspath(root)}/{path}")
+    ]
     if overlooked or len(others) != skipped or [row for row in found if row in known] != ours:
         raise MetadataError(
             f"{split}: {witness} finds {count(len(found), 'image')} in {folder}, "

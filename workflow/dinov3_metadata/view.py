@@ -28,6 +28,7 @@ from .fingerprint import (
     class_folders,
     digest,
     folder_state,
+    has_links,
     last_records,
     write_record,
 )
@@ -199,10 +200,13 @@ class View:
     def _states_of_whole(self, trust_timestamps: bool) -> dict[str, State]:
         """The states of the folder that is linked or holds the class folders, and of those of
         these in which the images lie deeper."""
+        if not self.part.classes:
+            return {"": folder_state(self.source, trust_timestamps)}
         names = class_folders(self.source) if self.part.inside else []
         return {
-            name: folder_state(f"{self.source}/{name}", trust_timestamps)
+            name: folder_state(path, trust_timestamps and not has_links(path))
             for name in ["", *names]
+            for path in [f"{self.source}/{name}"]
             if not name.startswith(".")
         }
 
@@ -329,8 +333,11 @@ class View:
         for name in names:
             folder = f"{self.source}/{name}" if name else self.source
             with suppress(FileNotFoundError, NotADirectoryError):  # as the next look will see
-                for image in _images(list_folder(folder, self.split, None)):
-                    yield f"{folder}/{image}"
+                listed = list_folder(folder, self.split, None)
+                for image in _images(listed):
+                    # The link to a special file reads otherwise, so that it is replaced, and its
+                    # folder scanned again, when a regular file takes the place of that file.
+                    yield f"{folder}/{'./' * (image in listed.special)}{image}"
 
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
@@ -512,7 +519,8 @@ def own_number(image: str) -> int | None:
 
 
 def _images(listed: Listing) -> list[str]:
-    return [name for name in listed.files if is_image(name) and name[0] != "."]
+    images = [*filter(is_image, listed.files), *listed.special]
+    return [name for name in images if name[0] != "."]
 
 
 def _opened_mark(mark: Path) -> BinaryIO:

@@ -19,4 +19,5 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         unaddressable=snakemake.params.unaddressable,
         trust_timestamps=snakemake.params.trust_timestamps,
         threads=snakemake.threads,
+        watch_links=snakemake.params.watch_links,
     )
