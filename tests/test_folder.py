@@ -86,7 +86,7 @@ def test_names_of_any_length(tmp_path: Path) -> None:
     names = ["c_1.JPEG", *("x" * length for length in range(1, 256))]
     make_tree(tmp_path, names)
     found = list_folder(str(tmp_path), "TRAIN", "c")
-    assert found == Listing([], [], found.files, found.actual_index)
+    assert found == Listing([], [], found.files, found.actual_index, {}, {})
     assert sorted(found.files) == sorted([*names[1:], "labels.txt"])
     assert list_folder(str(tmp_path), "TRAIN", "x" * 255).actual_index.size == 0
 

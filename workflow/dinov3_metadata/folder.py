@@ -248,19 +248,22 @@ def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:
     Each folder is watched by the path that the link itself gives, so that a change of any link in
     that path shows too. Source: path_resolution(7).
     """
-    path, into = link, []
+    path, kind = link, LINK
+    into: list[tuple[str, State]] = []
     try:
-        for _ in range(HOPS):
+        while kind == LINK and len(into) < HOPS:
             target = os.readlink(path)
             path = target if target[0] == "/" else f"{path.rpartition('/')[0]}/{target}"
             above = path.rpartition("/")[0] or "/"
-            into.append((above, _state_of(above, watch, watched)))
-            kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
-            if kind != LINK:
-                break
-        else:
-            kind = _kind_behind(link)
+            state = _state_of(above, watch, watched)
+            into.append((above, state))
+            if state is UNREAD and len(into) == 1 and is_image(link):
+                kind = FILE  # as far as is known; the caller will list the folder again
+            else:
+                kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
     except OSError:  # the kernel may know better, for instance of links in /proc
+        kind = LINK
+    if kind == LINK:
         kind = _kind_behind(link)
     if kind != FOLDER:
         for above, state in into:

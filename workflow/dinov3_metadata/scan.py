@@ -613,14 +613,13 @@ def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
         class_id = None if "/" in name else name
         before, special = found[name], {}
         if before.skipped:  # ImageFolder looks at names alone
-            kinds = {
-                image: special_kind(f"{_path(folder, name)}/{image}") for image in images[name]
-            }
+            paths = {image: f"{_path(folder, name)}/{image}" for image in images[name]}
+            kinds = {image: special_kind(path) for image, path in paths.items()}
             special = {image: kind for image, kind in kinds.items() if kind}
         files = [image for image in images[name] if image not in special]
         good, key = image_keys(pack(dict.fromkeys(files, FILE)), split, class_id)
         others = [image for image, found in zip(files, good, strict=True) if not found]
-        listed = Listing([], [], others, numbers(key[good]), special)
+        listed = Listing([], [], others, numbers(key[good]), special, {})
         found[name] = _take(folder, split, name, listed, before.state)
         found[name].below = before.below
 

@@ -200,7 +200,7 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
             f"can not be opened in {root}:",
             listing(gone, len(gone)),
         )
-    return f"the paths of {count(len(rows), 'row')} of {len(entries):,} lead to files"
+    return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
 
 
 def _why_not(path: str) -> str:
