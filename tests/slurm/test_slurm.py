@@ -205,7 +205,7 @@ def test_labels_that_were_edited_while_a_job_waited(cluster: Cluster, snakemake:
         make_tree(cluster.root, ["train/n01440764/n01440764_5.JPEG"], labels)
     said = run.communicate()[0]
     assert run.returncode != 0
-    assert "labels.txt has changed meanwhile. Run the same command again." in said
+    assert "labels.txt changed while this run was in progress" in said
     assert digests(cluster.extra) == {}
     cluster.before = set(cluster.jobs())
     cluster.run()
