@@ -160,7 +160,7 @@ def published_view(wildcards, output):
 def view_of(wildcards):
     """The record of the view that a scan looks at, if there is a view."""
     name = view_name(wildcards)
-    return [f"{WORK}/views/{wildcards.split}/{name}/{RECORD}"] * bool(name)
+    return f"{WORK}/views/{wildcards.split}/{name}/{RECORD}" if name else []
 
 
 def why_view(wildcards, output):

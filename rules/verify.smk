@@ -1,6 +1,7 @@
 rule verify:
     input:
         scan=f"{TREE}/scan.npz",
+        folders=f"{TREE}/{RECORD}",
         labels=labels_of,
         arrays=staged,
     output:

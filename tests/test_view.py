@@ -9,7 +9,10 @@ from random import Random
 import pytest
 from conftest import make_tree
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.fingerprint import RECORD, read_record, write_record
+from dinov3_metadata.layout import WORK
 from dinov3_metadata.layouts import recognise
+from dinov3_metadata.sweep import sweep
 from dinov3_metadata.view import View, own_number
 
 FOLDER = [
@@ -31,14 +34,35 @@ class Linker:
     def __init__(self, tmp_path: Path, files: Iterable[str], layout: str, split: str) -> None:
         self.root, self.view = make_tree(tmp_path / "数据 set", files), tmp_path / "view"
         self.extra = tmp_path / "extra"
-        self.layout, self.split, self.noted = layout, split, None
+        self.layout, self.split, self.noted, self.retired = layout, split, None, []
         self.link()
 
-    def link(self) -> tuple[int, int]:
-        """Bring the view up to date; how many links came and went."""
+    def link_only(self) -> View:
+        """Bring the view up to date, as a run does that publishes nothing."""
         view = View(str(self.root), str(self.view), str(self.extra), self.split, self.layout)
-        self.noted = view.link(self.noted)
-        return view.added, view.removed
+        self.noted = view.link(self.noted, retired=self.retired)
+        self.retired = view.retired
+        return view
+
+    def link(self) -> tuple[int, int]:
+        """Bring the view up to date, as a run does that publishes; how many links came and went."""
+        before = self.all_links()
+        added = self.link_only().added
+        state = {"view": "view", "tree": "tree"}
+        for folder in (f"views/{self.split}/view", f"{self.split}/tree"):
+            path = self.extra / WORK / folder / RECORD
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_record(path, "", self.noted, retired=self.retired)
+        origin = {"root": str(self.view), "dataset": str(self.root)}
+        sweep(self.extra, origin, {self.split: state})
+        record = read_record(self.extra / WORK / f"views/{self.split}/view" / RECORD)
+        self.noted, self.retired = record["folders"], record["retired"]
+        shutil.rmtree(self.extra / WORK)
+        return added, len(before - self.all_links())
+
+    def all_links(self) -> set[str]:
+        """The paths of all links in the view."""
+        return {str(path) for path in self.view.rglob("*") if path.is_symlink()}
 
     def links(self) -> dict[str, str]:
         """Path in the view -> path in the dataset, of each image of the split."""

@@ -107,7 +107,7 @@ class Chain:
         """All that a view depends on besides the folders of the dataset."""
         annotations = self.annotations(split)
         own = f"layouts/{self.layout.replace('-', '_')}"
-        code = of_code(*COMMON, "folder", "layouts/__init__", own, "scan", "view")
+        code = of_code(*COMMON, "folder", "layouts/__init__", own, "scan", "view", "viewfolder")
         return digest(self.settings.root, self.base, self.layout, annotations, code)
 
     def view(self, split: str) -> Tree:

@@ -10,7 +10,7 @@ from .classes import dump_class_arrays
 from .disk import make_folder, remove_folders
 from .entries import dump_entries
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
-from .fingerprint import changed_since
+from .fingerprint import changed_since, read_retired
 from .labels import Labels, load_labels
 from .layout import StrPath
 from .lock import locked
@@ -18,6 +18,7 @@ from .log import NO_MEMORY, refused
 from .publish import publish
 from .scan import Scan, update_scan
 from .settings import Settings
+from .sweep import sweep
 from .verify import verify, write_report
 from .view import update_view
 
@@ -79,6 +80,9 @@ def _run(chain: Chain, threads: int) -> None:
     if not os.path.exists(receipt):
         splits = {split: chain.verified(split) for split in chain.splits}
         publish(splits, chain.origin(), chain.settings.extra, receipt, chain.settings.keep)
+    else:  # a run that was killed right after its publication may have left them
+        states = {split: chain.state(split) for split in chain.splits}
+        sweep(chain.settings.extra, chain.origin(), states)
 
 
 class _Split:
@@ -130,6 +134,7 @@ class _Split:
             self.chain.scan_settings(),
             self.chain.view(self.split).name,
             self.chain.published(self.split)["tree"],
+            view="".join(self.files["view"]),
             engine=self.settings.engine,
             unaddressable=self.settings.unaddressable,
             trust_timestamps=self.settings.trust_timestamps,
@@ -155,6 +160,7 @@ class _Split:
                 self.arrays,
                 level=self.settings.level,
                 sample=self.settings.sample,
+                retired=read_retired(self.files["scan"][1]),
             )
         except MetadataError as error:
             made_from = self.chain.verified(self.split)

@@ -13,11 +13,11 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .disk import read_file, read_json
 from .errors import DatasetChangedError, count, printable
@@ -234,8 +234,9 @@ def of_tree(
 
     A scan in ``work`` is true if it was made with the same settings and every folder that it
     visited is in the state that it noted, as is every link that might have led to a folder, and
-    every folder that its links lead into. A new name depends on the records that are not true too,
-    so that none of their scans can have it.
+    every folder that its links lead into, and there is no other folder but those that it left out,
+    see ``write_record``. A new name depends on the records that are not true too, so that none of
+    their scans can have it.
 
     Args:
         work: Where the scans of the split lie, each in a folder of its name.
@@ -257,7 +258,8 @@ def of_tree(
         if noted is None or noted["settings"] != settings:
             why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
-        states = now | {
+        left_out = retired_in(noted)
+        states = {name: state for name, state in now.items() if name not in left_out} | {
             name: state_as_noted(os.path.join(folder, name), state, trust_timestamps, state_of)
             for name, state in noted["folders"].items()
             if name not in now or (trust_timestamps and (watched_by(state) or is_digest(state)))
@@ -279,11 +281,36 @@ RECORD = "folders.json"
 """The file beside a scan that notes the state of each folder that it visited."""
 
 
-def write_record(path: StrPath, settings: str, folders: dict[str, State], after: str = "") -> None:
-    """Note the state of the folders that a stage visited; for the rest see ``of_tree``."""
+def write_record(
+    path: StrPath,
+    settings: str,
+    folders: dict[str, State],
+    after: str = "",
+    retired: Iterable[str] = (),
+) -> None:
+    """Note the state of the folders that a stage visited.
+
+    Args:
+        path: The record.
+        settings, after: See ``of_tree``.
+        folders: Path -> state of each folder.
+        retired: The links and folders of a view that are to be removed after the next publication,
+            by their path below the split's folder: a scan of the view leaves them out.
+    """
+    record = {"settings": settings, "after": after, "folders": folders, "retired": [*retired]}
     with write_atomically(path) as file:
-        record = {"settings": settings, "after": after, "folders": folders}
         file.write(json.dumps(record).encode())
+
+
+def update_record(path: StrPath, changes: dict[str, Any]) -> None:
+    """Change parts of what ``write_record`` wrote, and keep the time of the file: what Snakemake
+    made of it is not out of date."""
+    record, state = read_record(path), os.stat(path)
+    if record:
+        with write_atomically(path) as file:
+            file.write(json.dumps(record | changes).encode())
+            file.flush()
+            os.utime(file.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def read_record(path: StrPath) -> dict[str, Any] | None:
@@ -303,7 +330,24 @@ def _is_state(noted: object) -> bool:
     if noted is None or noted == []:
         return True
     kinds = list(map(type, noted)) if isinstance(noted, list) else []
+    if kinds == [int, int, int, dict]:
+        return all(map(_is_state, watched_by(cast(State, noted)).values()))
     return kinds in ([int, int, int], [str])
+
+
+def retired_in(record: dict[str, Any]) -> frozenset[str]:
+    """What a record notes as retired, see ``write_record``."""
+    retired = record.get("retired")
+    return (
+        frozenset(one for one in retired if isinstance(one, str))
+        if isinstance(retired, list)
+        else frozenset()
+    )
+
+
+def read_retired(path: StrPath) -> frozenset[str]:
+    """What the record at ``path`` notes as retired; nothing without a record, or without a path."""
+    return retired_in(read_record(path) or {}) if path else frozenset()
 
 
 def last_records(work: StrPath, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:

@@ -259,6 +259,9 @@ def publish(
     for split, verified in due_splits.items():
         remove_folders(f"{extra}/{WORK}/{split}", {verified.state["tree"]})
         remove_folders(f"{extra}/{WORK}/views/{split}", {verified.state["view"]})
+    from .sweep import sweep  # numpy
+
+    sweep(extra, origin, {split: verified.state for split, verified in splits.items()})
     for name in arrays:
         logger.info("%s: written", f"{extra}/{name}")
     return arrays

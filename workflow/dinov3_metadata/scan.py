@@ -37,6 +37,7 @@ from .fingerprint import (
     folder_state,
     is_digest,
     last_records,
+    read_retired,
     state_as_noted,
     watched_by,
     write_record,
@@ -182,6 +183,7 @@ def scan_split(
     threads: int = 4,
     made_now: bool = False,
     watch_links: bool = True,
+    retired: Collection[str] = (),
 ) -> tuple[Scan, dict[str, State]]:
     """Scan a split folder.
 
@@ -203,6 +205,8 @@ def scan_split(
         watch_links: Whether the next scan must notice when the target of an image that is a link
             changes. Not needed for a view whose images were linked one by one: making the view
             notices it, and replaces the link.
+        retired: The links and the folders of classes to leave out, by their path below the split
+            folder: those of a view that are to be removed after the next publication.
 
     Returns:
         The scan, and the state of every folder that was visited, all at one moment of the scan.
@@ -220,7 +224,11 @@ def scan_split(
             "`--config splits='[TRAIN]'`."
         )
     found = dict(previous or {})
-    look_at, take = partial(_visit, folder, split), partial(_take, folder, split)
+    left_out: dict[str, set[str]] = {}
+    for path in retired:
+        above, _, name = path.rpartition("/")
+        left_out.setdefault(above, set()).add(name)
+    look_at, take = partial(_visit, folder, split, left_out), partial(_take, folder, split)
     listed: set[str] = set()
     for _ in range(LOOKS):
         changed = look(
@@ -233,6 +241,7 @@ def scan_split(
             threads,
             split in LABELLED,
             watch_links,
+            left_out.get("", set()),
         )
         if not changed:
             break
@@ -241,7 +250,7 @@ def scan_split(
             _doubt_times(folder, found, all_changed)
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
-            _ask_image_folder(folder, split, found)
+            _ask_image_folder(folder, split, found, left_out)
     else:
         raise MetadataError(
             f"{folder} keeps changing while it is scanned (for instance "
@@ -284,6 +293,7 @@ def update_scan(
     settings: str,
     after: str = "",
     published: str = "",
+    view: str = "",
     **options: Any,
 ) -> None:
     """Scan a split folder anew, but for what the last scan in the work folder still knows.
@@ -296,24 +306,34 @@ def update_scan(
         settings, after: For the record.
         published: The name of the scan that was published last, which stays until the next
             publication.
+        view: The record of the view that is scanned, which says what is retired; empty for none.
         options: Of ``scan_split``.
 
     Raises:
         MetadataError: See ``scan_split``.
     """
     work = Path(out).parent
-    previous = last_scan(work.parent, settings)
-    scan, folders = scan_split(root, split, previous=previous, made_now=bool(after), **options)
+    retired = read_retired(view)
+    previous = last_scan(work.parent, settings, retired)
+    options |= {"previous": previous, "made_now": bool(after), "retired": retired}
+    scan, folders = scan_split(root, split, **options)
     scan.save(out)
-    write_record(record, settings, folders, after)
+    write_record(record, settings, folders, after, sorted(retired))
     remove_folders(work.parent, {work.name, published})
 
 
-def last_scan(work: StrPath, settings: str) -> Found | None:
-    """What the last scan with the same settings found, if it lies in ``work`` and can be read."""
+def last_scan(work: StrPath, settings: str, retired: Collection[str] = ()) -> Found | None:
+    """What the last scan with the same settings found, if it lies in ``work`` and can be read.
+
+    A folder in which other links are ``retired`` now than then is to be listed again: its state
+    cannot tell.
+    """
     for path, folders in last_records(work, settings):
         found = found_before(path.with_name("scan.npz"), folders)
         if found is not None:
+            for one in read_retired(path).symmetric_difference(retired):
+                if (above := one.rpartition("/")[0]) in found:
+                    found[above].state = ["other links are retired"]
             return found
     return None
 
@@ -366,6 +386,7 @@ def look(
     threads: int,
     links_are_classes: bool,
     watch_links: bool = True,
+    left_out: Collection[str] = (),
 ) -> list[str]:
     """Bring ``found`` up to date, from the split folder down.
 
@@ -381,6 +402,7 @@ def look(
         links_are_classes: Whether to ask each link in the split folder if it leads to a folder now,
             which may change without the folder's knowledge.
         watch_links: See ``scan_split``.
+        left_out: The names of the folders in the split folder to leave out.
 
     Returns:
         The folders that were listed, and those that are gone.
@@ -390,7 +412,7 @@ def look(
     level = [""]
     if "" in found and links_are_classes:
         known = [name for name in found[""].below if name not in found or found[name].state]
-        if sorted(known) != sorted(class_folders(folder)):
+        if sorted(known) != sorted(set(class_folders(folder)).difference(left_out)):
             del found[""]
     targets = Targets()
 
@@ -483,7 +505,10 @@ def _path(folder: Path, name: str) -> str:
     return f"{folder}/{name}" if name else str(folder)  # many times faster than a Path
 
 
-def _visit(folder: Path, split: str, name: str, watch: Watch | None) -> Listing | None:
+def _visit(
+    folder: Path, split: str, left_out: dict[str, set[str]], name: str, watch: Watch | None
+) -> Listing | None:
+    """List a folder, but for the names to leave out of it."""
     if split in LABELLED:
         class_id = name if name and "/" not in name else None
     else:
@@ -491,6 +516,19 @@ def _visit(folder: Path, split: str, name: str, watch: Watch | None) -> Listing 
     listed = visit(folder, split, name, watch, class_id, not name and split in LABELLED)
     if listed and WORK in listed.subfolders:
         raise MetadataError(f"{folder / name} holds the work folder {WORK}: it can not be a class.")
+    if listed and (names := left_out.get(name)):
+        good, key = image_keys(pack(dict.fromkeys(names, FILE)), split, class_id)
+        others = ~np.isin(listed.actual_index, numbers(key[good]))
+        subfolders, links, files = (
+            [one for one in some if one not in names]
+            for some in (listed.subfolders, listed.links, listed.files)
+        )
+        return listed._replace(
+            subfolders=subfolders,
+            links=links,
+            files=files,
+            actual_index=listed.actual_index[others],
+        )
     return listed
 
 
@@ -602,12 +640,16 @@ def _take(folder: Path, split: str, name: str, listed: Listing, state: State) ->
     )
 
 
-def _ask_image_folder(folder: Path, split: str, found: Found) -> None:
+def _ask_image_folder(
+    folder: Path, split: str, found: Found, left_out: dict[str, set[str]]
+) -> None:
     """Put the images that torchvision's ImageFolder finds in the place of those that we found."""
     images: dict[str, list[str]] = {name: [] for name in found}
     if found[""].below:
         for path, _ in image_folder(folder).samples:
             below, _, name = os.path.relpath(path, folder).rpartition("/")
+            if name in left_out.get(below, ()):
+                continue
             images.setdefault(below, []).append(name)
     for name in found.keys() - {""}:
         class_id = None if "/" in name else name

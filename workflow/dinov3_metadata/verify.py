@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ def verify(
     *,
     level: str = "sample",
     sample: int = 1000,
+    retired: Collection[str] = (),
 ) -> dict[str, Any]:
     """Check the files of a split and describe them.
 
@@ -47,6 +48,7 @@ def verify(
         level: ``sample`` looks for the images of some rows, ``full`` for those of all rows and
             compares the split with a fresh ImageFolder.
         sample: How many rows ``sample`` looks up, spread evenly over the split.
+        retired: What the scan left out, see ``scan.scan_split``.
 
     Returns:
         The report: counts, where the labels come from and their fingerprint, widths in code points,
@@ -75,7 +77,7 @@ def verify(
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
         checks.append(_check_paths(root, split, entries, rows))
         if level == "full":
-            checks.append(_check_witness(root, split, entries, scan))
+            checks.append(_check_witness(root, split, entries, scan, retired))
         for check in checks:
             logger.info("%s: %s", split, check)
         widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
@@ -214,14 +216,22 @@ def _why_not(path: str) -> str:
     return "it is there now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
 
 
-def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) -> str:
+def _check_witness(
+    root: StrPath, split: str, entries: np.memmap, scan: Scan, retired: Collection[str] = ()
+) -> str:
     """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
     folder = Path(root, split_folder(split))
     if split in LABELLED:
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
-        found = [(os.path.relpath(path, root), index) for path, index in dataset.samples]
-        if dataset.classes != scan.class_ids.tolist():
+        classes = [one for one in dataset.classes if one not in retired]
+        index_of = {class_id: index for index, class_id in enumerate(classes)}
+        found = [
+            (os.path.relpath(path, root), index_of[dataset.classes[index]])
+            for path, index in dataset.samples
+            if dataset.classes[index] in index_of and not _is_retired(path, folder, retired)
+        ]
+        if classes != scan.class_ids.tolist():
             raise MetadataError(f"{split}: {witness} finds other classes in {folder}.")
     else:
         witness = "os.walk"
@@ -229,7 +239,7 @@ def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) ->
             (os.path.relpath(os.path.join(above, name), root), MAX_INDEX)
             for above, _, names in os.walk(folder, followlinks=True)
             for name in names
-            if is_image(name)
+            if is_image(name) and not _is_retired(os.path.join(above, name), folder, retired)
         ]
         found.sort(key=lambda row: (len(row[0]), row[0]))  # numbers of 8 digits, then of 9
     ours = list(
@@ -254,6 +264,11 @@ def _check_witness(root: StrPath, split: str, entries: np.memmap, scan: Scan) ->
             listing(overlooked or others, len(overlooked or others)),
         )
     return f"the whole split against a fresh {witness}"
+
+
+def _is_retired(path: str, folder: Path, retired: Collection[str]) -> bool:
+    """Whether the scan of a split folder left out the image at a path."""
+    return bool(retired) and os.path.relpath(path, folder) in retired
 
 
 def _is_addressable(path: str, split: str) -> bool:

@@ -1,26 +1,25 @@
 """View: links in DINOv3's layout to the images of a dataset that lies otherwise.
 
 The links themselves tell which image has which number, so that an image keeps its number while
-others come and go, and nothing else has to be remembered. The dataset is never written to, and
-nothing is ever removed that is no link into the dataset.
+others come and go, and nothing else has to be remembered. The dataset is never written to.
+
+A link that no longer belongs to an image of the split is *retired*: it stays, since a training may
+still read the rows that were published last, and is noted. Scans leave it out, and ``sweep``
+removes it when new rows have been published. So a run that is refused takes no link away.
 """
 
-import fcntl
-import json
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from .disk import kind_of, read_file, remove_folders
+from .disk import read_file, remove_folders
 from .errors import MetadataError, count, listing, logger
 from .fingerprint import (
     State,
@@ -30,16 +29,16 @@ from .fingerprint import (
     folder_state,
     has_links,
     last_records,
+    read_retired,
     write_record,
 )
 from .folder import Listing, is_image, list_folder
-from .layout import MAX_INDEX, SPLITS, WORK, image_name, split_folder
+from .layout import LABELLED, MAX_INDEX, SPLITS, WORK, image_name, split_folder
 from .layouts import layout_of
 from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
+from .viewfolder import MARK, ViewFolder
 
 LONGEST = 255  # bytes of a file name
-LARGEST_MARK = 1 << 20  # bytes; it has a few paths
-MARK = ".dinov3-view"  # a file in the folder of a view: its links are no images of a dataset
 
 
 def update_view(
@@ -70,10 +69,11 @@ def update_view(
         MetadataError: See ``View.link``.
     """
     work = Path(record).parent
-    _, noted = next(last_records(work.parent, settings), (None, None))
+    path, noted = next(last_records(work.parent, settings), (None, None))
     one = View(root, view, extra, split, layout, annotations)
-    states = one.link(noted, trust_timestamps, threads)
-    write_record(record, settings, states, annotations)
+    retired = read_retired(path) if path else []
+    states = one.link(noted, trust_timestamps, threads, retired)
+    write_record(record, settings, states, annotations, one.retired)
     remove_folders(work.parent, {work.name, published})
 
 
@@ -88,6 +88,11 @@ class View:
         layout: How the dataset lies, see ``layouts``.
         annotations: What ``fingerprint.of_content`` said of the file that tells the classes, if it
             must still be that.
+
+    Attributes:
+        added: How many links ``link`` made.
+        retired: The links that are to be removed after the next publication, and the folders of
+            classes that are gone, by their path below the split's folder.
     """
 
     def __init__(
@@ -99,19 +104,34 @@ class View:
         self.view, self.target = view, f"{view}/{split_folder(split)}"
         self.annotations = f"{root}/{self.part.annotations}" if self.part.annotations else ""
         self.content = annotations
-        self.added = self.removed = 0
+        self.added = 0
+        self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
+        self._old: dict[str, set[str]] = {}  # other class -> its retired links
+
+    @property
+    def retired(self) -> list[str]:
+        below = (
+            self._below(class_id, name) for class_id in self._old for name in self._old[class_id]
+        )
+        return sorted([*self._gone, *below])
 
     def link(
-        self, noted: dict[str, State] | None = None, trust_timestamps: bool = True, threads: int = 4
+        self,
+        noted: dict[str, State] | None = None,
+        trust_timestamps: bool = True,
+        threads: int = 4,
+        retired: Iterable[str] = (),
     ) -> dict[str, State]:
         """Bring the view up to date: only folders whose state is not the noted one are looked at.
 
-        Links appear and vanish one by one, each in one step of the file system.
+        Links appear one by one, each in one step of the file system. None vanishes, but an image
+        may take over the number, and with it the link, of an image of the same class that is gone.
 
         Args:
             noted: What this method returned last time, for the same settings and annotations.
             trust_timestamps: See ``fingerprint.folder_state``.
             threads: See ``scan.scan_split``.
+            retired: The attribute of this name, as it was last time.
 
         Returns:
             The states of all folders that the view depends on: those of the dataset by their path
@@ -123,31 +143,21 @@ class View:
                 something.
         """
         self._check_places()
-        mark = Path(self.view, f"{MARK}-{self.split}")
-        used = os.path.islink(self.target) or (
-            os.path.exists(self.target) and os.listdir(self.target)
-        )
-        if used and not mark.exists():
-            raise MetadataError(
-                f"{self.target} is there already, and no view of ours. Choose another folder with "
-                "`view:`, or move it away."
-            )
-        os.makedirs(self.view, exist_ok=True)
-        Path(self.view, MARK).touch()
-        with _opened_mark(mark) as file:
-            with suppress(OSError):  # a file system that knows no locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            owner, before = _read_mark(file, self.root)
-            self._check_owner(owner)
-            self.roots = sorted({self.root, *before}, key=len, reverse=True)
-            _write(file, [self.extra, *self.roots])
+        for path in retired:
+            above, _, name = path.rpartition("/")
+            if above or self.split not in LABELLED:
+                self._old.setdefault(above, set()).add(name)
+            else:
+                self._gone[name] = 1
+        with ViewFolder(self.view, self.split, self.extra, self.root) as self.folder:
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
                 states = self._link_images(noted or {}, trust_timestamps, threads)
-            _write(file, [self.extra, self.root])
+            self.folder.old_links = bool(self._gone or self._old)
         logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
-        logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), self.removed)
+        less = sum(self._gone.values()) + sum(map(len, self._old.values()))
+        logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), less)
         return states
 
     def _check_places(self) -> None:
@@ -169,15 +179,6 @@ class View:
                     "another folder with `view:`."
                 )
 
-    def _check_owner(self, owner: str) -> None:
-        others = owner != self.extra and os.path.isdir(f"{owner}/{WORK}")
-        view = os.path.realpath(self.view)
-        if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
-            raise MetadataError(
-                f"The view {self.view} belongs to the metadata in {owner}. Choose another folder "
-                "with `view:`, or take the view itself for `root`."
-            )
-
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
         """Link the folders of images as they are."""
         for _ in range(LOOKS):
@@ -185,14 +186,17 @@ class View:
             if trust_timestamps:
                 wait_for_a_tick([*states.values()])
             if self.part.classes:
-                self._become_folder(self.target)
                 names = [name for name in class_folders(self.source) if not name.startswith(".")]
-                for name in self._entries(self.target) - set(names):
-                    self._remove(f"{self.target}/{name}")
-                for name in names:
-                    self._put(f"{self.target}/{name}", self._folder_of_images(name))
+                if not names:
+                    raise self._no_images()
+                self.folder.make(self.folder.folder)
+                self._retire_classes(names)
+                with self.folder.opened(self.folder.folder) as folder:
+                    for name in names:
+                        self._put(folder, "", name, self._folder_of_images(name))
             else:
-                self._put(self.target, self.source)
+                with self.folder.opened("") as folder:
+                    self.added += self.folder.put(folder, self.folder.folder, self.source)
             if states == self._states_of_whole(trust_timestamps):
                 return states | {self.target: folder_state(self.target, trust_timestamps)}
         raise self._restless()
@@ -223,7 +227,7 @@ class View:
         self, noted: dict[str, State], trust_timestamps: bool, threads: int
     ) -> dict[str, State]:
         """Link the images one by one."""
-        self._become_folder(self.target)
+        self.folder.make(self.folder.folder)
         class_of = self._read_annotations() if self.annotations else {}
         folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
         below, nothing = folders_below(folders), np.empty(0, "<u4")
@@ -293,12 +297,8 @@ class View:
             stale = class_id in due or path in damaged or not os.path.isdir(path)
             if stale and not self._link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
-        self._remove_classes(folders)
-        if empty and not self.part.classes:
-            raise MetadataError(
-                f"The {self.split} split folder {self.source} holds no images. Put them there, or "
-                f"take {self.split} out of `splits`."
-            )
+        if (empty and not self.part.classes) or not folders:
+            raise self._no_images()
         if empty:
             what = count(len(empty), "class folder")
             raise MetadataError(
@@ -306,6 +306,13 @@ class View:
                 listing(empty, len(empty)),
                 "Fill or remove them, or move them out of the split.",
             )
+        self._retire_classes(folders)
+
+    def _no_images(self) -> MetadataError:
+        return MetadataError(
+            f"The {self.split} split folder {self.source} holds no images. Put them there, or "
+            f"take {self.split} out of `splits`."
+        )
 
     def _class_of(self, folder: str) -> str:
         return folder.partition("/")[0] if self.part.classes else self.part.class_id
@@ -321,12 +328,14 @@ class View:
                 listing(map(os.path.basename, strangers), len(strangers)),
                 "Add a row for each, or move them away.",
             )
+        if not images:
+            raise self._no_images()
         classes: dict[str, list[str]] = {}
         for path in images:
             classes.setdefault(class_of[os.path.basename(path)], []).append(path)
         for class_id, some in classes.items():
             self._link_class(class_id, some)
-        self._remove_classes(classes)
+        self._retire_classes(classes)
 
     def _images_in(self, names: Iterable[str]) -> Iterator[str]:
         """The paths of the images right in some folders of the dataset."""
@@ -342,11 +351,15 @@ class View:
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
 
+    def _below(self, class_id: str, name: str) -> str:
+        """The path of a link below the split's folder."""
+        return f"{class_id}/{name}" if class_id else name
+
     def _link_class(self, class_id: str, images: Iterable[str]) -> int:
-        """Make the links of a class those to its images.
+        """Have links to the images of a class, and retire the others.
 
         An image takes the number that its own name ends with, if no other has it; or else the least
-        that is free.
+        that is free. The number of a retired link is free only for an image with it in its name.
 
         Args:
             class_id: The class; empty for TEST.
@@ -356,43 +369,67 @@ class View:
             How many there are.
         """
         self._check_name(class_id)
-        folder = self._class_folder(class_id)
-        self._become_folder(folder)
-        numbers, wanted = self._numbers(folder, class_id), set(images)
-        for image in numbers.keys() - wanted:
-            self._unlink(f"{folder}/{image_name(self.split, class_id, numbers.pop(image))}")
-        new = sorted(wanted - numbers.keys())
-        own = [own_number(image) for image in new]
-        often = Counter(own)
-        used = set(numbers.values())
-        free = (i for i in count_from() if i not in used and i not in often)
-        for image, number in zip(new, own, strict=True):
-            if number is None or number in used or often[number] > 1:
-                number = next(free)
-            used.add(number)
-            self._put(f"{folder}/{image_name(self.split, class_id, number)}", image)
+        below = f"{self.folder.folder}/{class_id}".rstrip("/")
+        self.folder.make(below)
+        wanted = set(images)
+        with self.folder.opened(below) as folder:
+            numbers, others = self._numbers(folder, class_id, wanted)
+            new = sorted(wanted - numbers.keys())
+            own = [own_number(image) for image in new]
+            often = Counter(own)
+            used = set(numbers.values())
+            held = set(map(own_number, others))
+            free = (i for i in count_from() if not (i in used or i in often or i in held))
+            for image, number in zip(new, own, strict=True):
+                if number is None or number in used or often[number] > 1:
+                    number = next(free)
+                used.add(number)
+                name = image_name(self.split, class_id, number)
+                self._put(folder, class_id, name, image)
+                others.discard(name)
+        self._old.pop(class_id, None)
+        if others:
+            self._old[class_id] = others
         return len(wanted)
 
-    def _numbers(self, folder: str, class_id: str) -> dict[str, int]:
-        """The images that a folder of the view links to, and their numbers."""
-        numbers: dict[str, int] = {}
-        for name in self._entries(folder):
-            path = f"{folder}/{name}"
-            image, number = self._image_behind(path), own_number(name)
-            new = image.startswith(f"{self.source}/") and image not in numbers
-            if number is not None and new and name == image_name(self.split, class_id, number):
-                numbers[image] = number
-                if len(self.roots) > 1:
-                    self._put(path, image)
-            else:
-                self._unlink(path)
-        return numbers
+    def _numbers(
+        self, folder: int, class_id: str, wanted: set[str]
+    ) -> tuple[dict[str, int], set[str]]:
+        """The wanted images that an open folder of the view links to, with their numbers; and the
+        names of all other links.
 
-    def _remove_classes(self, used: Iterable[str]) -> None:
-        """Remove the classes of the view that the dataset has no longer."""
-        if "" not in used:
-            for name in self._entries(self.target) - set(used):
-                self._remove(f"{self.target}/{name}")
+        A link to an image that has another one, or with a name that DINOv3 does not ask for, is one
+        of the others. Of several links to an image that says the very path of it comes first.
+        """
+        links: list[tuple[bool, str, str]] = []
+        for name in self.folder.names(folder):
+            below = f"{self.folder.folder}/{self._below(class_id, name)}"
+            image, exact = self.folder.image_behind(folder, below)
+            links.append((not exact, name, image))
+        links.sort()
+        numbers: dict[str, int] = {}
+        others: set[str] = set()
+        for moved, name, image in links:
+            number = own_number(name)
+            good = number is not None and name == image_name(self.split, class_id, number)
+            if number is None or not good or image not in wanted or image in numbers:
+                others.add(name)
+                continue
+            numbers[image] = number
+            if moved:
+                self._put(folder, class_id, name, image)
+        return numbers, others
+
+    def _retire_classes(self, used: Iterable[str]) -> None:
+        """Retire the classes of the view that the dataset has no longer."""
+        if "" in used:
+            return
+        self._gone = {}
+        with self.folder.opened(self.folder.folder) as folder:
+            for name in self.folder.names(folder) - set(used):
+                self._old.pop(name, None)
+                links = self.folder.check(folder, f"{self.folder.folder}/{name}")
+                self._gone[name] = max(1, len(links))
 
     def _read_annotations(self) -> dict[str, str]:
         """Image -> class id."""
@@ -445,68 +482,9 @@ class View:
             "again when all is copied."
         )
 
-    def _entries(self, folder: str) -> set[str]:
-        """The names in a folder of the view, but for hidden files that others leave everywhere."""
-        names = set(os.listdir(folder))
-        return {name for name in names if not name.startswith(".") or name.endswith(".tmp")}
-
-    def _image_behind(self, path: str) -> str:
-        """What a link of ours leads to, by its path in the dataset as it lies now."""
-        with suppress(OSError):
-            image = os.readlink(path)
-            for root in self.roots:
-                if image.startswith(f"{root}/"):
-                    return self.root + image.removeprefix(root)
-        raise MetadataError(
-            f"{path} is no link into {self.root}. The folder of a view is made by the program "
-            "alone: move this away, or set `view:` to another folder."
-        )
-
-    def _become_folder(self, path: str) -> None:
-        """Have a folder at a path, whatever link was there."""
-        if os.path.islink(path):
-            self._unlink(path)
-        with suppress(FileExistsError):
-            os.mkdir(path)
-
-    def _put(self, path: str, target: str) -> None:
-        """Have a link at a path, in one step of the file system."""
-        try:
-            os.symlink(target, path)
-        except FileExistsError:
-            if not os.path.islink(path):
-                self._remove(path)
-                os.symlink(target, path)
-            elif os.readlink(path) == target:
-                return
-            else:
-                self._image_behind(path)
-                new = f"{os.path.dirname(path)}/.{os.getpid()}.tmp"
-                with suppress(FileNotFoundError):
-                    os.unlink(new)
-                os.symlink(target, new)
-                os.replace(new, path)
-        self.added += 1
-
-    def _unlink(self, path: str) -> None:
-        """Remove a link of ours; anything else stays and is named."""
-        self._image_behind(path)
-        os.unlink(path)
-        self.removed += 1
-
-    def _remove(self, path: str) -> None:
-        """Remove a link, or a folder of links."""
-        if os.path.isdir(path) and not os.path.islink(path):
-            for name in self._entries(path):
-                self._remove(f"{path}/{name}")
-            if others := os.listdir(path):
-                raise MetadataError(
-                    f"{path}/{others[0]} is in the way: the class is gone, and its folder of links "
-                    "is to be removed. Remove it."
-                )
-            os.rmdir(path)
-        else:
-            self._unlink(path)
+    def _put(self, folder: int, class_id: str, name: str, target: str) -> None:
+        below = f"{self.folder.folder}/{self._below(class_id, name)}"
+        self.added += self.folder.put(folder, below, target)
 
 
 def own_number(image: str) -> int | None:
@@ -521,37 +499,3 @@ def own_number(image: str) -> int | None:
 def _images(listed: Listing) -> list[str]:
     images = [*filter(is_image, listed.files), *listed.special]
     return [name for name in images if name[0] != "."]
-
-
-def _opened_mark(mark: Path) -> BinaryIO:
-    """Open the mark of a view, or make it: a file, and nothing that could hang a run.
-
-    Raises:
-        MetadataError: Something else is in its place.
-    """
-    with suppress(FileNotFoundError):
-        state = os.lstat(mark)
-        if not stat.S_ISREG(state.st_mode):
-            raise MetadataError(
-                f"{mark} is {kind_of(state)}, but must be a file made by this program. Remove it "
-                "and run the same command again."
-            )
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return open(mark, "a+b", opener=lambda name, _: os.open(name, flags, 0o666))
-
-
-def _read_mark(file: BinaryIO, root: str) -> tuple[str, list[str]]:
-    """Whose view it is, and where the dataset was before; of a damaged mark nobody's, and here."""
-    file.seek(0)
-    with suppress(ValueError, RecursionError, MemoryError):
-        noted = json.loads(file.read(LARGEST_MARK))
-        if isinstance(noted, list) and noted and all(isinstance(one, str) for one in noted):
-            owner, *before = noted
-            return ("" if "\0" in owner else owner), before
-    return "", [root]
-
-
-def _write(file: BinaryIO, mark: list[str]) -> None:
-    file.truncate(0)
-    file.write(json.dumps(mark).encode())
-    file.flush()

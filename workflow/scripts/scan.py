@@ -15,6 +15,7 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         snakemake.params.settings,
         snakemake.params.after,
         snakemake.params.published,
+        snakemake.input.view or "",
         engine=snakemake.params.engine,
         unaddressable=snakemake.params.unaddressable,
         trust_timestamps=snakemake.params.trust_timestamps,

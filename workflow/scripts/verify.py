@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinov3_metadata.fingerprint import read_retired
 from dinov3_metadata.labels import Labels
 from dinov3_metadata.log import stage
 from dinov3_metadata.scan import Scan
@@ -18,5 +19,6 @@ with stage(snakemake.log[0], snakemake.config["log"]["level"]):
         {Path(path).name: path for path in snakemake.input.arrays},
         level=snakemake.params.level,
         sample=snakemake.params.sample,
+        retired=read_retired(snakemake.input.folders),
     )
     write_report(report, snakemake.output.report)

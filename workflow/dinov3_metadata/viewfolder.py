@@ -1,0 +1,317 @@
+"""The folder of a view on the disk: links into a dataset, and two files that mark it as ours.
+
+The folder itself, the folder of a split and those of the classes are opened without following
+links, and links are made and removed relative to what was opened. So nothing that is planted there
+leads out of the view, and nothing is ever removed that is not a link into the dataset.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO
+
+from .disk import FOLDER, TEMPORARY, kind_of, make_folder, naming, sync, temporary_name
+from .errors import MetadataError
+from .layout import WORK, split_folder
+
+MARK = ".dinov3-view"  # a file in the folder of a view: its links are not images of a dataset
+SMALL = 1 << 20  # bytes of a mark; it has some hundred
+
+
+class ViewFolder:
+    """The folder of one split in a view, as a context manager: locked and marked in the block.
+
+    Args:
+        view: The folder of the view, which DINOv3 takes for root.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        extra: The folder for the metadata; each view belongs to one.
+        root: The dataset's folder.
+
+    Attributes:
+        path: The folder of the split.
+        roots: Where the dataset is and was, the longest path first: links into these are ours.
+        old_links: Whether links stay that may lead to where the dataset was.
+        changed: The folders to bring to the disk, by their path below the view.
+
+    Raises:
+        MetadataError: The view is a link, or belongs to other metadata, or there is something that
+            is not a view.
+    """
+
+    def __init__(self, view: str, split: str, extra: str, root: str) -> None:
+        self.view, self.folder, self.extra, self.root = view, split_folder(split), extra, root
+        self.path = f"{view}/{self.folder}"
+        self.mark = f"{MARK}-{split}"
+        self.roots = [root]
+        self.old_links = False
+        self.changed: set[str] = set()
+        self._temporary = ""
+
+    def __enter__(self) -> ViewFolder:
+        if os.path.islink(self.view):
+            raise MetadataError(
+                f"{self.view} is a link, and the folder of a view must not be one. Set `view:` to "
+                "the folder that it leads to, or remove the link."
+            )
+        make_folder(self.view)
+        self._view = os.open(self.view, FOLDER | os.O_NOFOLLOW)
+        try:
+            if self._is_used() and not self._state(self.mark):
+                raise MetadataError(
+                    f"{self.path} is there already, and no view of ours. Choose another folder "
+                    "with `view:`, or move it away."
+                )
+            self._open_mark(MARK).close()
+            self._file = self._open_mark(self.mark)
+        except BaseException:
+            os.close(self._view)
+            raise
+        try:
+            with suppress(OSError):  # a file system that knows no locks
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            noted = self._read_mark()
+            self._check_owner(noted["extra"])
+            self.roots = sorted({self.root, *noted["roots"]}, key=len, reverse=True)
+            self._remove_temporary(noted["temporary"])
+            self._temporary = temporary_name()
+            self._write_mark(self.roots)
+            os.fsync(self._view)  # no link is ever without its mark
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.bring_to_disk()
+                self._temporary = ""
+                self._write_mark(self.roots if self.old_links else [self.root])
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._file.close()
+        os.close(self._view)
+
+    def bring_to_disk(self) -> None:
+        """Bring the folders that changed to the disk."""
+        for below in self.changed:
+            with suppress(FileNotFoundError), self.opened(below) as folder:
+                os.fsync(folder)
+        self.changed.clear()
+
+    @contextmanager
+    def opened(self, below: str) -> Iterator[int]:
+        """Open a folder of the view, by its path below it; the view itself is empty.
+
+        Raises:
+            MetadataError: A link, or something else that is not a folder, is in its path.
+            FileNotFoundError: There is none.
+        """
+        descriptor, path = os.dup(self._view), self.view
+        try:
+            for part in filter(None, below.split("/")):
+                outer, path = descriptor, f"{path}/{part}"
+                try:
+                    descriptor = os.open(part, FOLDER | os.O_NOFOLLOW, dir_fd=outer)
+                finally:
+                    os.close(outer)
+        except OSError as error:
+            error.filename = path
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise self._stranger(path) from None
+            raise
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def names(self, folder: int) -> set[str]:
+        """The names in an open folder, but for hidden files that others leave everywhere."""
+        return {name for name in os.listdir(folder) if not name.startswith(".")}
+
+    def image_behind(self, folder: int, below: str) -> tuple[str, bool]:
+        """What a link of ours leads to, by its path in the dataset as it is now; and whether the
+        link says that very path.
+
+        Args:
+            folder: The open folder that has the link in it.
+            below: The path of the link below the view.
+
+        Raises:
+            MetadataError: This is not a link into the dataset.
+        """
+        with suppress(OSError):
+            image = os.readlink(os.path.basename(below), dir_fd=folder)
+            for root in self.roots:
+                if image.startswith(f"{root}/"):
+                    return self.root + image.removeprefix(root), root == self.root
+        raise self._stranger(f"{self.view}/{below}")
+
+    def make(self, below: str) -> None:
+        """Have a folder, whatever link of ours was there."""
+        above, _, name = below.rpartition("/")
+        with self.opened(above) as outer:
+            try:
+                os.mkdir(name, dir_fd=outer)
+            except FileExistsError:
+                mode = os.stat(name, dir_fd=outer, follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    return
+                self.image_behind(outer, below)
+                os.unlink(name, dir_fd=outer)
+                os.mkdir(name, dir_fd=outer)
+        self.changed |= {above, below}
+
+    def put(self, folder: int, below: str, target: str) -> bool:
+        """Have a link to ``target``, in one step of the file system.
+
+        Args:
+            folder: The open folder to put it into.
+            below: The path of the link below the view.
+
+        Returns:
+            False if it was there.
+        """
+        above, _, name = below.rpartition("/")
+        try:
+            os.symlink(target, name, dir_fd=folder)
+        except FileExistsError:
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                self.remove(folder, below)
+                os.symlink(target, name, dir_fd=folder)
+            elif self._leads_to(folder, below, target):
+                return False
+            else:
+                os.symlink(target, self._temporary, dir_fd=self._view)
+                os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
+        self.changed.add(above)
+        return True
+
+    def _leads_to(self, folder: int, below: str, target: str) -> bool:
+        self.image_behind(folder, below)
+        return os.readlink(os.path.basename(below), dir_fd=folder) == target
+
+    def check(self, folder: int, below: str) -> list[str]:
+        """Check that something is a link of ours, or a folder of such links and nothing else.
+
+        Args:
+            folder: The open folder that it is in.
+            below: Its path below the view.
+
+        Returns:
+            The names of the links in the folder; none for a link.
+        """
+        state = os.stat(os.path.basename(below), dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISDIR(state.st_mode):
+            self.image_behind(folder, below)
+            return []
+        with self.opened(below) as inner:
+            names = sorted(self.names(inner))
+            for name in names:
+                self.image_behind(inner, f"{below}/{name}")
+            if others := set(os.listdir(inner)).difference(names):
+                raise MetadataError(
+                    f"{self.view}/{below}/{min(others)} is in the way: the class is gone, and its "
+                    "folder of links is to be removed. Remove it."
+                )
+        return names
+
+    def remove(self, folder: int, below: str) -> None:
+        """Remove a link, or a folder of links; anything else stays and is named, see ``check``."""
+        above, _, name = below.rpartition("/")
+        if names := self.check(folder, below):
+            with self.opened(below) as inner:
+                for one in names:
+                    os.unlink(one, dir_fd=inner)
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        (os.rmdir if stat.S_ISDIR(state.st_mode) else os.unlink)(name, dir_fd=folder)
+        self.changed.add(above)
+
+    def _stranger(self, path: str) -> MetadataError:
+        return MetadataError(
+            f"{path} is no link into {self.root}. The folder of a view is made by the program "
+            "alone: move this away, or set `view:` to another folder."
+        )
+
+    def _state(self, name: str) -> os.stat_result | None:
+        """What is in the view itself under a name."""
+        try:
+            return os.stat(name, dir_fd=self._view, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _is_used(self) -> bool:
+        """Whether the folder of the split is anything but missing or an empty folder."""
+        state = self._state(self.folder)
+        if not state or not stat.S_ISDIR(state.st_mode):
+            return bool(state)
+        with self.opened(self.folder) as folder:
+            return bool(os.listdir(folder))
+
+    def _open_mark(self, name: str) -> BinaryIO:
+        """Open a file that marks the view, and make it if need be; never anything else."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        state = self._state(name)
+        if not state or stat.S_ISREG(state.st_mode):
+            with naming(f"{self.view}/{name}"):
+                file = os.fdopen(os.open(name, flags, 0o666, dir_fd=self._view), "r+b")
+            state = os.fstat(file.fileno())
+            if stat.S_ISREG(state.st_mode):
+                return file
+            file.close()
+        raise MetadataError(
+            f"{self.view}/{name} is {kind_of(state)}. A view is marked by a file of this name: "
+            "remove it and run the same command again."
+        )
+
+    def _read_mark(self) -> dict[str, Any]:
+        """Whose view it is, where the dataset was, and the temporary link; a mark that is damaged
+        says nothing."""
+        noted: Any = None
+        with suppress(ValueError, RecursionError, MemoryError):
+            self._file.seek(0)
+            noted = json.loads(self._file.read(SMALL).partition(b"\n")[0])
+        if isinstance(noted, list) and noted:  # as the first versions wrote it
+            noted = {"extra": noted[0], "roots": noted[1:]}
+        if not isinstance(noted, dict):
+            noted = {}
+        extra, roots, temporary = map(noted.get, ("extra", "roots", "temporary"))
+        roots = roots if isinstance(roots, list) else []
+        return {
+            "extra": extra if isinstance(extra, str) else "",
+            "roots": [one for one in roots if isinstance(one, str) and os.path.isabs(one)],
+            "temporary": temporary if isinstance(temporary, str) else "",
+        }
+
+    def _write_mark(self, roots: list[str]) -> None:
+        """Write the mark in one piece, so that a power cut leaves the old one or the new one."""
+        noted = {"extra": self.extra, "roots": roots, "temporary": self._temporary}
+        content = json.dumps(noted).encode() + b"\n"
+        self._file.seek(0)
+        self._file.write(content)
+        self._file.flush()
+        self._file.truncate(len(content))
+        sync(self._file)
+
+    def _remove_temporary(self, name: str) -> None:
+        """Remove the link that a killed run was about to rename, and nothing else."""
+        state = self._state(name) if TEMPORARY.fullmatch(name) else None
+        if state and stat.S_ISLNK(state.st_mode):
+            os.unlink(name, dir_fd=self._view)
+
+    def _check_owner(self, owner: str) -> None:
+        others = owner != self.extra and os.path.isdir(f"{owner}/{WORK}")
+        view = os.path.realpath(self.view)
+        if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
+            raise MetadataError(
+                f"The view {self.view} belongs to the metadata in {owner}. Choose another folder "
+                "with `view:`, or take the view itself for `root`."
+            )
