@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,19 @@ def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) ->
             path.touch()
     (root / "labels.txt").write_bytes(labels.encode())
     return root
+
+
+def exchange(target: Path, kind: str) -> None:
+    """Put a folder, a file, a FIFO or nothing in the place of what a link leads to."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    if kind == "folder":
+        make_tree(target, ["n02_7.JPEG", "ILSVRC2012_test_00000007.JPEG"])
+    elif kind == "file":
+        target.touch()
+    elif kind == "FIFO":
+        os.mkfifo(target)
 
 
 @pytest.fixture

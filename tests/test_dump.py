@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, digests, file_states, make_tree
+from conftest import REPOSITORY, digests, exchange, file_states, make_tree
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.settings import CHOICES, Settings
 
@@ -59,6 +59,48 @@ def test_only_what_an_edit_made_necessary(tree: Path, tmp_path: Path, caplog) ->
     fresh = tmp_path / "fresh"
     dump_extra(tree, fresh, SPLITS)
     assert digests(extra) == digests(fresh)
+
+
+LAYOUTS = {
+    "imagenet": ("train/n01440764/n01440764_5.JPEG", "train/n01440764"),
+    "folder": ("train/cat/5.jpg", "train/cat"),
+    "flat": ("photos/5.jpg", "photos"),
+    "kaggle": ("ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_5.JPEG", "ILSVRC/Data/CLS-LOC/train"),
+    "tiny-imagenet": ("train/n01440764/images/n01440764_5.JPEG", "train/n01440764"),
+}
+
+
+def outcome(root: Path, extra: Path, layout: str, **options) -> dict[str, str] | str:
+    """What a run publishes, or the message that it ends with."""
+    try:
+        dump_extra(root, extra, ["TRAIN"], "folders", layout=layout, level="full", **options)
+    except MetadataError as error:
+        return str(error).replace(str(extra), "EXTRA")
+    return digests(extra)
+
+
+@pytest.mark.parametrize("unaddressable", ["refuse", "skip"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_link_whose_target_changes_is_noticed_in_every_layout(
+    layout: str, unaddressable: str, tmp_path: Path
+) -> None:
+    """No folder of the dataset changes. Each run ends as one with a fresh folder does."""
+    link, folder = LAYOUTS[layout]
+    others = [str(Path(link).with_stem("n01440764_1")), f"{folder}/deeper/"]
+    root = make_tree(tmp_path / "root", others)
+    target = tmp_path / "pool/x"
+    (root / link).symlink_to(target)
+    outcomes = []
+    make_tree(tmp_path, ["pool/"])
+    for i, kind in enumerate(["file", "folder", "file", "nothing", "file", "FIFO", "file", "FIFO"]):
+        exchange(target, kind)
+        if kind == "folder":
+            make_tree(target, ["n01440764_7.JPEG", "n01440764_8.JPEG"])
+        again = outcome(root, tmp_path / "extra", layout, unaddressable=unaddressable)
+        fresh = outcome(root, tmp_path / f"fresh{i}", layout, unaddressable=unaddressable)
+        assert again == fresh, kind
+        outcomes.append(str(again))
+    assert len(set(outcomes)) > 2
 
 
 def test_edited_labels_need_no_scan(tree: Path, tmp_path: Path, caplog) -> None:

@@ -1,4 +1,8 @@
+import os
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +166,57 @@ def test_images_that_are_not_addressable_can_be_skipped(engine: str, tree: Path)
     found = scan(tree, "TRAIN", engine=engine, unaddressable="skip")
     assert found.skipped.sum() == len(UNADDRESSABLE)
     assert found.actual_index.tolist() == clean.actual_index.tolist()
+
+
+def make_special(path: Path, kind: str) -> None:
+    """Put a special file, or a link to one, at a path."""
+    match kind:
+        case "a FIFO":
+            os.mkfifo(path)
+        case "a socket":
+            with socket.socket(socket.AF_UNIX) as one, working_in(path.parent):
+                one.bind(path.name)
+        case "a device":
+            path.symlink_to("/dev/null")
+        case "link to a FIFO":
+            os.mkfifo(path.parent.parent.parent / "fifo")
+            path.symlink_to("../../fifo")
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder, whose path may be too long for a socket."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+SPECIAL = ["a FIFO", "a socket", "a device", "link to a FIFO"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_special_file_is_no_image(kind: str, engine: str, tree: Path) -> None:
+    """A training that opened a FIFO would hang; ImageFolder looks at names alone."""
+    clean = scan(tree)
+    make_special(tree / "train/n01440764/n01440764_5.JPEG", kind)
+    reason = kind.removeprefix("link to ")
+    with pytest.raises(MetadataError, match=rf"n01440764/n01440764_5.JPEG \({reason}, not a file"):
+        scan(tree, engine=engine)
+    found = scan(tree, engine=engine, unaddressable="skip")
+    assert found.skipped.tolist() == [0, 1, 0, 0]
+    assert found.actual_index.tolist() == clean.actual_index.tolist()
+
+
+def test_a_special_file_in_test_is_no_image(tree: Path) -> None:
+    os.mkfifo(tree / "test/ILSVRC2012_test_00000005.JPEG")
+    os.mkfifo(tree / "test/notes.txt")
+    with pytest.raises(MetadataError, match=r"1 image in .*\n  ILSVRC\S* \(a FIFO, not a file\)"):
+        scan(tree, "TEST")
+    assert scan(tree, "TEST", unaddressable="skip").skipped.tolist() == [1]
 
 
 def test_refused_names_of_val_and_test(tree: Path) -> None:

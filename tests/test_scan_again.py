@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
+from conftest import exchange, make_tree
 from dinov3_metadata import fingerprint, scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
-from dinov3_metadata.folder import Listing
+from dinov3_metadata.folder import WATCHED, Listing
 from dinov3_metadata.layout import LABELLED, split_folder
 from dinov3_metadata.scan import Scan, last_scan, scan_split
 from hypothesis import settings
@@ -220,17 +220,6 @@ def test_an_mtime_in_the_future_neither_hides_edits_nor_makes_work(scanner: Scan
     assert not scanner.due()
 
 
-def exchange(target: Path, kind: str) -> None:
-    """Put a folder, a file or nothing in the place of what a link leads to."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    if kind == "folder":
-        make_tree(target, ["n02_7.JPEG", "ILSVRC2012_test_00000007.JPEG"])
-    elif kind == "file":
-        target.touch()
-
-
 @pytest.mark.parametrize("link", ["train/n02", "train/n01440764/notes", "test/more"])
 def test_a_link_whose_target_comes_goes_and_changes(link: str, tree: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
@@ -247,6 +236,154 @@ def test_a_link_whose_target_comes_goes_and_changes(link: str, tree: Path, tmp_p
     exchange(target, "file")
     assert scanner.is_true()
     assert not scanner.due()
+
+
+KINDS = ["file", "folder", "file", "nothing", "FIFO", "folder"]
+IMAGES = ["train/n01440764/n01440764_5.JPEG", "test/ILSVRC2012_test_00000005.JPEG"]
+
+
+def link_to(target: Path, path: Path, way: str) -> None:
+    """Make a link that leads to a target in one of several ways."""
+    home = target.parent.parent
+    match way:
+        case "relative":
+            path.symlink_to(os.path.relpath(target, path.parent))
+        case "link to a link":
+            (home / "between").mkdir()
+            (home / "between/x").symlink_to(target)
+            path.symlink_to(home / "between/x")
+        case "through a link":
+            (home / "between").symlink_to(target.parent)
+            path.symlink_to(home / "between" / target.name)
+        case _:
+            path.symlink_to(target)
+
+
+WAYS = ["absolute", "relative", "link to a link", "through a link"]
+
+
+@pytest.mark.parametrize(
+    ("image", "way", "trust"),
+    [
+        *((IMAGES[0], way, True) for way in WAYS),
+        (IMAGES[0], "absolute", False),
+        (IMAGES[1], "relative", True),
+        ("train/n01440764/notes/x.txt", "relative", True),
+    ],
+)
+def test_a_link_in_the_place_of_an_image_whose_target_changes(
+    image: str, way: str, trust: bool, tree: Path, tmp_path: Path
+) -> None:
+    """The scan is due each time, though no folder of the dataset changes: even where it finds the
+    same, the images must be looked up again."""
+    target = tmp_path / "pool/x"
+    make_tree(tree, [f"{Path(image).parent}/"])
+    make_tree(tmp_path, ["pool/"])
+    link_to(target, tree / image, way)
+    scanner = Scanner(tree, tmp_path / "work", image.split("/")[0].upper(), trust)
+    for kind in KINDS:
+        exchange(target, kind)
+        assert scanner.due()
+        assert scanner.is_true()
+        assert not scanner.due()
+
+
+def test_a_link_in_a_path_that_leads_elsewhere_now(tree: Path, tmp_path: Path) -> None:
+    make_tree(tmp_path, ["one/x", "two/x/"])
+    (tmp_path / "current").symlink_to("one")
+    (tree / IMAGES[0]).symlink_to(tmp_path / "current/x")
+    scanner = Scanner(tree, tmp_path / "work")
+    assert 5 in scanner.scan().actual_index
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("two")
+    assert 5 not in scanner.scan().actual_index
+
+
+@pytest.mark.parametrize("folders", [1, WATCHED, WATCHED + 1])
+def test_links_into_many_folders(
+    folders: int, tree: Path, tmp_path: Path, listed: list[str]
+) -> None:
+    folder = tree / "train/n01440764"
+    targets = [tmp_path / f"pool/{i % folders}/{i}" for i in range(30)]
+    for i, target in enumerate(targets):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+        (folder / f"n01440764_{100 + i}.JPEG").symlink_to(target)
+    scanner = Scanner(tree, tmp_path / "work")
+    assert len(scanner.scan().actual_index) == 34
+    assert not scanner.due()
+    record = read_record(scanner.work / scanner.name() / RECORD)
+    assert len(record["folders"]["n01440764"]) == (1 if folders > WATCHED else 4)
+    for target in targets[3:5]:
+        exchange(target, "folder")
+        assert scanner.due()
+        assert scanner.is_true()
+        assert not scanner.due()
+    listed.clear()
+    (folder / "n01440764_100.JPEG").unlink()
+    scanner.scan()
+    assert set(listed) == {"n01440764"}
+
+
+def test_each_folder_that_links_lead_into_is_asked_once(
+    tree: Path, tmp_path: Path, listed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(tmp_path, [f"pool/{i}" for i in range(300)])
+    for i in range(300):
+        name = ["n01440764", "n01443537", "n01484850"][i % 3]
+        (tree / f"train/{name}/{name}_{100 + i}.JPEG").symlink_to(tmp_path / f"pool/{i}")
+    scanner = Scanner(tree, tmp_path / "work")
+    scanner.scan()
+    asked: list[str] = []
+    real = os.stat
+
+    def stat(path: str | os.PathLike, **options) -> os.stat_result:
+        asked.append(os.fspath(path) if isinstance(path, (str, os.PathLike)) else "")
+        return real(path, **options)
+
+    monkeypatch.setattr(fingerprint.os, "stat", stat)
+    assert not scanner.due()
+    assert [path for path in asked if "pool" in path] == [str(tmp_path / "pool")]
+    monkeypatch.undo()
+    make_tree(tmp_path, ["pool/another"])
+    assert scanner.due()
+    assert scanner.is_true()
+    assert not scanner.due()
+
+
+def test_a_target_that_changes_right_after_the_scan_is_seen(tree: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pool/x"
+    make_tree(tmp_path, ["pool/x"])
+    (tree / IMAGES[0]).symlink_to(target)
+    scanner = Scanner(tree, tmp_path / "work")
+    for _ in range(30):
+        assert 5 in scanner.scan().actual_index
+        target.unlink()
+        target.mkdir()
+        assert scanner.due()
+        assert 5 not in scanner.scan().actual_index
+        target.rmdir()
+        target.touch()
+        assert scanner.due()
+
+
+@pytest.mark.parametrize("tick", [10**7, 10**9], ids=["10 ms", "1 s"])
+def test_a_target_that_changes_within_a_tick_of_the_listing_is_seen(
+    tick: int, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(tick, 0, monkeypatch)
+    target = tmp_path / "pool/x"
+    make_tree(tmp_path, ["pool/x"])
+    (tree / IMAGES[0]).symlink_to(target)
+    edits: list[Callable[[], object]] = []
+    interfere(monkeypatch, edits)
+    for i in range(10 if tick < 10**9 else 1):
+        scanner = Scanner(tree, tmp_path / f"work{i}")
+        exchange(target, "folder")
+        # Split folder and three classes, and the class with the link once more.
+        edits += [lambda: None] * (4 if i % 2 else 3) + [lambda: exchange(target, "file")]
+        assert 5 in scanner.scan().actual_index
+        assert not scanner.due()
 
 
 def other_settings(folder: Path) -> None:
@@ -342,6 +479,7 @@ def test_times_that_are_always_now_bring_a_warning(
 
 CLASSES = st.sampled_from(["n00", "n01", "n02", "a b", "鱥"])
 NUMBERS = st.integers(0, 12)
+TARGETS = st.sampled_from(["pool/x", "pool/y", "other/x"])
 INSIDE = st.sampled_from(["", "notes/", "notes/deep/"])
 
 
@@ -381,6 +519,17 @@ class Edits(RuleBasedStateMachine):
         path = self.image(class_id, number)
         if path != self.kept and path.exists() and len(list(path.parent.glob("*.JPEG"))) > 1:
             path.unlink()
+
+    @rule(number=NUMBERS, where=TARGETS)
+    def add_link(self, number: int, where: str) -> None:
+        path = self.image(self.kept.parent.name, number)
+        if not os.path.lexists(path):
+            path.symlink_to(self.home / where)
+
+    @rule(where=TARGETS, kind=st.sampled_from(["file", "folder", "FIFO", "nothing"]))
+    def change_target(self, where: str, kind: str) -> None:
+        (self.home / where).parent.mkdir(exist_ok=True)
+        exchange(self.home / where, kind)
 
     @rule(class_id=CLASSES)
     def remove_class(self, class_id: str) -> None:

@@ -1,5 +1,6 @@
 """Each check of ``verify`` fails when the thing it names is broken."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,3 +215,31 @@ def test_an_addressable_image_can_not_pass_as_skipped(check: Check, tree: Path) 
 
     with pytest.raises(MetadataError, match=r"\(1 skipped\):\n  train/n01440764/n01440764_7.JPEG"):
         check(level="full", damage=exchange)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkdir, "a folder"),
+        (os.mkfifo, "a FIFO"),
+        (lambda path: os.symlink("/dev/null", path), "a device"),
+    ],
+)
+def test_only_files_are_images(make: Callable, kind: str, check: Check, tree: Path) -> None:
+    path = tree / "train/n01440764/n01440764_9.JPEG"
+
+    def exchange(_files: dict[str, Path]) -> None:
+        path.unlink()
+        make(path)
+
+    with pytest.raises(MetadataError, match=rf"n01440764_9.JPEG \({kind}, not a file\)"):
+        check(damage=exchange)
+
+
+@pytest.mark.parametrize("split", ["TRAIN", "TEST"])
+def test_special_files_that_were_skipped_are_no_oversight(
+    split: str, check: Check, tree: Path
+) -> None:
+    os.mkfifo(tree / "train/n01440764/n01440764_5.JPEG")
+    os.mkfifo(tree / "test/ILSVRC2012_test_00000005.JPEG")
+    assert check(split, level="full")["skipped"] == 1
