@@ -88,6 +88,20 @@ def loop(root: Path) -> None:
     scan_split(root, "TRAIN")
 
 
+def not_addressable(root: Path) -> None:
+    names = [
+        "n01440764/n01440764_1.jpg",
+        "n01440764/n01440764_0002.JPEG",
+        "n01440764/n01440764_9.png",
+        "n01440764/photo.JPEG",
+        "n01440764/images/n01440764_5.JPEG",
+        "n01443537/n01443537_4294967296.JPEG",
+    ]
+    make_tree(root, [f"train/{name}" for name in names])
+    os.mkfifo(root / "train/n01440764/n01440764_3.JPEG")
+    scan_split(root, "TRAIN")
+
+
 def unlabelled(root: Path) -> None:
     make_tree(root, ["train/n09999999/n09999999_1.JPEG"])
     dump(root, root / "extra", "TRAIN")
@@ -226,14 +240,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "a class without a label": unlabelled,
     "split missing": missing,
     "split flat": flat,
-    "not addressable": scan(
-        "train/n01440764/n01440764_1.jpg",
-        "train/n01440764/n01440764_0002.JPEG",
-        "train/n01440764/n01440764_9.png",
-        "train/n01440764/photo.JPEG",
-        "train/n01440764/images/n01440764_5.JPEG",
-        "train/n01443537/n01443537_4294967296.JPEG",
-    ),
+    "not addressable": not_addressable,
     "class without images": scan("train/.ipynb_checkpoints/"),
     "link in circles": loop,
     "no classes": no_classes,
