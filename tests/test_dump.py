@@ -65,7 +65,10 @@ LAYOUTS = {
     "imagenet": ("train/n01440764/n01440764_5.JPEG", "train/n01440764"),
     "folder": ("train/cat/5.jpg", "train/cat"),
     "flat": ("photos/5.jpg", "photos"),
-    "kaggle": ("ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_5.JPEG", "ILSVRC/Data/CLS-LOC/train"),
+    "kaggle": (
+        "ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_5.JPEG",
+        "ILSVRC/Data/CLS-LOC/train/n01440764",
+    ),
     "tiny-imagenet": ("train/n01440764/images/n01440764_5.JPEG", "train/n01440764"),
 }
 

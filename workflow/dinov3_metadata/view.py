@@ -232,17 +232,22 @@ class View:
         folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
         below, nothing = folders_below(folders), np.empty(0, "<u4")
         found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
+        changed: set[str] = set()
         for _ in range(LOOKS):
-            changed = look(
-                Path(self.source),
-                f"view {self.split}",
-                found,
-                partial(visit, Path(self.source), self.split),
-                self._take,
-                trust_timestamps,
-                threads,
-                links_are_classes=False,
-            )
+            changed |= {
+                *look(
+                    Path(self.source),
+                    f"view {self.split}",
+                    found,
+                    partial(visit, Path(self.source), self.split),
+                    self._take,
+                    trust_timestamps,
+                    threads,
+                    links_are_classes=False,
+                )
+            }
+            if not found.keys() >= {"", *(name.rpartition("/")[0] for name in found)}:
+                continue  # a folder with one that is gone must be listed again first
             damaged = {
                 path
                 for path, state in noted.items()
@@ -254,7 +259,8 @@ class View:
             if self.annotations:
                 self._link_by_annotation(found, class_of)
             else:
-                self._link_by_folder(found, set(changed), damaged)
+                self._link_by_folder(found, changed, damaged)
+            changed = set()
         else:
             raise self._restless()
         paths = [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
