@@ -333,7 +333,7 @@ def last_scan(work: StrPath, settings: str, retired: Collection[str] = ()) -> Fo
         if found is not None:
             for one in read_retired(path).symmetric_difference(retired):
                 if (above := one.rpartition("/")[0]) in found:
-                    found[above].state = ["other links are retired"]
+                    found[above].state = UNREAD
             return found
     return None
 
