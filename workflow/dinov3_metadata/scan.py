@@ -434,9 +434,9 @@ def look(
         for name, listed in progress(visited, len(stale), what):
             if listed:
                 found[name] = take(name, listed, _with_targets(states[name], listed.watched))
-            elif (folder / name).is_symlink() and not (folder / name).exists():
+            elif _may_come(folder / name):
                 found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
-            else:  # gone, or no folder any more, since its parent was listed: look again
+            else:  # gone, or no folder any more, since its parent was listed: list that again
                 found.pop(name, None)
                 found.pop(name.rpartition("/")[0], None)
         changed += stale
@@ -469,6 +469,11 @@ def _in_threads(
     with ThreadPoolExecutor(threads) as pool:
         for results in pool.map(lambda share: list(map(function, share)), shares):
             yield from results
+
+
+def _may_come(path: Path) -> bool:
+    """Whether a path is a link that may lead to a folder later, see ``folder.Listing``."""
+    return not is_image(path.name) and path.is_symlink() and not path.exists()
 
 
 class Targets:
