@@ -7,9 +7,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import make_tree
+from conftest import digests, exchange, make_tree
+from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import RECORD, read_record, write_record
+from dinov3_metadata.fingerprint import RECORD, folder_state, read_record, write_record
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.layouts import recognise
 from dinov3_metadata.sweep import sweep
@@ -421,3 +422,37 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
         MetadataError, match=r"The VAL folder .*val does not exist. The layout folder is"
     ):
         View(str(tmp_path), str(tmp_path / "view"), "", "VAL", "folder").link()
+
+
+def test_a_link_is_replaced_when_a_special_file_comes_or_goes(tmp_path: Path) -> None:
+    """The folder of the view must change, as the scan lists no other."""
+    linker = Linker(tmp_path, ["train/cat/1.jpg", "train/cat/2.jpg"], "folder", "TRAIN")
+    folder, image = linker.view / "train/cat", linker.root / "train/cat/2.jpg"
+    for kind in ("FIFO", "file", "FIFO"):
+        before = folder_state(folder)
+        exchange(image, kind)
+        assert linker.link() == (1, 1)
+        assert folder_state(folder) != before
+        assert os.path.samefile(folder / "cat_2.JPEG", image)
+    assert linker.link() == (0, 0)
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "tiny-imagenet"])
+def test_a_class_behind_a_link_that_comes_and_goes(layout: str, tmp_path: Path) -> None:
+    """In a view of whole class folders, though no folder of the dataset changes."""
+    train, inside = {
+        "kaggle": ("ILSVRC/Data/CLS-LOC/train", ""),
+        "tiny-imagenet": ("train", "images/"),
+    }[layout]
+    root = make_tree(tmp_path / "root", [f"{train}/n01/{inside}n01_1.JPEG"])
+    (root / train / "n02").symlink_to(tmp_path / "n02")
+    for kind in ("file", "folder", "file", "folder", "nothing"):
+        exchange(tmp_path / "n02", kind)
+        if kind == "folder" and inside:
+            make_tree(tmp_path / "n02", ["images/n02_7.JPEG"])
+        for extra in ("extra", f"fresh {kind}"):
+            if extra != "extra":
+                shutil.rmtree(tmp_path / extra, ignore_errors=True)
+            options = {"layout": layout, "unaddressable": "skip"}
+            dump_extra(root, tmp_path / extra, ["TRAIN"], "folders", **options)
+        assert digests(tmp_path / "extra") == digests(tmp_path / f"fresh {kind}")
