@@ -144,6 +144,16 @@ def garbage(dataset: Dataset) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+def target_that_becomes_a_folder(dataset: Dataset) -> None:
+    """An image is a link; no folder of the dataset changes when it leads to a folder."""
+    target = dataset.root.parent / "pool/x"
+    make_tree(dataset.root.parent, ["pool/x"], "")
+    (dataset.root / TENCH / "n01440764_5.JPEG").symlink_to(target)
+    dataset.run()
+    target.unlink()
+    target.mkdir()
+
+
 def moved_extra(dataset: Dataset) -> None:
     dataset.extra = dataset.extra.rename(dataset.extra.with_name("moved"))
 
@@ -169,6 +179,11 @@ MATRIX: dict[str, tuple[Edit, set[str], set[str]]] = {
         ),
         TRAIN,
         {TENCH},
+    ),
+    "the target of a link becomes a folder": (
+        target_that_becomes_a_folder,
+        TRAIN,
+        {TENCH, f"{TENCH}/n01440764_5.JPEG"},
     ),
     "add a class": (
         shell("mkdir train/n09999999; touch train/n09999999/n09999999_1.JPEG"),
