@@ -203,12 +203,6 @@ def view_with(name: str) -> Callable[[Path], object]:
     return case
 
 
-def fifo_in_the_view(root: Path) -> None:
-    (root / "extra/view").mkdir()
-    os.mkfifo(root / "extra/view/.dinov3-view-TRAIN")
-    View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder").link()
-
-
 def changed_annotations(root: Path) -> None:
     make_tree(root, [KAGGLE])
     (root / "LOC_val_solution.csv").write_text("a,b\n")
@@ -219,6 +213,18 @@ def view_of_another(root: Path) -> None:
     (root / "extra/.dinov3-metadata").mkdir()
     for extra in (root / "extra", root / "other"):
         View(str(root), f"{root}/links", str(extra), "TRAIN", "folder").link()
+
+
+def planted(name: str, plant: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Put something into the place of the view, or of a file that marks it."""
+
+    def case(root: Path) -> None:
+        path = root / "extra" / name
+        path.parent.mkdir(exist_ok=True)
+        plant(path)
+        View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder").link()
+
+    return case
 
 
 KAGGLE = "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"
@@ -256,7 +262,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "folder that is no view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
     "file in the view": view_with("mine.txt"),
     "file of a class that is gone": view_with(".DS_Store"),
-    "FIFO for the mark of a view": fifo_in_the_view,
+    "view that is a link": planted("view", lambda path: path.symlink_to("elsewhere")),
+    "mark that is no file": planted("view/.dinov3-view-TRAIN", os.mkfifo),
     "annotations changed": changed_annotations,
     "view of another extra": view_of_another,
     "class of the view without images": view("folder", "TRAIN", "train/cat/", "train/dog/"),

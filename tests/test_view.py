@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from conftest import digests, exchange, make_tree
@@ -14,7 +15,7 @@ from dinov3_metadata.fingerprint import RECORD, folder_state, read_record, write
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.layouts import recognise
 from dinov3_metadata.sweep import sweep
-from dinov3_metadata.view import View, own_number
+from dinov3_metadata.view import MARK, View, own_number
 
 FOLDER = [
     "train/cat/IMG_0012.jpg",
@@ -456,3 +457,100 @@ def test_a_class_behind_a_link_that_comes_and_goes(layout: str, tmp_path: Path) 
             options = {"layout": layout, "unaddressable": "skip"}
             dump_extra(root, tmp_path / extra, ["TRAIN"], "folders", **options)
         assert digests(tmp_path / "extra") == digests(tmp_path / f"fresh {kind}")
+
+
+DAMAGED = [b"null", b'[1, {"a": 2}]', b"[" * 100_000, b"\xff", b"[]", b'{"roots": 3}', b" " * 2**21]
+
+
+@pytest.mark.parametrize("mark", DAMAGED)
+def test_a_damaged_mark_says_nothing(mark: bytes, folder: Linker) -> None:
+    before = folder.links()
+    (folder.view / ".dinov3-view-TRAIN").write_bytes(mark)
+    assert folder.link() == (0, 0)
+    assert folder.links() == before
+
+
+@pytest.mark.parametrize("name", [MARK, f"{MARK}-TRAIN"])
+@pytest.mark.parametrize("kind", ["link", "dead link", "FIFO", "folder"])
+def test_a_mark_that_is_not_a_file_is_refused(
+    name: str, kind: str, folder: Linker, tmp_path: Path
+) -> None:
+    path, victim = folder.view / name, tmp_path / "victim"
+    path.unlink()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(victim)
+    if kind == "link":
+        victim.write_text("mine")
+    with pytest.raises(MetadataError, match=rf"{name} is a .*remove it"):
+        folder.link_only()
+    assert victim.exists() == (kind == "link")
+    assert kind != "link" or victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["", "train", "train/cat"])
+@pytest.mark.parametrize("first", [True, False])
+def test_links_that_others_planted_are_refused(place: str, first: bool, tmp_path: Path) -> None:
+    linker = Linker(tmp_path, FOLDER, "folder", "TRAIN")
+    victim = make_tree(tmp_path / "victim", ["keep.txt", "cat/keep.txt", "train/keep.txt"])
+    path = linker.view / place
+    shutil.rmtree(path)
+    path.symlink_to(victim)
+    if first:
+        linker.noted, linker.retired = None, []
+    before = sorted(victim.rglob("*"))
+    with pytest.raises(MetadataError, match=path.name):
+        linker.link_only()
+    assert sorted(victim.rglob("*")) == before
+    assert path.is_symlink()
+
+
+def test_only_the_temporary_link_of_a_killed_run_is_removed(folder: Linker) -> None:
+    others = [folder.view / "train/cat/.7.tmp", folder.view / f".{'a' * 32}.tmp"]
+    for path in others:
+        path.symlink_to("mine")
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    folder.root.rename(folder.root.parent / "moved")
+    folder.root, folder.noted = folder.root.parent / "moved", None
+    with patch("dinov3_metadata.viewfolder.os.replace", kill), pytest.raises(KeyboardInterrupt):
+        folder.link_only()
+    assert len(list(folder.view.glob(".*.tmp"))) == 2
+    folder.link()
+    assert list(folder.view.glob(".*.tmp")) == others[1:]
+    assert all(path.is_symlink() for path in others)
+
+
+def test_links_are_on_the_disk_before_the_record(tmp_path: Path) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    with patch("os.fsync", fsync):
+        linker = Linker(tmp_path, FOLDER, "folder", "TRAIN")
+    first = [os.path.relpath(path, linker.view) for path in synced]
+    for place in (".", "train", "train/cat", "train/狗 und mehr", f"{MARK}-TRAIN", ".."):
+        assert place in first
+
+
+def test_links_to_where_the_dataset_was_are_retired_as_they_are(
+    folder: Linker, tmp_path: Path
+) -> None:
+    before = {path: os.readlink(path) for path in folder.all_links()}
+    shutil.copytree(folder.root, tmp_path / "copy")
+    (tmp_path / "copy/train/cat/IMG_0013.PNG").unlink()
+    folder.root, folder.noted = tmp_path / "copy", None
+    folder.link_only()
+    path = str(folder.view / "train/cat/cat_13.JPEG")
+    assert os.readlink(path) == before[path]
+    assert folder.link_only().retired == ["cat/cat_13.JPEG"]
+    folder.link()
+    assert not os.path.lexists(path)
