@@ -23,7 +23,7 @@ from dinov3_metadata.errors import MetadataError
 from scenes import CLASSES, published
 
 IMAGES = 60  # that are moved; some others stay, so that no class is ever empty
-LAYOUTS = ["imagenet", "folder"]
+RUNS = {"imagenet": 200, "folder": 60}  # in full
 
 
 def path_of(split: str, number: int) -> str:
@@ -64,7 +64,7 @@ def path_in_view(split: str, class_id: str, number: int) -> str:
     return f"{split.lower()}/{class_id}/{name}.JPEG"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", RUNS)
 def test_runs_beside_an_editor(
     layout: str, full: bool, tmp_path: Path, note: Callable[..., None]
 ) -> None:
@@ -81,7 +81,7 @@ def test_runs_beside_an_editor(
     editor.start()
     good, both, neither, changed, ended = 0, 0, 0, 0, Counter()
     try:
-        for _ in range(200 if full else 12):
+        for _ in range(RUNS[layout] if full else 12):
             before = published(extra)
             try:
                 dump_extra(root, extra, layout=layout)
