@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -253,15 +253,16 @@ def publish(
         for split, verified in due_splits.items():
             note_changes(changes[split], verified.scan, Path(extra, WORK), split)
         _write_receipt(splits, extra, receipt, known)
-    for old in known.keys() - {Path(receipt).stem}:
-        for suffix in ("json", "log"):
-            remove_file(f"{os.path.dirname(receipt)}/{old}.{suffix}")
-    for split, verified in due_splits.items():
-        remove_folders(f"{extra}/{WORK}/{split}", {verified.state["tree"]})
-        remove_folders(f"{extra}/{WORK}/views/{split}", {verified.state["view"]})
     from .sweep import sweep  # numpy
 
-    sweep(extra, origin, {split: verified.state for split, verified in splits.items()})
+    with suppress(OSError):  # the new set is in place: what is left over does not fail the run
+        for old in known.keys() - {Path(receipt).stem}:
+            for suffix in ("json", "log"):
+                remove_file(f"{os.path.dirname(receipt)}/{old}.{suffix}")
+        for split, verified in due_splits.items():
+            remove_folders(f"{extra}/{WORK}/{split}", {verified.state["tree"]})
+            remove_folders(f"{extra}/{WORK}/views/{split}", {verified.state["view"]})
+        sweep(extra, origin, {split: verified.state for split, verified in splits.items()})
     for name in arrays:
         logger.info("%s: written", f"{extra}/{name}")
     return arrays
