@@ -554,3 +554,16 @@ def test_links_to_where_the_dataset_was_are_retired_as_they_are(
     assert folder.link_only().retired == ["cat/cat_13.JPEG"]
     folder.link()
     assert not os.path.lexists(path)
+
+
+def test_a_folder_that_others_change_while_links_are_removed_is_looked_at_again(
+    folder: Linker,
+) -> None:
+    (folder.root / "train/cat/IMG_0013.PNG").unlink()
+    stranger = folder.view / "train/cat/cat_99.JPEG"
+    with patch("dinov3_metadata.sweep.wait_for_a_tick", lambda _: stranger.symlink_to("mine")):
+        folder.link()
+    with pytest.raises(MetadataError, match=r"cat_99.JPEG is no link into"):
+        folder.link_only()
+    stranger.unlink()
+    assert folder.link() == (0, 0)
