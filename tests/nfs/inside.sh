@@ -3,7 +3,7 @@
 # /srv/x. A host is a network namespace, which makes it an NFS client with a cache of its own.
 exec >/dev/virtio-ports/out 2>&1
 set -e
-trap 'poweroff -f' EXIT
+trap 'poweroff -f >/dev/null 2>&1' EXIT
 
 cp -r /checkout/workflow /checkout/tests/nfs /root
 mkdir -p /srv/x /srv/small
