@@ -205,3 +205,16 @@ def test_a_temporary_name_can_not_be_guessed(tmp_path: Path) -> None:
             names |= {path.name for path in tmp_path.iterdir() if path.name != "a"}
     assert len(names) == 2
     assert all(len(name) == 37 for name in names)
+
+
+def test_a_single_file_is_kept_as_well(served: Path) -> None:
+    for text in ("one", "two"):
+        with write_atomically(served / NAMES[0]) as file:
+            file.write(f"{NAMES[0]} {text}".encode())
+    assert kept(served) == ["one"]
+    work = served / WORK / "TRAIN"
+    work.mkdir()
+    for _ in range(2):
+        with write_atomically(work / NAMES[0]) as file:
+            file.write(b"x")
+    assert kept(served) == ["one"]

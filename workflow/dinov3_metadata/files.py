@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .disk import create, naming, open_regular, opened_folder, remove_file, sync, temporary_name
 from .errors import DamagedError, MetadataError
-from .layout import StrPath
-from .replace import keep_mode, make_room
+from .layout import WORK, StrPath
+from .replace import keep_mode, keep_replaced, make_room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,8 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
                 yield file
                 keep_mode(folder, name, file)
                 sync(file)
+            if f"/{WORK}/" not in os.path.abspath(path):  # others may have it open
+                keep_replaced(os.path.dirname(path) or ".", folder, name)
             os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
         except BaseException:

@@ -18,6 +18,7 @@ from .disk import (
     make_folder,
     naming,
     open_regular,
+    opened_folder,
     read_file,
     read_json,
     remove_file,
@@ -361,6 +362,8 @@ def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:
     """
     end = time.monotonic() + PATIENCE
     while True:
+        with suppress(OSError), opened_folder(extra):
+            pass  # an NFS client then asks the server what the names are of, and not its memory
         before, error = _files(extra, split), None
         try:
             result = read()

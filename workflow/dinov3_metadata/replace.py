@@ -81,8 +81,7 @@ def replaced_files(
         OSError: Something could not be written. A writer may raise errors of its own.
     """
     place = _place(extra)
-    after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # though the clock was set back
-    plan = Plan(f"{max([time.time_ns(), *after]):016x}", {})
+    plan = Plan(_new_stamp(extra), {})
     with naming(place), opened_folder(extra) as target, opened_folder(place, make=True) as work:
         make_room(f"{extra}/{next(iter(writers))}", size)
         try:
@@ -218,6 +217,13 @@ def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
     return True
 
 
+def keep_replaced(extra: StrPath, folder: int, name: str) -> None:
+    """Keep a file of an open folder, which is about to be replaced, for readers on other hosts."""
+    if _inode(folder, name) and not is_local(extra):
+        with opened_folder(f"{_place(extra)}/kept/{_new_stamp(extra)}", make=True) as kept:
+            give_second_name(folder, name, kept)
+
+
 def keep_mode(folder: int, name: str, file: BinaryIO) -> None:
     """Give a new file the mode of the file whose name it will take."""
     with suppress(FileNotFoundError):
@@ -268,6 +274,11 @@ def _stamps(extra: StrPath) -> list[str]:
     with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
         return sorted(name for name in os.listdir(folder) if _is_kept(folder, name))
     return []
+
+
+def _new_stamp(extra: StrPath) -> str:
+    after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # though the clock was set back
+    return f"{max([time.time_ns(), *after]):016x}"
 
 
 def _old_stamps(extra: StrPath) -> list[str]:
