@@ -120,6 +120,9 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
         files others read, ends a training that goes on with the files of this one."""
         end = time.monotonic() + PATIENCE
         while True:
+            if getattr(self, "_entries", None) is None:
+                with suppress(OSError):  # opened, so that an NFS client asks what its names are of
+                    os.scandir(os.path.expanduser(self._extra_root)).close()
             entries = self._get_entries()
             known = whole.get(id(entries))
             if known and known() is entries:
