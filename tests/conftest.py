@@ -170,6 +170,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return install
 
 
+collect_ignore = [] if shutil.which("strace") else ["harm/test_publication.py"]
+
+
+def pytest_report_header() -> str:
+    return f"left out, as strace is not installed: {', '.join(collect_ignore) or 'nothing'}"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="ask the questions of tests/harm in full, not in part"

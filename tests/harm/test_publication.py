@@ -164,8 +164,6 @@ def ask(scene: Alternating, fault: str, call: str, number: int) -> tuple[bool, l
 def test_faults_of_a_publication(
     fault: str, alike: bool, full: bool, tmp_path: Path, note: Callable[..., None], monkeypatch
 ) -> None:
-    if shutil.which("strace") is None:
-        pytest.fail("strace is missing: install the package of your distribution")
     monkeypatch.setattr("dinov3_metadata.publish.PATIENCE", 0.1)  # nobody will finish it meanwhile
     scene = Alternating(tmp_path, alike)
     scene.change()
