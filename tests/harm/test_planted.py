@@ -206,7 +206,8 @@ def judge(planted: Planted, before: dict[str, object], said: Said, right: object
     if said.code == 0 and published(planted.scene.extra, ARRAYS) != right:
         wrong.append("bytes")
     sentence = said.text.rpartition("Error: ")[2] if "Error: " in said.text else ""
-    if said.code and not any(name in sentence for name in planted.names):
+    below = str(planted.scene.root) in sentence and f"{planted.path.name}" in sentence
+    if said.code and not below and not any(name in sentence for name in planted.names):
         wrong.append("sentence")
     return wrong
 
