@@ -224,6 +224,7 @@ def publish(
         OSError: ``extra`` can not be written.
     """
     make_folder(extra)
+    make_folder(os.path.dirname(receipt))  # where nothing is replaced, nobody else makes it
     _check_moment(splits.values())
     from .changes import compare_with_last, note_changes  # numpy; this module is always imported
 
