@@ -258,7 +258,11 @@ def read_json(path: StrPath, most: int = MOST) -> dict[str, Any]:
 
 def remove_file(path: StrPath) -> None:
     """Remove a file, if it is there, from a folder that is opened as ``opened_folder`` says."""
-    with suppress(FileNotFoundError), opened_folder(os.path.dirname(path)) as folder:
+    with (
+        suppress(FileNotFoundError),
+        naming(path),
+        opened_folder(os.path.dirname(path)) as folder,
+    ):
         os.unlink(os.path.basename(path), dir_fd=folder)
 
 
