@@ -73,14 +73,27 @@ def test_links_above_the_work_folder_are_followed(work: Path) -> None:
         assert os.listdir(descriptor) == [STATE]
 
 
-def test_only_folders_of_states_are_removed(work: Path) -> None:
-    for name in ("labels-0123456789ab-0123456789ab", "mine", "0123456789ab-18af"):
-        (work / "TRAIN" / name / "below").mkdir(parents=True)
-    (work / "TRAIN/aaaaaaaaaaaa").write_text("a file")
+def test_only_what_is_ours_is_removed(work: Path) -> None:
+    ours = ["labels-0123456789ab-0123456789ab", "4-folders-0123456789ab/sample-9-0123456789ab"]
+    files = [
+        "scan.npz",
+        "scan.log",
+        "entries-TRAIN.npy",
+        "verify-VAL.json",
+        "12-1-of-8",
+        "1-of-8.npy",
+    ]
+    others = ["mine/scan.npz", "0123456789ab-18af/notes.txt", "0123456789ab/mine/scan.npz"]
+    made = [f"{folder}/{file}" for folder in ours for file in files]
+    for path in [*made, *others, "aaaaaaaaaaaa"]:
+        (work / "TRAIN" / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / "TRAIN" / path).touch()
     (work / "TRAIN/bbbbbbbbbbbb").symlink_to(work.parent / "victim")
     remove_folders(work / "TRAIN", {STATE})
-    left = {"mine", "aaaaaaaaaaaa", "bbbbbbbbbbbb", STATE}
-    assert set(os.listdir(work / "TRAIN")) == left
+    left = {path.relative_to(work / "TRAIN").as_posix() for path in (work / "TRAIN").rglob("*")}
+    folders = {"mine", "0123456789ab-18af", "0123456789ab", "0123456789ab/mine", STATE}
+    assert left == {*others, *folders, "aaaaaaaaaaaa", "bbbbbbbbbbbb"}
+    assert sorted(os.listdir(work.parent / "victim")) == [STATE, "file"]
 
 
 def test_only_what_we_left_unfinished_is_tidied(work: Path) -> None:

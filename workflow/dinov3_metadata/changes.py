@@ -54,11 +54,11 @@ def kept_scan(work: StrPath, split: str) -> Path:
     return changes_file(work, split).with_suffix(".npz")
 
 
-def compare_with_last(scan: StrPath, work: StrPath, split: str) -> dict[str, Any]:
+def compare_with_last(scan: Scan, work: StrPath, split: str) -> dict[str, Any]:
     """What the publication of a scan changes, see ``compare``.
 
     Args:
-        scan: The file of the scan.
+        scan: The scan.
         work: The work folder, see ``kept_scan``.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
     """
@@ -66,11 +66,11 @@ def compare_with_last(scan: StrPath, work: StrPath, split: str) -> dict[str, Any
         before = Scan.load(kept_scan(work, split))
     except MetadataError:
         before = None
-    return compare(before, Scan.load(scan))
+    return compare(before, scan)
 
 
-def note_changes(changes: dict[str, Any], scan: StrPath, work: StrPath, split: str) -> None:
+def note_changes(changes: dict[str, Any], scan: Scan, work: StrPath, split: str) -> None:
     """Note what a publication changed, and keep a copy of its scan for the next one."""
     with write_atomically(changes_file(work, split)) as file:
         file.write(json.dumps(changes, indent=1).encode())
-    Scan.load(scan).save(kept_scan(work, split))
+    scan.save(kept_scan(work, split))

@@ -14,7 +14,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +32,13 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 STATE = re.compile(r"(.+-)?[0-9a-f]{12}(-[0-9a-f]+)?")
 """The name of a folder for one state of something: it ends with the digest of that state."""
+
+OWN = re.compile(
+    r"(labels|view|scan|entries|classes|verify|audit)\.(log|tsv)|(folders|labels)\.json|scan\.npz"
+    rf"|(entries|class-ids|class-names|audit|verify)-({'|'.join(SPLITS)})\.(npy|json)"
+    rf"|(\d+-)?\d+-of-\d+(\.npy|\.log)?|{TEMPORARY.pattern}"
+)
+"""The names of files of ours in the folders of states; those of an audit are of shares."""
 
 ROOMS = {*SPLITS, "labels", "views", "audit", "published", "report"}
 """The folders of the work folder that have names of their own."""
@@ -267,13 +273,35 @@ def remove_file(path: StrPath) -> None:
 
 
 def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
-    """Remove the folders of states in ``folder``, if it is there, but for those to keep; nothing
-    else in it."""
+    """Remove the folders of states in ``folder``, if it is there, but for those to keep. What is
+    not ours stays where it is, in them or beside them."""
     with suppress(FileNotFoundError), opened_folder(folder) as descriptor:
         for name in os.listdir(descriptor):
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if name not in keep and STATE.fullmatch(name) and stat.S_ISDIR(mode):
-                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
+            if name not in keep and STATE.fullmatch(name):
+                remove_own(descriptor, name, OWN)
+
+
+def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:
+    """Remove what is ours in a folder, and the folder if nothing else is in it; what the system
+    refuses to remove stays.
+
+    Args:
+        folder: An open folder.
+        name: Of the folder in it.
+        files: The names of files of ours.
+    """
+    with suppress(OSError):
+        descriptor = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            for inner in os.listdir(descriptor):
+                mode = os.stat(inner, dir_fd=descriptor, follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode) and STATE.fullmatch(inner):
+                    remove_own(descriptor, inner, files)
+                elif stat.S_ISREG(mode) and files.fullmatch(inner):
+                    os.unlink(inner, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=folder)
 
 
 # File systems that no other host sees while this one has them mounted.

@@ -227,6 +227,7 @@ def publish(
     make_folder(os.path.dirname(receipt))  # where nothing is replaced, nobody else makes it
     _check_moment(splits.values())
     from .changes import compare_with_last, note_changes  # numpy; this module is always imported
+    from .scan import Scan
 
     known = _receipts(extra)
     due_splits = {
@@ -246,15 +247,14 @@ def publish(
         description = describe(report, origin)
         if _content(_free(extra, metadata_name(split))) != description:
             writers[metadata_name(split)] = partial(_write, description)
-    changes = {
-        split: compare_with_last(verified.scan, Path(extra, WORK), split)
-        for split, verified in due_splits.items()
-    }
+    scans = {split: Scan.load(verified.scan) for split, verified in due_splits.items()}
+    work = Path(extra, WORK)
+    changes = {split: compare_with_last(scan, work, split) for split, scan in scans.items()}
     arrays = [name for name in writers if name.endswith(".npy")]
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
-        for split, verified in due_splits.items():
-            note_changes(changes[split], verified.scan, Path(extra, WORK), split)
         _write_receipt(splits, extra, receipt, known)
+        for split, scan in scans.items():
+            note_changes(changes[split], scan, work, split)
     from .sweep import sweep  # numpy
 
     with suppress(OSError):  # the new set is in place: what is left over does not fail the run

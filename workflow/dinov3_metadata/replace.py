@@ -31,6 +31,7 @@ from .disk import (
     opened_folder,
     read_json,
     remove_file,
+    remove_own,
     sync,
     temporary_name,
 )
@@ -295,7 +296,7 @@ def _is_kept(folder: int, name: str) -> bool:
 
 def _forget(extra: StrPath, stamp: str) -> None:
     with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
-        shutil.rmtree(stamp, ignore_errors=True, dir_fd=folder)
+        remove_own(folder, stamp, NAMES)
 
 
 def _inode(folder: int, name: str) -> int:

@@ -269,7 +269,7 @@ class ViewFolder:
             file.close()
         raise MetadataError(
             f"{self.view}/{name} is {kind_of(state)}. A view is marked by a file of this name: "
-            "remove it and run the same command again."
+            f"remove it and {self.path}, and run the same command again."
         )
 
     def _read_mark(self) -> dict[str, Any]:
