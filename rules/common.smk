@@ -24,6 +24,7 @@ os.environ.update(
 
 from dinov3_metadata.chain import Chain
 from dinov3_metadata.demo import make_demo
+from dinov3_metadata.disk import remove_shares
 from dinov3_metadata.errors import printable
 from dinov3_metadata.fingerprint import RECORD, digest, of_code
 from dinov3_metadata.layout import LABELLED
@@ -59,7 +60,7 @@ TREE = f"{WORK}/{{split}}/{{tree}}"
 ROWS = f"{TREE}/{{labels}}"
 CHECKS = f"{ROWS}/{{checks}}"
 AUDITS = f"{WORK}/audit/{{split}}/{{tree}}/{{audit}}"
-AUDIT = digest(sorted(config["audit"]["fail_on"]), of_code("audit", "settings"))
+AUDIT = digest(sorted(config["audit"]["fail_on"]), of_code("audit", "images", "settings"))
 NOW = f"{time.time_ns():x}"
 
 
@@ -84,8 +85,7 @@ def lock():
         check_slurm_extra()
     with ending_plainly():
         held = lock_run(WORK)
-        for share in glob(f"{glob_escape(WORK)}/audit/*/*-folders-*/*/[0-9]*-of-[0-9]*.npy"):
-            os.unlink(share)  # of a run that was killed: its images may have been mended in place
+        remove_shares(WORK)
         os.environ.update(DINOV3_METADATA_RUN=Path(WORK, RUN).read_text())
         return held
 
@@ -230,7 +230,8 @@ def artefacts(wildcards):
     files = [
         file for split in stages.splits for group in stages.files(split).values() for file in group
     ]
-    return [*files, *audits_due(wildcards), stages.receipt()]
+    receipt = stages.receipt()  # if it is there, it is true, whatever its job would be told now
+    return [*files, *audits_due(wildcards), *([] if os.path.exists(receipt) else [receipt])]
 
 
 def pages():

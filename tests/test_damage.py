@@ -124,7 +124,7 @@ def planted(place: Path, name: str, plant: Callable[[Path], object]) -> None:
     paths = list((place / "extra").glob(name))
     if "journal" in name:
         paths = [place / "extra" / name]
-        new = {"entries-TRAIN.npy": [f".{'0' * 32}.tmp", 5]}
+        new = {"entries-TRAIN.npy": [f".{'0' * 12}-{'0' * 32}.tmp", 5]}
         paths[0].write_text(json.dumps({"stamp": "0123456789abcdef", "new": new}))
     assert paths, name
     for path in paths:

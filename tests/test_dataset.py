@@ -249,3 +249,27 @@ def test_metadata_that_is_replaced_meanwhile(tree: Path, tmp_path: Path) -> None
 def test_the_package_is_imported_in_no_time() -> None:
     code = "import dinov3_metadata, sys; assert not {'numpy', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", ["PostScript", "FIFO", "device"])
+def test_what_is_no_image_neither_starts_a_program_nor_hangs(
+    kind: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump_extra(tree, tmp_path / "extra")
+    ghostscript = tmp_path / "bin/gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ghostscript.parent}:{os.environ['PATH']}")
+    dataset = ImageNetMetadata(tree, tmp_path / "extra")
+    path = Path(dataset.get_path(0))
+    path.unlink()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    with pytest.raises(OSError, match=r"not a regular file|cannot identify"):
+        dataset[0]
+    assert not (tmp_path / "started").exists()

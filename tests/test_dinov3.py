@@ -167,8 +167,8 @@ print(len(dataset), len(parse(name)))
 journal = f"{extra}/.dinov3-metadata/published/journal-0123456789abcdef.json"
 os.makedirs(os.path.dirname(journal), exist_ok=True)
 inode = os.stat(f"{extra}/entries-TRAIN.npy").st_ino
-new = {"entries-TRAIN.npy": ["." + "0" * 32 + ".tmp", inode]}
-new["metadata-TRAIN.json"] = ["." + "1" * 32 + ".tmp", 1]
+new = {"entries-TRAIN.npy": ["." + "0" * 12 + "-" + "0" * 32 + ".tmp", inode]}
+new["metadata-TRAIN.json"] = ["." + "0" * 12 + "-" + "1" * 32 + ".tmp", 1]
 with open(journal, "w") as file:
     json.dump({"stamp": "0123456789abcdef", "new": new}, file)
 print(len(dataset))  # as it was found whole

@@ -97,12 +97,13 @@ def test_only_what_is_ours_is_removed(work: Path) -> None:
 
 
 def test_only_what_we_left_unfinished_is_tidied(work: Path) -> None:
-    names = [f".{'0' * 32}.tmp", ".my-TRAIN.notes.tmp", f".{'0' * 31}.tmp", "notes.txt"]
+    ours, theirs = (f".{mark * 12}-{'0' * 32}.tmp" for mark in "ab")
+    names = [ours, theirs, ".my-TRAIN.notes.tmp", f".{'a' * 12}-{'0' * 31}.tmp", "notes.txt"]
     for name in names:
         (work / "TRAIN" / name).touch()
     (work / "mine").mkdir()
     (work / "mine" / names[0]).touch()
-    check_work(work)
+    check_work(work, ["a" * 12])
     assert sorted(os.listdir(work / "TRAIN")) == sorted([STATE, *names[1:]])
     assert os.listdir(work / "mine") == names[:1]
 

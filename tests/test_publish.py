@@ -175,10 +175,10 @@ def test_a_kill_between_two_renames_is_undone_by_the_next_run(
     with pytest.raises(Killed):
         split.publish()
     monkeypatch.undo()
-    assert is_torn(split.extra) == bool(renamed)
+    assert is_torn(split.extra, "TRAIN") == bool(renamed)
     with lock_run(split.extra / WORK):
         assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
-        assert not is_torn(split.extra)
+        assert not is_torn(split.extra, "TRAIN")
         assert split.due()
         split.publish()
     assert digests(split.extra) == split.arrays()

@@ -22,7 +22,7 @@ def put(extra: Path, text: str, days: float = 14) -> None:
         name: lambda file, name=name: file.write(f"{name} {text}".encode()) for name in NAMES
     }
     with replaced_files(extra, writers, 100, days):
-        assert not is_torn(extra)
+        assert not is_torn(extra, "TRAIN")
 
 
 def found(extra: Path) -> dict[str, str]:
@@ -162,7 +162,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         lambda plan: json.dumps(plan)[:-5],
         lambda plan: "[" * 100_000,
         lambda plan: json.dumps({"stamp": "../..", "new": {"../../victim": ["x", 1]}}),
-        lambda plan: json.dumps({"new": {"notes.txt": [f".{'0' * 32}.tmp", plan]}}),
+        lambda plan: json.dumps({"new": {"notes.txt": [f".{'0' * 12}-{'0' * 32}.tmp", plan]}}),
         lambda plan: json.dumps({"new": {NAMES[0]: ["../../victim", plan]}}),
         lambda plan: json.dumps({"new": {NAMES[0]: None}}),
     ],
@@ -175,7 +175,7 @@ def test_a_forged_journal_harms_nothing(edit: Callable, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     journal = extra / PLACE / f"journal-{'0' * 16}.json"
     journal.write_text(edit((extra / "notes.txt").stat().st_ino))
-    assert not is_torn(extra)
+    assert not is_torn(extra, "TRAIN")
     undo_unfinished(extra)
     assert not journal.exists()
     assert found(extra) == due("one") | {"notes.txt": "mine"}
@@ -204,7 +204,7 @@ def test_a_temporary_name_can_not_be_guessed(tmp_path: Path) -> None:
         with write_atomically(tmp_path / "a"):
             names |= {path.name for path in tmp_path.iterdir() if path.name != "a"}
     assert len(names) == 2
-    assert all(len(name) == 37 for name in names)
+    assert all(len(name) == 50 for name in names)
 
 
 def test_a_single_file_is_kept_as_well(served: Path) -> None:

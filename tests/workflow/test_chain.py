@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY, digests, dump, file_states, make_tree
+from dinov3_metadata.layout import WORK
 from PIL import Image
 
 NOTHING = "Nothing to be done"
@@ -203,3 +204,15 @@ def test_an_edit_is_seen_without_snakemakes_records(
         snakemake("--rerun-triggers", "mtime", root=tree, extra=extra)
     assert 77 in np.load(extra / "entries-TRAIN.npy")["actual_index"]
     assert digests(extra) == fresh(tree, tmp_path / "fresh")
+
+
+def test_a_part_of_the_splits_and_other_days_are_no_reason_to_publish(
+    tree: Path, snakemake, tmp_path: Path
+) -> None:
+    extra = tmp_path / "extra"
+    config = {"root": tree, "extra": extra}
+    snakemake(splits="[TRAIN,VAL,TEST]", **config)
+    before = file_states((extra / WORK / "published").rglob("*.json"))
+    for settings in ({"splits": "[TRAIN]"}, {"splits": "[TRAIN,VAL,TEST]"}, {"keep": 7}):
+        assert NOTHING in snakemake(**config, **settings).stdout
+    assert file_states((extra / WORK / "published").rglob("*.json")) == before

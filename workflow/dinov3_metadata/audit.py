@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ from .entries import npy_header
 from .errors import MetadataError, count, listing, logger
 from .files import open_array, write_atomically
 from .fingerprint import digest, of_code
+from .images import raster_formats
 from .layout import WORK, StrPath, image_path
 from .log import progress
 from .publish import audit_file, audit_names, read_summary
@@ -65,17 +66,6 @@ LONGEST_LINE = 1 << 16  # bytes of a line of it; two paths and some words
 JPEG = b"\xff\xd8\xff"  # how one begins, even if no more of its header is there
 
 
-RASTER = (
-    *("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000"),
-    *("PPM", "DIB", "ICO", "PSD", "PCX", "TGA"),
-)
-"""The formats of Pillow by which an image is opened, whatever its suffix: those that cameras,
-scanners, browsers and painting programs write. What begins as a JPEG may turn out to be an MPO.
-
-Of the others, EPS starts Ghostscript, WMF, BUFR, GRIB and HDF5 call a plugin that must be installed
-for them, FITS unpacks gzip without a limit, and BLP, QOI, MSP and DDS are decoded by loops in
-Python, which take minutes for one large image. The rest does not occur in datasets of images."""
-
 READS = 1_000_000
 """Calls of ``read`` that one image may take. Pillow reads headers piece by piece, in Python: a
 million chunks, or bytes of padding, take seconds, and a file may have any number of them."""
@@ -105,16 +95,9 @@ class _Bounded(BufferedReader):
         return content
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of ``RASTER`` that this Pillow was built with."""
-    Image.init()
-    return tuple(one for one in RASTER if one in Image.OPEN)
-
-
 @contextmanager
 def opened_image(path: StrPath) -> Iterator[Image.Image]:
-    """Open an image for the block, by one of ``RASTER``; nothing of it is decoded yet.
+    """Open an image for the block, by one of ``images.RASTER``; nothing of it is decoded yet.
 
     Raises:
         Image.DecompressionBombError: To decode it would take too much memory or time.
@@ -123,7 +106,7 @@ def opened_image(path: StrPath) -> Iterator[Image.Image]:
     """
     with _Bounded(open_regular(path).detach()) as file:
         _check_exif(file)
-        with Image.open(file, formats=_formats()) as image:
+        with Image.open(file, formats=raster_formats()) as image:
             if FORMATS.get(image.format or "", image.format) == "JPEG":
                 _check_scans(file, image.width * image.height)
             yield image
@@ -249,7 +232,7 @@ def _header(path: str) -> tuple[int, int, str, str]:
     header can be read. ``Image.MAX_IMAGE_PIXELS`` is not touched: it is that of all threads."""
     with suppress(Exception), _Bounded(open_regular(path).detach()) as bounded:
         prefix = bounded.read(16)
-        for name in _formats():
+        for name in raster_formats():
             factory, accepts = Image.OPEN[name]
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
                 if not accepts or accepts(prefix) is True:
@@ -376,7 +359,7 @@ def _kept(extra: StrPath, split: str) -> Path:
 
 def _code() -> str:
     """What opens the images, and tells what is wrong with them."""
-    return digest(of_code("audit", "settings"), PIL.__version__)
+    return digest(of_code("audit", "images", "settings"), PIL.__version__)
 
 
 def publish_audit(

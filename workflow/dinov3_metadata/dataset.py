@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from torchvision.datasets import VisionDataset
-from torchvision.datasets.folder import default_loader
 
 from .chain import folders_of
 from .disk import read_file
@@ -16,6 +15,7 @@ from .entries import entries_dtype, npy_header
 from .errors import MetadataError, listing
 from .files import sha256
 from .fingerprint import RECORD, changed_since, read_record
+from .images import load_image
 from .layout import LABELLED, SPLITS, WORK, StrPath, image_path, split_folder
 from .layouts import layout_of
 from .publish import metadata_name, patiently, published_state, read_description
@@ -53,7 +53,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         extra: The folder with the metadata files.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         transform, target_transform, transforms: As of torchvision's datasets.
-        loader: Takes a path and returns an image.
+        loader: Takes a path and returns an image; by default see ``images.load_image``.
         check: ``stat`` looks at each folder of the dataset, and at the file of the class names,
             whether it has changed since the metadata was made, and reads the metadata whole; None
             holds only some rows against the classes.
@@ -74,7 +74,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         split: str = "TRAIN",
         transform: Callable[..., Any] | None = None,
         target_transform: Callable[..., Any] | None = None,
-        loader: Callable[[str], Any] = default_loader,
+        loader: Callable[[str], Any] = load_image,
         *,
         transforms: Callable[..., Any] | None = None,
         check: str | None = None,

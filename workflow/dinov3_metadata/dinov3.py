@@ -30,7 +30,7 @@ from typing import Any
 from .disk import read_file
 from .errors import MetadataError
 from .layout import SPLITS, StrPath
-from .replace import is_torn
+from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
@@ -157,11 +157,8 @@ def _why_not(dataset: Any, rows: int) -> MetadataError | None:
             f"metadata-{split}.json or, without it, for ImageNet-1k. Run snakemake or "
             "dinov3_metadata.dump_extra again."
         )
-    if is_torn(Path(extra).expanduser()):
-        return MetadataError(
-            f"The files of {split} in {extra} are of two publications, as one was interrupted. "
-            "Run snakemake or dinov3_metadata.dump_extra again."
-        )
+    if is_torn(Path(extra).expanduser(), split):
+        return torn(extra, split)
     return None
 
 

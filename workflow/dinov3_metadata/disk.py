@@ -27,8 +27,11 @@ from .layout import SPLITS, WORK, StrPath
 MOST = 1 << 28  # bytes of a file that is read whole; no labels file and no record comes near
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-"""The name of a file of ours that does not have its own name yet."""
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}-[0-9a-f]{32}\.tmp")
+"""The name of a file of ours that does not have its own name yet: the mark of its run, which the
+run has noted, and what nobody can guess."""
+
+_mark = token_hex(6)
 
 STATE = re.compile(r"(.+-)?[0-9a-f]{12}(-[0-9a-f]+)?")
 """The name of a folder for one state of something: it ends with the digest of that state."""
@@ -39,6 +42,9 @@ OWN = re.compile(
     rf"|(\d+-)?\d+-of-\d+(\.npy|\.log)?|{TEMPORARY.pattern}"
 )
 """The names of files of ours in the folders of states; those of an audit are of shares."""
+
+SHARE = re.compile(r"\d+-of-\d+\.npy")
+"""The name of a share of an audit, as Snakemake's ``scatteritem`` says it."""
 
 ROOMS = {*SPLITS, "labels", "views", "audit", "published", "report"}
 """The folders of the work folder that have names of their own."""
@@ -147,9 +153,13 @@ def refuse_special(path: StrPath) -> None:
             raise _no_place_for(os.fspath(path), state)
 
 
-def check_work(work: StrPath) -> None:
+def check_work(work: StrPath, marks: Collection[str] = ()) -> None:
     """Refuse a work folder that has links or special files among the files and folders of ours, and
     remove what a killed run left unfinished. To be called under the lock of the run.
+
+    Args:
+        work: The work folder.
+        marks: Of the runs before, as they have noted them, see ``mark_temporaries``.
 
     Folders with names that are not ours are left alone.
 
@@ -157,10 +167,10 @@ def check_work(work: StrPath) -> None:
         MetadataError: There is a link, FIFO, socket or device; the message names it.
     """
     with opened_folder(work) as descriptor:
-        _check_folder(descriptor, os.fspath(work))
+        _check_folder(descriptor, os.fspath(work), set(marks))
 
 
-def _check_folder(descriptor: int, path: str) -> None:
+def _check_folder(descriptor: int, path: str, marks: set[str]) -> None:
     with os.scandir(descriptor) as entries:
         for entry in entries:
             inner = f"{path}/{entry.name}"
@@ -168,12 +178,12 @@ def _check_folder(descriptor: int, path: str) -> None:
                 if entry.name in ROOMS or STATE.fullmatch(entry.name):
                     below = _enter(descriptor, inner)
                     try:
-                        _check_folder(below, inner)
+                        _check_folder(below, inner, marks)
                     finally:
                         os.close(below)
             elif not entry.is_file(follow_symlinks=False):
                 raise _no_place_for(inner, entry.stat(follow_symlinks=False))
-            elif TEMPORARY.fullmatch(entry.name):
+            elif TEMPORARY.fullmatch(entry.name) and entry.name[1:13] in marks:
                 os.unlink(entry.name, dir_fd=descriptor)
 
 
@@ -197,7 +207,13 @@ def create_anew(path: StrPath) -> BufferedWriter:
 
 def temporary_name() -> str:
     """A name that nobody can guess, for a file that is renamed when it is whole."""
-    return f".{token_hex(16)}.tmp"
+    return f".{_mark}-{token_hex(16)}.tmp"
+
+
+def mark_temporaries(mark: str) -> None:
+    """Begin the names of all temporary files of this process with the mark of its run."""
+    global _mark
+    _mark = mark
 
 
 @contextmanager
@@ -279,6 +295,26 @@ def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
         for name in os.listdir(descriptor):
             if name not in keep and STATE.fullmatch(name):
                 remove_own(descriptor, name, OWN)
+
+
+def remove_shares(work: StrPath) -> None:
+    """Remove the shares of an audit that was killed: its images may have been mended in place."""
+    for split in SPLITS:
+        for tree in _folders_of_states(f"{work}/audit/{split}"):
+            for audit in _folders_of_states(tree):
+                with opened_folder(audit) as folder:
+                    for name in filter(SHARE.fullmatch, os.listdir(folder)):
+                        os.unlink(name, dir_fd=folder)
+
+
+def _folders_of_states(path: str) -> list[str]:
+    with suppress(FileNotFoundError), opened_folder(path) as folder, os.scandir(folder) as entries:
+        return [
+            f"{path}/{entry.name}"
+            for entry in entries
+            if STATE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        ]
+    return []
 
 
 def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:

@@ -10,17 +10,28 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO
 
-from .disk import check_work, make_folder, naming, opened_folder, refuse_special, sync
+from .disk import (
+    check_work,
+    make_folder,
+    mark_temporaries,
+    naming,
+    opened_folder,
+    read_json,
+    refuse_special,
+    sync,
+)
 from .errors import MetadataError, logger
 from .layout import StrPath
 from .replace import undo_unfinished
 
 RUN = "run.lock"  # held by the run, with its name in it
+SMALL = 1 << 16  # bytes of the text in a lock; it has a few hundred
 JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
 
 
@@ -38,18 +49,11 @@ def lock_run(work: StrPath) -> BinaryIO | None:
         MetadataError: There are links or special files in it, see ``disk.check_work``.
     """
     make_folder(work)
-    file = _lock(Path(work, RUN), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if file is None:
-        return None
-    run = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    with suppress(OSError):  # it is for the message of another run alone
-        file.truncate(0)
-        file.write(json.dumps(run).encode())
-        sync(file)  # or another host would not see it
+    path = Path(work, RUN)
+    file = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    before, mark = _marks(work), token_hex(6)
+    mark_temporaries(mark)
+    _write_run(path, file, [*before, mark])
     try:
         jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except MetadataError:
@@ -57,9 +61,30 @@ def lock_run(work: StrPath) -> BinaryIO | None:
         jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX)
     if jobs:
         jobs.close()
-    check_work(work)
+    check_work(work, before)
     undo_unfinished(Path(work).parent)
+    _write_run(path, file, [mark])
     return file
+
+
+def _write_run(path: Path, file: BinaryIO | None, marks: list[str]) -> None:
+    """Say who holds the lock, and which marks the temporary files may have that are still there."""
+    run = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "marks": marks,
+    }
+    with suppress(OSError), open(path, "ab") if file is None else nullcontext(file) as text:
+        text.truncate(0)
+        text.write(json.dumps(run).encode())
+        sync(text)  # or another host would not see it
+
+
+def _marks(work: StrPath) -> list[str]:
+    """The marks that ``_write_run`` has noted, the last run's last."""
+    marks = read_json(Path(work, RUN), SMALL).get("marks")
+    return list(map(str, marks)) if isinstance(marks, list) else []
 
 
 @contextmanager
@@ -78,6 +103,8 @@ def locked(work: StrPath) -> Iterator[None]:
 
 def lock_job(work: StrPath) -> BinaryIO | None:
     """Show that a job is at work, until the returned file is closed or the process ends."""
+    for mark in _marks(work)[-1:]:
+        mark_temporaries(mark)
     return _lock(Path(work, JOBS), fcntl.LOCK_SH)
 
 
@@ -89,10 +116,8 @@ def _lock(path: Path, how: int) -> BinaryIO | None:
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
-        file.seek(0)
-        other = {}
-        with suppress(ValueError, TypeError):
-            other = dict(json.loads(file.read()))
+        file.close()
+        other = read_json(path, SMALL)
         pid, host, since = (other.get(key, "?") for key in ("pid", "host", "since"))
         raise MetadataError(
             f"Another run is at work in {path.parent}: process {pid} on host {host}, "

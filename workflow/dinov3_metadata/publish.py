@@ -29,7 +29,7 @@ from .files import reading, sha256, write_atomically
 from .fingerprint import changed_since, digest, of_code
 from .layout import LABELLED, SPLITS, WORK, StrPath
 from .layouts import is_layout
-from .replace import Writer, is_torn, replaced_files
+from .replace import Writer, is_torn, replaced_files, torn
 
 T = TypeVar("T")
 
@@ -253,11 +253,11 @@ def publish(
     arrays = [name for name in writers if name.endswith(".npy")]
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
         _write_receipt(splits, extra, receipt, known)
-        for split, scan in scans.items():
-            note_changes(changes[split], scan, work, split)
     from .sweep import sweep  # numpy
 
-    with suppress(OSError):  # the new set is in place: what is left over does not fail the run
+    with suppress(OSError):  # the new set is in place: notes and tidying do not fail the run
+        for split, scan in scans.items():
+            note_changes(changes[split], scan, work, split)
         for old in known.keys() - {Path(receipt).stem}:
             for suffix in ("json", "log"):
                 remove_file(f"{os.path.dirname(receipt)}/{old}.{suffix}")
@@ -370,15 +370,12 @@ def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:
             result = read()
         except MetadataError as raised:
             error = raised
-        if before == _files(extra, split) and not is_torn(extra):
+        if before == _files(extra, split) and not is_torn(extra, split):
             if error:
                 raise error
             return result
         if time.monotonic() > end:
-            raise error or MetadataError(
-                f"The files of {split} in {extra} are of two publications, as one was interrupted. "
-                "Run snakemake or dinov3_metadata.dump_extra again."
-            )
+            raise error or torn(extra, split)
         time.sleep(0.005)
 
 

@@ -104,7 +104,8 @@ def replaced_files(
             for name, (new, _) in plan.new.items():
                 with naming(f"{extra}/{name}"):
                     os.replace(new, name, src_dir_fd=work, dst_dir_fd=target)
-            os.fsync(target)
+            with naming(extra):
+                os.fsync(target)
             yield
             os.unlink(os.path.basename(journal), dir_fd=work)
             os.fsync(work)
@@ -117,7 +118,7 @@ def replaced_files(
     kept = f"{place}/kept/{plan.stamp}"
     for name in copies:
         remove_file(f"{kept}/{name}")
-    if is_local(extra) or not os.listdir(kept):
+    if is_local(extra) or not _holds_arrays(extra, plan.stamp):
         _forget(extra, plan.stamp)
     for stamp in _old_stamps(extra):
         if int(stamp, 16) < time.time_ns() - days * DAY:
@@ -132,8 +133,10 @@ def undo_unfinished(extra: StrPath) -> None:
             logger.warning("%s: a publication was interrupted. Its files are taken back.", extra)
             _put_back(extra, plan)
         remove_file(journal)  # one that is not whole was written before any rename
-    if (stamps := _stamps(extra)) and is_local(extra):
-        for stamp in stamps:
+    stamps = _stamps(extra)
+    local = bool(stamps) and is_local(extra)
+    for stamp in stamps:
+        if local or not _holds_arrays(extra, stamp):
             _forget(extra, stamp)
 
 
@@ -152,13 +155,26 @@ def _read_plan(journal: Path) -> Plan | None:
     return Plan(stamp, {name: (one[0], one[1]) for name, one in new.items()}) if whole else None
 
 
-def is_torn(extra: StrPath) -> bool:
-    """Whether a publication that is under way, or was killed, has renamed some of its files."""
+def is_torn(extra: StrPath, split: str) -> bool:
+    """Whether a publication that is under way, or was killed, has renamed some of the files of a
+    split, those of its audit aside, and not the others."""
     for plan in filter(None, map(_read_plan, _journals(extra))):
-        states = [_is_inode(f"{extra}/{name}", inode) for name, (_, inode) in plan.new.items()]
+        states = [
+            _is_inode(f"{extra}/{name}", inode)
+            for name, (_, inode) in plan.new.items()
+            if f"-{split}." in name and not name.startswith("audit")
+        ]
         if any(states) and not all(states):
             return True
     return False
+
+
+def torn(extra: StrPath, split: str) -> MetadataError:
+    """What to say of a split of which ``is_torn`` is true, and stays so."""
+    return MetadataError(
+        f"The files of {split} in {extra} are of two publications, as one was interrupted. "
+        "Run snakemake or dinov3_metadata.dump_extra again."
+    )
 
 
 def _is_inode(path: str, inode: int) -> bool:
@@ -283,10 +299,18 @@ def _new_stamp(extra: StrPath) -> str:
 
 
 def _old_stamps(extra: StrPath) -> list[str]:
-    """Those that may be removed: not the last one, nor one of a publication that is under way, as
-    the audits of several splits may be."""
+    """Those that may be removed: not that of the last publication, nor one of a publication or an
+    audit that is under way."""
     under_way = {journal.stem.partition("-")[2] for journal in _journals(extra)}
-    return [stamp for stamp in _stamps(extra)[:-1] if stamp not in under_way]
+    done = (stamp for stamp in _stamps(extra) if stamp not in under_way)
+    return [stamp for stamp in done if _holds_arrays(extra, stamp)][:-1]
+
+
+def _holds_arrays(extra: StrPath, stamp: str) -> bool:
+    """Whether there is more among the kept files of a stamp than those of an audit, which no
+    training has mapped."""
+    names = os.listdir(f"{_place(extra)}/kept/{stamp}")
+    return not all(name.startswith("audit") for name in names)
 
 
 def _is_kept(folder: int, name: str) -> bool:

@@ -31,6 +31,7 @@ from .publish import (
     read_report,
     read_summary,
 )
+from .replace import is_torn, torn
 
 BARS = 40  # classes that are told apart by a bar of their own
 NAMED = 5  # classes named at each end, if there are more
@@ -73,6 +74,8 @@ class Published:
     """
 
     def __init__(self, extra: StrPath, split: str) -> None:
+        if is_torn(extra, split):
+            raise torn(extra, split)
         work = Path(extra, WORK)
         self.split = split
         self.about = read_description(extra, split)

@@ -20,6 +20,7 @@ TYPES = {
     "array": "a list",
     "object": "a section",
     "integer": "a whole number",
+    "number": "a number",
     "boolean": "true or false",
 }
 
@@ -268,6 +269,11 @@ def check_folders(root: str, extra: str) -> None:
         raise MetadataError(
             f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without."
         ) from None
+    if not extra.isprintable():
+        raise MetadataError(
+            f"config: extra: {extra} has a control character, which Snakemake would print. "
+            "Choose a folder without."
+        )
     if len(extra.encode()) > LONGEST:
         raise MetadataError(
             f"config: extra: the path is too long: {len(extra.encode()):,} bytes, of which "

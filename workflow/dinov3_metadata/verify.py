@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def verify(
     *,
     level: str = "sample",
     sample: int = 1000,
-    retired: Collection[str] = (),
+    retired: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Check the files of a split and describe them.
 
@@ -217,7 +218,7 @@ def _why_not(path: str) -> str:
 
 
 def _check_witness(
-    root: StrPath, split: str, entries: np.memmap, scan: Scan, retired: Collection[str] = ()
+    root: StrPath, split: str, entries: np.memmap, scan: Scan, retired: frozenset[str] = frozenset()
 ) -> str:
     """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
     folder = Path(root, split_folder(split))
@@ -266,9 +267,13 @@ def _check_witness(
     return f"the whole split against a fresh {witness}"
 
 
-def _is_retired(path: str, folder: Path, retired: Collection[str]) -> bool:
-    """Whether the scan of a split folder left out the image at a path."""
-    return bool(retired) and os.path.relpath(path, folder) in retired
+def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
+    """Whether the scan of a split folder left out the image at a path, or a folder above it: a link
+    that is retired may lead to a folder now."""
+    if not retired:
+        return False
+    above = accumulate(os.path.relpath(path, folder).split("/"), "{}/{}".format)
+    return not retired.isdisjoint(above)
 
 
 def _is_addressable(path: str, split: str) -> bool:

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from .errors import MetadataError
 from .layout import WORK, split_folder
 
 MARK = ".dinov3-view"  # a file in the folder of a view: its links are not images of a dataset
+PATIENCE = 60  # seconds to wait for another run
 SMALL = 1 << 20  # bytes of a mark; it has some hundred
 
 
@@ -73,8 +75,7 @@ class ViewFolder:
             os.close(self._view)
             raise
         try:
-            with suppress(OSError):  # a file system that knows no locks
-                fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._lock()
             noted = self._read_mark()
             self._check_owner(noted["extra"])
             self.roots = sorted({self.root, *noted["roots"]}, key=len, reverse=True)
@@ -95,6 +96,23 @@ class ViewFolder:
                 self._write_mark(self.roots if self.old_links else [self.root])
         finally:
             self._close()
+
+    def _lock(self) -> None:
+        """Be the one who changes the view; another run, of other metadata, is soon done."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise MetadataError(
+                        f"{self.view}/{self.mark} is locked by another program. Run the same "
+                        "command again when that has ended."
+                    ) from None
+                time.sleep(0.05)
+            except OSError:  # a file system that knows no locks
+                return
 
     def _close(self) -> None:
         self._file.close()
