@@ -255,7 +255,7 @@ def publish(
         _write_receipt(splits, extra, receipt, known)
     from .sweep import sweep  # numpy
 
-    with suppress(OSError):  # the new set is in place: notes and tidying do not fail the run
+    with suppress(OSError, MetadataError):  # the new set is in place: notes and tidying fail no run
         for split, scan in scans.items():
             note_changes(changes[split], scan, work, split)
         for old in known.keys() - {Path(receipt).stem}:

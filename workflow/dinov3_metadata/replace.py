@@ -115,14 +115,14 @@ def replaced_files(
             except OSError as error:
                 logger.error("%s: the old files could not be put back (%s).", extra, error)
             raise
-    kept = f"{place}/kept/{plan.stamp}"
-    for name in copies:
-        remove_file(f"{kept}/{name}")
-    if is_local(extra) or not _holds_arrays(extra, plan.stamp):
-        _forget(extra, plan.stamp)
-    for stamp in _old_stamps(extra):
-        if int(stamp, 16) < time.time_ns() - days * DAY:
-            _forget(extra, stamp)
+    with suppress(OSError, MetadataError):  # the new files are in place: tidying fails no run
+        for name in copies:
+            remove_file(f"{place}/kept/{plan.stamp}/{name}")
+        if is_local(extra) or not _holds_arrays(extra, plan.stamp):
+            _forget(extra, plan.stamp)
+        for stamp in _old_stamps(extra):
+            if int(stamp, 16) < time.time_ns() - days * DAY:
+                _forget(extra, stamp)
 
 
 def undo_unfinished(extra: StrPath) -> None:
