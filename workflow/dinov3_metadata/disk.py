@@ -38,7 +38,7 @@ STATE = re.compile(r"(.+-)?[0-9a-f]{12}(-[0-9a-f]+)?")
 
 OWN = re.compile(
     r"(labels|view|scan|entries|classes|verify|audit)\.(log|tsv)|(folders|labels)\.json|scan\.npz"
-    rf"|(entries|class-ids|class-names|audit|verify)-({'|'.join(SPLITS)})\.(npy|json)"
+    rf"|(entries|class-ids|class-names|audit|verify)-({'|'.join(SPLITS)})\.(npy|json|joined)"
     rf"|(\d+-)?\d+-of-\d+(\.npy|\.log)?|{TEMPORARY.pattern}"
 )
 """The names of files of ours in the folders of states; those of an audit are of shares."""
