@@ -274,12 +274,16 @@ def make_room(path: StrPath, size: int) -> None:
 
 def kept_size(extra: StrPath) -> tuple[int, int]:
     """How many replaced files are kept, and their bytes."""
-    sizes = [
-        entry.stat(follow_symlinks=False).st_size
-        for stamp in _stamps(extra)
-        for entry in os.scandir(f"{_place(extra)}/kept/{stamp}")
-    ]
+    sizes = [size for stamp in _stamps(extra) for size in _sizes(extra, stamp).values()]
     return len(sizes), sum(sizes)
+
+
+def _sizes(extra: StrPath, stamp: str) -> dict[str, int]:
+    """Name -> bytes of the kept files of a stamp; nothing, if the folder can not be listed."""
+    path = f"{_place(extra)}/kept/{stamp}"
+    with suppress(OSError), os.scandir(path) as entries:
+        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+    return {}
 
 
 def _place(extra: StrPath) -> str:
@@ -309,8 +313,7 @@ def _old_stamps(extra: StrPath) -> list[str]:
 def _holds_arrays(extra: StrPath, stamp: str) -> bool:
     """Whether there is more among the kept files of a stamp than those of an audit, which no
     training has mapped."""
-    names = os.listdir(f"{_place(extra)}/kept/{stamp}")
-    return not all(name.startswith("audit") for name in names)
+    return not all(name.startswith("audit") for name in _sizes(extra, stamp))
 
 
 def _is_kept(folder: int, name: str) -> bool:
