@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,13 @@ def jobs_of(pid: int) -> list[int]:
     return found
 
 
+def kill_jobs(pids: list[int]) -> None:
+    """Kill jobs, but for those that have ended by now."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def kill_somewhere(run: subprocess.Popen, chance: random.Random) -> str:
     """Kill a job, the run without its jobs, or both, at a random moment of the run."""
     what = chance.choice(["job", "run", "run and jobs"])
@@ -114,8 +122,7 @@ def kill_somewhere(run: subprocess.Popen, chance: random.Random) -> str:
     elif what == "run and jobs":
         os.killpg(run.pid, signal.SIGKILL)
     else:
-        for pid in jobs_of(run.pid):
-            os.kill(pid, signal.SIGKILL)
+        kill_jobs(jobs_of(run.pid))
     run.communicate()
     return what
 
@@ -297,8 +304,7 @@ def test_a_job_that_is_killed_has_the_last_word_said_for_it(victim: Victim) -> N
     run = victim.start()
     while run.poll() is None and not (jobs := jobs_of(run.pid)):
         pass
-    for pid in jobs:
-        os.kill(pid, signal.SIGKILL)
+    kill_jobs(jobs)
     assert "Error: A job ended without a message of ours" in run.communicate()[0]
 
 
