@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from dinov3_metadata import replace
+from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import write_atomically
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_files, undo_unfinished
+from dinov3_metadata.summary import summarise
 
 NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]
 PLACE = f"{WORK}/published"
@@ -218,3 +220,17 @@ def test_a_single_file_is_kept_as_well(served: Path) -> None:
         with write_atomically(work / NAMES[0]) as file:
             file.write(b"x")
     assert kept(served) == ["one"]
+
+
+def test_the_summary_says_how_much_room_they_take(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replace, "is_local", lambda _: False)
+    extra = tmp_path / "extra"
+    for number in (100, 101):
+        (tree / f"train/n01440764/n01440764_{number}.JPEG").touch()
+        dump_extra(tree, extra, ["TRAIN"])
+    files, size = kept_size(extra)
+    assert (files, size > 0) == (2, True)  # the entries and their description
+    said = summarise(extra, ["TRAIN"], "imagenet", tree)
+    assert f"kept for readers on other hosts, see `keep`: 2 replaced files, {size:,} bytes" in said
