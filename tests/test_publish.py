@@ -24,7 +24,7 @@ class Split:
 
     def __init__(self, root: Path, work: Path, extra: Path) -> None:
         self.root, self.work, self.extra = root, work, extra
-        self.state = dict.fromkeys(("view", "tree", "labels", "checks"), "")
+        self.state = dict.fromkeys(("split", "view", "tree", "labels", "checks"), "")
         work.mkdir()
         self.verify()
 

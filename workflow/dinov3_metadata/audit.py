@@ -388,73 +388,59 @@ def publish_audit(
         MetadataError: Images have a problem of ``fail_on``; both files are written before, and what
             noted that there are none is removed.
     """
-    joined = Path(out).with_suffix(".joined")
-    _join(shares, joined)
-    try:
-        _publish_joined(joined, root, extra, split, scan, fail_on, out, keep)
-    finally:
-        remove_file(joined)
+    with _joined(shares, Path(out).with_suffix(".joined")) as joined:
+        table, described = audit_names(split)
+        rows = open_array(joined)
+        bad = np.flatnonzero(rows["problems"])
+        opened = rows["width"] > 0
+        found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
+        summary = {
+            "split": split,
+            "root": os.fspath(root),
+            "audited": datetime.now(UTC).isoformat(timespec="seconds"),
+            "images": len(rows),
+            "ok": len(rows) - len(bad),
+            "problems": {name: many for name, many in found.items() if many},
+            "modes": _counts(rows["mode"][opened]),
+            "formats": _counts(rows["format"][opened]),
+            **{side: _spread(rows[side][opened]) for side in ("width", "height") if opened.any()},
+            "pillow": PIL.__version__,
+            "code": _code(),
+        }
 
+        def describe(file: BinaryIO) -> None:  # an image a line: there may be a million
+            file.write(json.dumps(summary, indent=1)[:-2].encode() + b',\n "not_ok": [')
+            for place, i in enumerate(bad):
+                image = json.dumps(_describe(rows[i], root, split, scan.class_ids))
+                file.write((",\n  " if place else "\n  ").encode() + image.encode())
+            file.write(b"\n ]\n}\n")
 
-def _publish_joined(
-    joined: Path,
-    root: StrPath,
-    extra: StrPath,
-    split: str,
-    scan: Scan,
-    fail_on: Collection[str],
-    out: StrPath,
-    keep: float,
-) -> None:
-    """Publish a table that has all shares, see ``publish_audit``."""
-    table, described = audit_names(split)
-    rows = open_array(joined)
-    bad = np.flatnonzero(rows["problems"])
-    opened = rows["width"] > 0
-    found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
-    summary = {
-        "split": split,
-        "root": os.fspath(root),
-        "audited": datetime.now(UTC).isoformat(timespec="seconds"),
-        "images": len(rows),
-        "ok": len(rows) - len(bad),
-        "problems": {name: many for name, many in found.items() if many},
-        "modes": _counts(rows["mode"][opened]),
-        "formats": _counts(rows["format"][opened]),
-        **{side: _spread(rows[side][opened]) for side in ("width", "height") if opened.any()},
-        "pillow": PIL.__version__,
-        "code": _code(),
-    }
-
-    def describe(file: BinaryIO) -> None:  # an image a line: there may be a million
-        file.write(json.dumps(summary, indent=1)[:-2].encode() + b',\n "not_ok": [')
-        for place, i in enumerate(bad):
-            image = json.dumps(_describe(rows[i], root, split, scan.class_ids))
-            file.write((",\n  " if place else "\n  ").encode() + image.encode())
-        file.write(b"\n ]\n}\n")
-
-    wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
-    noted = audit_file(Path(extra, WORK), split)
-    make_folder(noted.parent)
-    writers: dict[str, Writer] = {table: partial(_copy, joined), described: describe}
-    size = joined.stat().st_size + DESCRIBED * (1 + len(bad))
-    with replaced_files(extra, writers, size, keep):
-        for path in (noted,) if len(wrong) else (noted, out):
-            with write_atomically(path) as file:
-                file.write(json.dumps(summary, indent=1).encode())
-    tree, settings = Path(out).parts[-3:-1]
-    own = Path(extra, WORK, "audit", split, tree, settings)
-    make_folder(own)
-    remove_folders(own.parent.parent, {tree})  # what was kept, too: it is in the table
-    remove_folders(own.parent, {settings, *([] if len(wrong) else settings.split("-")[:1])})
-    if len(wrong):
-        some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
-        shown = (f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some)
-        raise MetadataError(
-            f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` names:",
-            listing(shown, len(wrong)),
-            f"{extra}/{described} names all. Mend or remove them, and run the same command again.",
-        )
+        wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
+        noted = audit_file(Path(extra, WORK), split)
+        make_folder(noted.parent)
+        writers: dict[str, Writer] = {table: partial(_copy, joined), described: describe}
+        size = joined.stat().st_size + DESCRIBED * (1 + len(bad))
+        with replaced_files(extra, writers, size, keep):
+            for path in (noted,) if len(wrong) else (noted, out):
+                with write_atomically(path) as file:
+                    file.write(json.dumps(summary, indent=1).encode())
+        tree, settings = Path(out).parts[-3:-1]
+        own = Path(extra, WORK, "audit", split, tree, settings)
+        make_folder(own)
+        remove_folders(own.parent.parent, {tree})  # what was kept, too: it is in the table
+        remove_folders(own.parent, {settings, *([] if len(wrong) else settings.split("-")[:1])})
+        if len(wrong):
+            some = (_describe(rows[i], root, split, scan.class_ids) for i in wrong)
+            shown = (
+                f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some
+            )
+            raise MetadataError(
+                f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` "
+                "names:",
+                listing(shown, len(wrong)),
+                f"{extra}/{described} names all. Mend or remove them, and run the same command "
+                "again.",
+            )
 
 
 def _copy(path: Path, file: BinaryIO) -> None:
@@ -462,8 +448,9 @@ def _copy(path: Path, file: BinaryIO) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def _join(shares: Iterable[StrPath], table: Path) -> None:
-    """Write the shares one behind the other to one ``.npy`` file."""
+@contextmanager
+def _joined(shares: Iterable[StrPath], table: Path) -> Iterator[Path]:
+    """Write the shares one behind the other to one ``.npy`` file, which is there in the block."""
     parts = [open_array(share) for share in shares]
     images = sum(map(len, parts))
     with write_atomically(table, images * ROW.itemsize) as file:
@@ -471,6 +458,10 @@ def _join(shares: Iterable[StrPath], table: Path) -> None:
         for part in parts:
             for start in range(0, len(part), BLOCK):
                 file.write(part[start : start + BLOCK].tobytes())
+    try:
+        yield table
+    finally:
+        remove_file(table)
 
 
 def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Chain:
             "annotations",
             "state",
             "receipt",
+            "published",
         ):
             setattr(self, name, lru_cache(getattr(self, name)))
         self.labels = find_labels(root, settings.labels, self.part("TRAIN").own_names)

@@ -34,7 +34,7 @@ from .replace import Writer, is_torn, replaced_files, torn
 T = TypeVar("T")
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
-STATE_NAMES = {"view", "tree", "labels", "checks"}
+STATE_NAMES = {"split", "view", "tree", "labels", "checks"}
 RECEIPT = re.compile("receipt-[0-9a-f]{12}")
 SMALL = 1 << 20  # bytes of a file that describes a split; it has a few kilobytes
 
