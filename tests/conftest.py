@@ -1,25 +1,16 @@
-"""Trees to work on, and the stages and the workflow as functions of (root, extra)."""
+"""Fixtures, and the options and the summary of pytest; what tests import is in helpers.py."""
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
-from dinov3_metadata.classes import dump_class_arrays
-from dinov3_metadata.entries import dump_entries
-from dinov3_metadata.files import sha256
-from dinov3_metadata.labels import read_labels
-from dinov3_metadata.layout import LABELLED
-from dinov3_metadata.publish import array_names
-from dinov3_metadata.scan import Scan, scan_split
+from helpers import REPOSITORY, alone, make_tree
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile(
@@ -27,89 +18,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("busy")
 
-REPOSITORY = Path(__file__).parent.parent
-
-LABELS = "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"
-FILES = [
-    "train/n01440764/n01440764_10026.JPEG",
-    "train/n01440764/n01440764_9.JPEG",
-    "train/n01443537/n01443537_177134.JPEG",
-    "train/n01484850/n01484850_1.JPEG",
-    "val/n01440764/ILSVRC2012_val_00000293.JPEG",
-    "val/n01443537/ILSVRC2012_val_00000236.JPEG",
-    "val/n01484850/ILSVRC2012_val_00002338.JPEG",
-    "test/ILSVRC2012_test_00000001.JPEG",
-    "test/ILSVRC2012_test_00000002.JPEG",
-]
-
-
-def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) -> Path:
-    """Lay empty files, or empty folders for names that end with a slash, below ``root``."""
-    for name in files:
-        path = root / name
-        if name.endswith("/"):
-            path.mkdir(parents=True, exist_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    (root / "labels.txt").write_bytes(labels.encode())
-    return root
-
-
-def exchange(target: Path, kind: str) -> None:
-    """Put a folder, a file, a FIFO or nothing in the place of what a link leads to."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    if kind == "folder":
-        make_tree(target, ["n02_7.JPEG", "ILSVRC2012_test_00000007.JPEG"])
-    elif kind == "file":
-        target.touch()
-    elif kind == "FIFO":
-        os.mkfifo(target)
-
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A dataset of three classes with all three splits."""
     return make_tree(tmp_path / "root")
-
-
-def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> dict[str, Path]:
-    """Run the stages from labels to classes and return the arrays by their published names."""
-    extra.mkdir(parents=True, exist_ok=True)
-    paths = [extra / name for name in array_names(split)]
-    scan, _ = scan_split(root, split, unaddressable=unaddressable)
-    labels = read_labels(root / "labels.txt") if split in LABELLED else None
-    dump_entries(scan, labels, paths[0])
-    if split in LABELLED:
-        dump_class_arrays(paths[0], scan, *paths[1:])
-    return {path.name: path for path in paths}
-
-
-def make_scan(class_ids: list[str], counts: list[int], actual_index: list[int]) -> Scan:
-    """A scan that was never made from a folder."""
-    return Scan(
-        np.array(class_ids),
-        np.array(counts, "<i8"),
-        np.array(actual_index, "<u4"),
-        np.array(["", *filter(None, class_ids)]),
-        np.zeros(len(class_ids) + 1, "<i8"),
-    )
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of each published array."""
-    return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}
-
-
-def file_states(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    """What tells that files were not touched; reading them may change st_atime."""
-    states = {path.name: path.stat() for path in paths}
-    return {
-        name: (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        for name, state in states.items()
-    }
 
 
 @pytest.fixture
@@ -136,17 +49,6 @@ def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return done
 
     return run
-
-
-@contextmanager
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One of the processes of pytest-xdist at a time; gives them a folder in common."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / "alone.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, file_states, make_scan, make_tree
 from dinov3_metadata import audit
 from dinov3_metadata.audit import (
     BIT,
@@ -34,6 +33,7 @@ from dinov3_metadata.folder import IMG_EXTENSIONS
 from dinov3_metadata.images import RASTER, raster_formats
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.settings import PROBLEMS
+from helpers import REPOSITORY, file_states, make_scan, make_tree
 from PIL import Image
 
 COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), "u1")

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, digests
 from dinov3_metadata import dump_extra
+from helpers import REPOSITORY, digests
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 

@@ -1,5 +1,5 @@
-from conftest import make_scan
 from dinov3_metadata.changes import compare
+from helpers import make_scan
 
 BEFORE = make_scan(["a", "b", "c"], [3, 1, 2], [1, 10, 2, 7, 5, 6])
 

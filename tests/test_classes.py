@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dump, make_scan
 from dinov3_metadata.classes import dump_class_arrays
 from dinov3_metadata.errors import MetadataError
+from helpers import dump, make_scan
 
 
 def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:

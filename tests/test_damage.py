@@ -9,7 +9,6 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import digests, make_scan
 from dinov3_metadata import ImageNetMetadata, dinov3, report
 from dinov3_metadata.audit import audit_images, publish_audit, save
 from dinov3_metadata.demo import make_demo
@@ -20,6 +19,7 @@ from dinov3_metadata.layout import WORK
 from dinov3_metadata.report import draw_report
 from dinov3_metadata.scan import Scan, scan_split
 from dinov3_metadata.summary import summarise
+from helpers import digests, make_scan
 
 SPLITS = ["TRAIN"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.layout import WORK
+from helpers import make_tree
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder

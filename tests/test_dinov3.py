@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.dinov3 import use_metadata_lengths
 from dinov3_metadata.summary import dataset_path
+from helpers import REPOSITORY
 
 # A stand-in of the interface: an ImageNet with an enum of splits that know the lengths of
 # ImageNet-1k's, and a length that must be one of these.

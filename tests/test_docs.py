@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 import pytest
 import yaml
-from conftest import LABELS, REPOSITORY, dump, make_tree
 from dinov3_metadata import __version__
 from dinov3_metadata import scan as scan_module
 from dinov3_metadata.audit import audit_images, publish_audit, save
@@ -28,6 +27,7 @@ from dinov3_metadata.scan import scan_split
 from dinov3_metadata.settings import check_folders, check_layout, settings_of
 from dinov3_metadata.verify import verify
 from dinov3_metadata.view import View
+from helpers import LABELS, REPOSITORY, dump, make_tree
 
 ERRORS = REPOSITORY / "docs/errors.md"
 TWINS = {"README.md": "README.zh-CN.md", "docs/errors.md": "docs/errors.zh-CN.md"}

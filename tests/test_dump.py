@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, digests, exchange, file_states, make_tree
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.settings import CHOICES, Settings
+from helpers import REPOSITORY, digests, exchange, file_states, make_tree
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 NOTHING = "Nothing to be done"

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dump, make_scan
 from dinov3_metadata import entries
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.labels import Labels
+from helpers import dump, make_scan
 
 
 def test_rows(tree: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import yaml
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 RUNNER = {"snakemake", "matplotlib", "pygments"}  # run and report, from outside of it

@@ -4,8 +4,8 @@ import ast
 import re
 
 import pytest
-from conftest import REPOSITORY
 from dinov3_metadata.chain import COMMON
+from helpers import REPOSITORY
 
 PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 SILENT = {"errors", "log", "lock"}  # they say things, and decide no byte

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata import folder
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.folder import IMG_EXTENSIONS, UNKNOWN, Listing, Names, list_folder
 from dinov3_metadata.layout import MAX_INDEX, image_name
 from dinov3_metadata.scan import scan_split
+from helpers import make_tree
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import folder as torchvision_folder

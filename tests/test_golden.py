@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import digests, dump, make_scan, make_tree
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.files import sha256
+from helpers import digests, dump, make_scan, make_tree
 
 CASES = json.loads(Path(__file__).with_name("golden.json").read_text())
 FULL_TEST = "91d543be19b75a091d9c373779fb5d2be2605148df728d910df779480dede145"

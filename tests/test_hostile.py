@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import digests, dump, make_scan, make_tree
 from dinov3_metadata import folder
 from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.errors import MetadataError
@@ -13,6 +12,7 @@ from dinov3_metadata.fingerprint import of_tree
 from dinov3_metadata.labels import Labels, read_labels
 from dinov3_metadata.layout import image_path
 from dinov3_metadata.scan import scan_split
+from helpers import digests, dump, make_scan, make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

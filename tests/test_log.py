@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.log import error_in
+from helpers import REPOSITORY
 
 STAGE = """
 import errno, logging, sys

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LABELS, digests, dump, file_states, make_tree
 from dinov3_metadata import publish as publish_module
 from dinov3_metadata import replace as replace_module
 from dinov3_metadata.errors import MetadataError
@@ -17,6 +16,7 @@ from dinov3_metadata.publish import Verified, publish, receipt_name
 from dinov3_metadata.replace import is_torn
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.verify import verify, write_report
+from helpers import LABELS, digests, dump, file_states, make_tree
 
 
 class Split:

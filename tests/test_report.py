@@ -9,11 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import make_tree
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.report import BARS, TILES, draw_report
+from helpers import make_tree
 from PIL import Image
 
 SPLITS = ("TRAIN", "VAL", "TEST")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import image_path
 from dinov3_metadata.scan import Scan, scan_split
+from helpers import make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder

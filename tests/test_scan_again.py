@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import exchange, make_tree
 from dinov3_metadata import fingerprint, scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
@@ -16,6 +15,7 @@ from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_reco
 from dinov3_metadata.folder import WATCHED, Listing
 from dinov3_metadata.layout import LABELLED, split_folder
 from dinov3_metadata.scan import Scan, last_scan, scan_split
+from helpers import exchange, make_tree
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dump, make_tree
 from dinov3_metadata import verify as verify_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import sha256
 from dinov3_metadata.labels import read_labels
 from dinov3_metadata.scan import scan_split
 from dinov3_metadata.verify import verify
+from helpers import dump, make_tree
 
 Check = Callable[..., dict]
 

@@ -8,7 +8,6 @@ from random import Random
 from unittest.mock import patch
 
 import pytest
-from conftest import digests, exchange, make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, folder_state, read_record, write_record
@@ -16,6 +15,7 @@ from dinov3_metadata.layout import WORK
 from dinov3_metadata.layouts import recognise
 from dinov3_metadata.sweep import sweep
 from dinov3_metadata.view import MARK, View, own_number
+from helpers import digests, exchange, make_tree
 
 FOLDER = [
     "train/cat/IMG_0012.jpg",

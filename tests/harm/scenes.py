@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import REPOSITORY, make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.layout import WORK
+from helpers import REPOSITORY, make_tree
 
 LIMIT = 60  # seconds; a run takes half of one
 MEMORY = 4 << 30  # bytes of address space; a run that reads a huge file whole needs more

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
+from helpers import make_tree
 from scenes import CLASSES, published
 
 IMAGES = 60  # that are moved; some others stay, so that no class is ever empty

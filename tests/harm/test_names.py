@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 from scenes import CLASSES, Said, Scene, as_lines, run
 
 FORGED = "1999-12-31 23:59:59,000 ERROR forged"

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import WORK
+from helpers import make_tree
 from scenes import ARRAYS, CLASSES, Said, Scene, as_lines, is_regular, picture, published
 
 DEEP = 100_000

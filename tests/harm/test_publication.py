@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.errors import MetadataError
+from helpers import make_tree
 from scenes import PUBLISHED, Said, Scene, as_lines, left_over, published
 
 CALLS = ("fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "symlinkat")

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.dump import dump_extra
+from helpers import make_tree
 from scenes import ARRAYS
 
 LOOKS = 1000  # by the plain reader, for each publication

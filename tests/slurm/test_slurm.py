@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, alone, digests, make_tree
+from helpers import REPOSITORY, alone, digests, make_tree
 
 if os.geteuid() != 0:
     pytest.skip("only root can start a Slurm", allow_module_level=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, digests, dump, file_states, make_tree
 from dinov3_metadata.layout import WORK
+from helpers import REPOSITORY, digests, dump, file_states, make_tree
 from PIL import Image
 
 NOTHING = "Nothing to be done"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import REPOSITORY, digests
+from helpers import REPOSITORY, digests
 
 # As little of PBS as the profile uses: the folder $PBS has a file per job for what is known of it.
 COMMANDS = {

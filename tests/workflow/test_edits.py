@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import FILES, digests, dump, make_tree
 from dinov3_metadata.dump import dump_extra
+from helpers import FILES, digests, dump, make_tree
 
 LABELS = (
     "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, digests, dump, make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.layout import WORK
 from dinov3_metadata.lock import lock_run
+from helpers import REPOSITORY, digests, dump, make_tree
 
 # Root may do everything; without these capabilities it is refused like anybody else.
 WITHOUT = "--bounding-set=-dac_override,-dac_read_search"

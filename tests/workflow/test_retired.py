@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, file_states, make_tree
 from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layout import LABELLED, WORK, image_path
+from helpers import REPOSITORY, file_states, make_tree
 
 NOTHING = "Nothing to be done"
 DATA = "ILSVRC/Data/CLS-LOC"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tree
 from dinov3_metadata.layout import image_path
+from helpers import make_tree
 from PIL import Image
 
 NOTHING = "Nothing to be done"
