@@ -16,6 +16,7 @@ report: "workflow/report/overview.rst"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/labels.smk"
 include: "rules/view.smk"
 include: "rules/scan.smk"
@@ -45,8 +46,8 @@ rule all:
 
 onsuccess:
     sys.stdout.reconfigure(errors="backslashreplace")
-    print(summarise(settings.extra, stages.splits, stages.layout, stages.base))
+    print(summarise(stages.extra, stages.splits, stages.layout, stages.root))
 
 
 onerror:
-    print(failures(log), file=sys.stderr)
+    print(failures(stages.extra, list(log)), file=sys.stderr)

@@ -25,8 +25,8 @@ from typing import NamedTuple
 HERE = Path(__file__).absolute().parent
 sys.path.insert(0, str(HERE.parent / "workflow"))  # this checkout, whatever is installed
 
-from dinov3_metadata.layout import image_name  # noqa: E402
-from dinov3_metadata.publish import array_names  # noqa: E402
+from dinov3_metadata.addresses import image_name  # noqa: E402
+from dinov3_metadata.paths import array_names  # noqa: E402
 from trees import build, class_id  # noqa: E402
 
 PYTHON = sys.executable

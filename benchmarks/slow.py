@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from dinov3_metadata.scan import scan_split
+from dinov3_metadata.stages.scan import scan_images
 
 DELAY = 0.005  # s
 
@@ -24,5 +24,5 @@ def slowly(path: str, flags: int, *mode: int) -> int:
 if __name__ == "__main__":
     quickly, os.open = os.open, slowly
     start = time.perf_counter()
-    scan_split(sys.argv[1], "TRAIN", threads=int(sys.argv[2]))
+    scan_images(sys.argv[1], "TRAIN", threads=int(sys.argv[2]))
     print(time.perf_counter() - start)

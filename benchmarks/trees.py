@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from dinov3_metadata.layout import image_name
+from dinov3_metadata.addresses import image_name
 from PIL import Image
 
 LINKS = 60_000  # to one file; ext4 allows 65,000

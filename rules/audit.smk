@@ -5,46 +5,43 @@ scattergather:
 
 rule audit_images:
     input:
-        scan=f"{TREE}/scan.npz",
+        reads("audit_images"),
     output:
-        rows=temp(f"{AUDITS}/{{scatteritem}}.npy"),
+        share=temp(pattern(stages.extra, "share")),
     log:
-        f"{AUDITS}/{{scatteritem}}.log",
+        log_of("audit_images"),
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=audit_minutes,
     params:
-        root=root,
-        extra=extra,
-        layout=stages.layout,
+        call=call("audit_images"),
+        says=says("audit_images"),
     message:
-        "Open the images of {wildcards.split} that are new, {wildcards.scatteritem}"
-    script:
-        "../workflow/scripts/audit_images.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
 
 
 rule audit_split:
     input:
-        scan=f"{TREE}/scan.npz",
-        rows=shares,
+        reads("audit_split"),
+        shares=shares,
     output:
-        summary=f"{AUDITS}/audit-{{split}}.json",
+        **makes("audit_split"),
     log:
-        f"{AUDITS}/audit.log",
+        log_of("audit_split"),
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        root=root,
-        extra=extra,
-        fail_on=config["audit"]["fail_on"],
-        keep=config["keep"],
+        call=call("audit_split", scatteritems=gather.audit("{scatteritem}")),
+        says=says("audit_split"),
     message:
-        "Audit {wildcards.split}"
-    script:
-        "../workflow/scripts/audit_split.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
 
 
 rule audit:

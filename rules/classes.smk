@@ -1,20 +1,21 @@
 rule dump_class_arrays:
     input:
-        scan=f"{TREE}/scan.npz",
-        entries=f"{ROWS}/entries-{{split}}.npy",
+        reads("dump_class_arrays"),
     output:
-        class_ids=f"{ROWS}/class-ids-{{split}}.npy",
-        class_names=f"{ROWS}/class-names-{{split}}.npy",
+        **makes("dump_class_arrays"),
     log:
-        f"{ROWS}/classes.log",
+        log_of("dump_class_arrays"),
     benchmark:
-        f"{ROWS}/classes.tsv"
+        times_of("dump_class_arrays")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
+    params:
+        call=call("dump_class_arrays"),
+        says=says("dump_class_arrays"),
     message:
-        "Write the class arrays of {wildcards.split}"
-    script:
-        "../workflow/scripts/classes.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

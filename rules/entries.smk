@@ -1,19 +1,21 @@
 rule dump_entries:
     input:
-        scan=f"{TREE}/scan.npz",
-        labels=labels_of,
+        reads("dump_entries"),
     output:
-        entries=f"{ROWS}/entries-{{split}}.npy",
+        **makes("dump_entries"),
     log:
-        f"{ROWS}/entries.log",
+        log_of("dump_entries"),
     benchmark:
-        f"{ROWS}/entries.tsv"
+        times_of("dump_entries")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
+    params:
+        call=call("dump_entries"),
+        says=says("dump_entries"),
     message:
-        "Write the entries of {wildcards.split}"
-    script:
-        "../workflow/scripts/entries.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

@@ -1,15 +1,15 @@
 rule load_labels:
     output:
-        labels=f"{LABELS}/labels.json",
+        **makes("load_labels"),
     log:
-        f"{LABELS}/labels.log",
+        log_of("load_labels"),
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        path=labels_file,
-        content=labels_content,
+        call=call("load_labels"),
+        says=says("load_labels"),
     message:
-        "Read the labels"
-    script:
-        "../workflow/scripts/labels.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

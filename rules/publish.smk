@@ -2,21 +2,19 @@
 # job before it runs.
 rule publish:
     input:
-        files=verified_files,
-        audits=audits_due,
+        files=verified,
+        audits=audits_needed,
     output:
-        receipt=f"{WORK}/published/{{receipt}}.json",
+        **makes("publish"),
     log:
-        f"{WORK}/published/{{receipt}}.log",
+        log_of("publish"),
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        splits=verified,
-        origin=origin,
-        extra=extra,
-        keep=config["keep"],
+        call=call("publish"),
+        says=says("publish"),
     message:
-        "Publish"
-    script:
-        "../workflow/scripts/publish.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

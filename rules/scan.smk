@@ -1,14 +1,13 @@
 # The dataset is no input: Snakemake asks whether an input is newer, which an edit need not make it.
 rule scan_split:
     input:
-        view=view_of,
+        reads("scan_split"),
     output:
-        scan=f"{TREE}/scan.npz",
-        folders=f"{TREE}/{RECORD}",
+        **makes("scan_split"),
     log:
-        f"{TREE}/scan.log",
+        log_of("scan_split"),
     benchmark:
-        f"{TREE}/scan.tsv"
+        times_of("scan_split")
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
@@ -16,16 +15,9 @@ rule scan_split:
         mem_mb=memory,
         runtime=minutes,
     params:
-        root=root,
-        engine=config["scan"]["engine"],
-        unaddressable=config["scan"]["unaddressable"],
-        trust_timestamps=config["scan"]["trust_timestamps"],
-        settings=scan_settings,
-        after=view_name,
-        watch_links=watch_links,
-        published=published_scan,
-        why=why_scan,
+        call=call("scan_split"),
+        says=says("scan_split"),
     message:
-        "Scan {wildcards.split}: {params.why}"
-    script:
-        "../workflow/scripts/scan.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

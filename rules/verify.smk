@@ -1,25 +1,21 @@
 rule verify:
     input:
-        scan=f"{TREE}/scan.npz",
-        folders=f"{TREE}/{RECORD}",
-        labels=labels_of,
-        arrays=staged,
+        reads("verify"),
     output:
-        report=f"{CHECKS}/verify-{{split}}.json",
+        **makes("verify"),
     log:
-        f"{CHECKS}/verify.log",
+        log_of("verify"),
     benchmark:
-        f"{CHECKS}/verify.tsv"
+        times_of("verify")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
     params:
-        root=root,
-        level=config["verify"]["level"],
-        sample=config["verify"]["sample"],
+        call=call("verify"),
+        says=says("verify"),
     message:
-        "Verify {wildcards.split}"
-    script:
-        "../workflow/scripts/verify.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

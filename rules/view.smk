@@ -1,11 +1,11 @@
-# Only for datasets that do not lie as DINOv3 reads them.
+# Only for datasets in another layout than DINOv3's.
 rule link_view:
     output:
-        folders=f"{VIEWS}/{RECORD}",
+        **makes("link_view"),
     log:
-        f"{VIEWS}/view.log",
+        log_of("link_view"),
     benchmark:
-        f"{VIEWS}/view.tsv"
+        times_of("link_view")
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
@@ -13,16 +13,9 @@ rule link_view:
         mem_mb=memory,
         runtime=minutes,
     params:
-        dataset=dataset,
-        root=root,
-        extra=extra,
-        layout=stages.layout,
-        annotations=annotations,
-        trust_timestamps=config["scan"]["trust_timestamps"],
-        settings=view_settings,
-        published=published_view,
-        why=why_view,
+        call=call("link_view"),
+        says=says("link_view"),
     message:
-        "Link {wildcards.split} as DINOv3 reads it: {params.why}"
-    script:
-        "../workflow/scripts/view.py"
+        "{params.says}"
+    shell:
+        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"

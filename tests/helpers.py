@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.classes import dump_class_arrays
-from dinov3_metadata.entries import dump_entries
+from dinov3_metadata.addresses import LABELLED
+from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.files import sha256
-from dinov3_metadata.labels import read_labels
-from dinov3_metadata.layout import LABELLED
-from dinov3_metadata.publish import array_names
-from dinov3_metadata.scan import Scan, scan_split
+from dinov3_metadata.paths import array_names
+from dinov3_metadata.stages.classes import write_class_arrays
+from dinov3_metadata.stages.entries import write_entries
+from dinov3_metadata.stages.labels import read_labels
+from dinov3_metadata.stages.scan import scan_images
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -63,11 +64,11 @@ def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> 
     """Run the stages from labels to classes and return the arrays by their published names."""
     extra.mkdir(parents=True, exist_ok=True)
     paths = [extra / name for name in array_names(split)]
-    scan, _ = scan_split(root, split, unaddressable=unaddressable)
+    scan, _ = scan_images(root, split, unaddressable=unaddressable)
     labels = read_labels(root / "labels.txt") if split in LABELLED else None
-    dump_entries(scan, labels, paths[0])
+    write_entries(scan, labels, paths[0])
     if split in LABELLED:
-        dump_class_arrays(paths[0], scan, *paths[1:])
+        write_class_arrays(paths[0], scan, *paths[1:])
     return {path.name: path for path in paths}
 
 

@@ -17,22 +17,21 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from dinov3_metadata import audit
-from dinov3_metadata.audit import (
+from dinov3_metadata.addresses import IMG_EXTENSIONS
+from dinov3_metadata.demo import make_demo
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.formats import PROBLEMS, first_not_ok
+from dinov3_metadata.images import RASTER, raster_formats
+from dinov3_metadata.stages.audit import (
     BIT,
     ROW,
     audit_images,
     examine,
-    first_not_ok,
     publish_audit,
     save,
     wrong_suffix,
 )
-from dinov3_metadata.demo import make_demo
-from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.folder import IMG_EXTENSIONS
-from dinov3_metadata.images import RASTER, raster_formats
-from dinov3_metadata.scan import scan_split
-from dinov3_metadata.settings import PROBLEMS
+from dinov3_metadata.stages.scan import scan_images
 from helpers import REPOSITORY, file_states, make_scan, make_tree
 from PIL import Image
 
@@ -116,7 +115,7 @@ def audit_all(
     root: Path, extra: Path, shards: int = 3, fail_on: Sequence[str] = ()
 ) -> tuple[dict, int]:
     """Audit TRAIN; gives the summary and how many images were opened."""
-    scan, _ = scan_split(root, "TRAIN")
+    scan, _ = scan_images(root, "TRAIN")
     names = [f"{shard}-of-{shards}" for shard in range(1, shards + 1)]
     extra.mkdir(exist_ok=True)
     with patch.object(audit, "examine", side_effect=examine) as opened:
@@ -144,7 +143,7 @@ def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_p
 def test_the_table_has_a_row_per_entry(irregular: Path, tmp_path: Path) -> None:
     audit_all(irregular, tmp_path / "extra")
     table = np.load(tmp_path / "extra/audit-TRAIN.npy", allow_pickle=False)
-    scan, _ = scan_split(irregular, "TRAIN")
+    scan, _ = scan_images(irregular, "TRAIN")
     assert table.dtype == ROW
     assert table["actual_index"].tolist() == scan.actual_index.tolist()
     cmyk = table[table["actual_index"] == 1309][0]
@@ -348,7 +347,7 @@ KILLED = """
 import os, signal, sys
 from dinov3_metadata import audit
 from dinov3_metadata.images import RASTER, raster_formats
-from dinov3_metadata.scan import scan_split
+from dinov3_metadata.stages.scan import scan_images
 root, extra, after = sys.argv[1:]
 real, opened = audit.examine, []
 def examine(path):
@@ -357,7 +356,7 @@ def examine(path):
     opened.append(path)
     return real(path)
 audit.examine = examine
-audit.audit_images(root, extra, "TRAIN", scan_split(root, "TRAIN")[0], "1-of-1")
+audit.audit_images(root, extra, "TRAIN", scan_images(root, "TRAIN")[0], "1-of-1")
 """
 
 

@@ -1,4 +1,4 @@
-from dinov3_metadata.changes import compare
+from dinov3_metadata.stages.changes import compare
 from helpers import make_scan
 
 BEFORE = make_scan(["a", "b", "c"], [3, 1, 2], [1, 10, 2, 7, 5, 6])

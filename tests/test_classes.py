@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.classes import dump_class_arrays
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.stages.classes import write_class_arrays
 from helpers import dump, make_scan
 
 
@@ -22,5 +22,5 @@ def test_entries_that_are_none_are_removed(rows: int, tmp_path: Path) -> None:
     entries = tmp_path / "entries-TRAIN.npy"
     np.save(entries, np.arange(rows))
     with pytest.raises(MetadataError, match="can not be read back"):
-        dump_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
+        write_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
     assert list(tmp_path.iterdir()) == []

@@ -10,14 +10,15 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from dinov3_metadata import ImageNetMetadata, dinov3, report
-from dinov3_metadata.audit import audit_images, publish_audit, save
+from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.dump import dump_extra
-from dinov3_metadata.entries import npy_header
 from dinov3_metadata.errors import DamagedError, MetadataError
-from dinov3_metadata.layout import WORK
-from dinov3_metadata.report import draw_report
-from dinov3_metadata.scan import Scan, scan_split
+from dinov3_metadata.formats import npy_header
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.report.pages import draw_report
+from dinov3_metadata.run import dump_extra
+from dinov3_metadata.stages.audit import audit_images, publish_audit, save
+from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.summary import summarise
 from helpers import digests, make_scan
 
@@ -92,7 +93,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def one_audit(root: Path, extra: Path) -> None:
-    scan, _ = scan_split(root, "TRAIN")
+    scan, _ = scan_images(root, "TRAIN")
     save(audit_images(root, extra, "TRAIN", scan, "1-of-1"), extra / "share.npy")
     out = extra / WORK / f"audit/TRAIN/tree/{'0' * 12}/audit-TRAIN.json"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
 from helpers import make_tree
 from PIL import Image
 from torch.utils.data import DataLoader

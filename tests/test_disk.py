@@ -18,7 +18,7 @@ from dinov3_metadata.disk import (
     remove_folders,
 )
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
 
 STATE = "3-folders-0123456789ab"
 

@@ -14,19 +14,20 @@ import pytest
 import yaml
 from dinov3_metadata import __version__
 from dinov3_metadata import scan as scan_module
-from dinov3_metadata.audit import audit_images, publish_audit, save
+from dinov3_metadata.config import settings_of
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import open_array, write_atomically
-from dinov3_metadata.labels import read_labels
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
-from dinov3_metadata.report import draw_report
-from dinov3_metadata.scan import scan_split
-from dinov3_metadata.settings import check_folders, check_layout, settings_of
-from dinov3_metadata.verify import verify
-from dinov3_metadata.view import View
+from dinov3_metadata.preflight import check_folders, check_layout
+from dinov3_metadata.report.pages import draw_report
+from dinov3_metadata.run import dump_extra
+from dinov3_metadata.stages.audit import audit_images, publish_audit, save
+from dinov3_metadata.stages.labels import read_labels
+from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.stages.verify import verify
+from dinov3_metadata.stages.view import View
 from helpers import LABELS, REPOSITORY, dump, make_tree
 
 ERRORS = REPOSITORY / "docs/errors.md"
@@ -44,17 +45,17 @@ def labels(content: bytes | None) -> Callable[[Path], object]:
 
 
 def scan(*files: str, split: str = "TRAIN", **options) -> Callable[[Path], object]:
-    return lambda root: scan_split(make_tree(root, files), split, **options)
+    return lambda root: scan_images(make_tree(root, files), split, **options)
 
 
 def flat(root: Path) -> None:
     (root / "val").rename(root / "old")
-    scan_split(make_tree(root, ["val/ILSVRC2012_val_00000001.JPEG"]), "VAL")
+    scan_images(make_tree(root, ["val/ILSVRC2012_val_00000001.JPEG"]), "VAL")
 
 
 def missing(root: Path) -> None:
     (root / "val").rename(root / "validation")
-    scan_split(root, "VAL")
+    scan_images(root, "VAL")
 
 
 def restless(root: Path) -> None:
@@ -66,7 +67,7 @@ def restless(root: Path) -> None:
         return found
 
     with patch.object(scan_module, "list_folder", list_folder):
-        scan_split(root, "TRAIN")
+        scan_images(root, "TRAIN")
 
 
 def edited_labels(root: Path) -> None:
@@ -75,17 +76,17 @@ def edited_labels(root: Path) -> None:
 
 def no_classes(root: Path) -> None:
     (root / "train").rename(root / "old")
-    scan_split(make_tree(root, ["train/"]), "TRAIN")
+    scan_images(make_tree(root, ["train/"]), "TRAIN")
 
 
 def no_images(root: Path) -> None:
     (root / "test").rename(root / "old")
-    scan_split(make_tree(root, ["test/"]), "TEST")
+    scan_images(make_tree(root, ["test/"]), "TEST")
 
 
 def loop(root: Path) -> None:
     (root / "train/n01440764/again").symlink_to("..")
-    scan_split(root, "TRAIN")
+    scan_images(root, "TRAIN")
 
 
 def not_addressable(root: Path) -> None:
@@ -99,7 +100,7 @@ def not_addressable(root: Path) -> None:
     ]
     make_tree(root, [f"train/{name}" for name in names])
     os.mkfifo(root / "train/n01440764/n01440764_3.JPEG")
-    scan_split(root, "TRAIN")
+    scan_images(root, "TRAIN")
 
 
 def unlabelled(root: Path) -> None:
@@ -110,7 +111,7 @@ def unlabelled(root: Path) -> None:
 def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
     def case(root: Path) -> None:
         paths = {name: str(path) for name, path in dump(root, root / "extra", "TRAIN").items()}
-        found, _ = scan_split(root, "TRAIN")
+        found, _ = scan_images(root, "TRAIN")
         edit(root)
         verify(root, "TRAIN", found, read_labels(root / "labels.txt"), paths)
 
@@ -118,7 +119,7 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 def empty_image(root: Path) -> None:
-    scan, _ = scan_split(root, "TRAIN")
+    scan, _ = scan_images(root, "TRAIN")
     save(audit_images(root, root / "extra", "TRAIN", scan, "1-of-1"), root / "1.npy")
     out = root / "extra/tree/settings/audit-TRAIN.json"
     out.parent.mkdir(parents=True)
@@ -146,7 +147,7 @@ def moved(root: Path) -> None:
         return verify(*what, **how)
 
     numbers = iter(range(100, 1000))
-    with patch("dinov3_metadata.dump.verify", verify_and_move):
+    with patch("dinov3_metadata.run.verify", verify_and_move):
         dump_extra(root, root / "extra", ["TRAIN"])
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata import entries
-from dinov3_metadata.entries import dump_entries
+from dinov3_metadata.artefacts import Labels
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.labels import Labels
+from dinov3_metadata.stages.entries import write_entries
 from helpers import dump, make_scan
 
 
@@ -34,7 +34,7 @@ def test_bytes_are_those_of_np_save(
 ) -> None:
     monkeypatch.setattr(entries, "BLOCK", block)
     scan = make_scan(["a", "丁鱥"], [4, 3], range(7))
-    dump_entries(
+    write_entries(
         scan, Labels("", "csv", {"丁鱥": "x", "a": "y" * 40, "b": "z" * 90}), tmp_path / "a.npy"
     )
     rows = [(i, i // 4, ("a", "丁鱥")[i // 4], ("y" * 40, "x")[i // 4]) for i in range(7)]

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.entries import dump_entries
 from dinov3_metadata.files import sha256
+from dinov3_metadata.stages.entries import write_entries
 from helpers import digests, dump, make_scan, make_tree
 
 CASES = json.loads(Path(__file__).with_name("golden.json").read_text())
@@ -28,5 +28,5 @@ def test_bytes_of_the_reference(case: str, tmp_path: Path) -> None:
 
 def test_bytes_of_the_full_test_split(tmp_path: Path) -> None:
     scan = make_scan([""], [100_000], range(1, 100_001))
-    dump_entries(scan, None, tmp_path / "entries-TEST.npy")
+    write_entries(scan, None, tmp_path / "entries-TEST.npy")
     assert sha256(tmp_path / "entries-TEST.npy") == FULL_TEST

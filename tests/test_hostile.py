@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata import folder
-from dinov3_metadata.entries import dump_entries
+from dinov3_metadata.addresses import image_path
+from dinov3_metadata.artefacts import Labels
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import of_tree
-from dinov3_metadata.labels import Labels, read_labels
-from dinov3_metadata.layout import image_path
-from dinov3_metadata.scan import scan_split
+from dinov3_metadata.stages.entries import write_entries
+from dinov3_metadata.stages.labels import read_labels
+from dinov3_metadata.stages.scan import scan_images
 from helpers import digests, dump, make_scan, make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,13 +87,13 @@ def test_a_folder_of_a_million_images(tree: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         folder, "read_names", lambda path: [names] if path.endswith("n01440764") else real(path)
     )
-    found, _ = scan_split(tree, "TRAIN")
+    found, _ = scan_images(tree, "TRAIN")
     assert found.counts.tolist() == [1_000_000, 1, 1]
 
 
 def test_a_name_of_a_hundred_thousand_characters(tmp_path: Path) -> None:
     name = "x" * 100_000
-    dump_entries(
+    write_entries(
         make_scan(["a"], [30], range(30)), Labels("", "csv", {"a": name}), tmp_path / "e.npy"
     )
     assert (tmp_path / "e.npy").stat().st_size > 30 * 400_000
@@ -133,5 +134,5 @@ def test_any_tree_as_a_split(paths: set[bytes], tmp_path_factory: pytest.TempPat
             continue  # a file in the place of a folder, "." or ".."
     for skip in ("refuse", "skip"):
         with suppress(MetadataError):
-            found, _ = scan_split(root, "TRAIN", unaddressable=skip)
+            found, _ = scan_images(root, "TRAIN", unaddressable=skip)
             assert found.counts.sum() == len(found.actual_index) > 0

@@ -6,9 +6,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from dinov3_metadata.artefacts import Labels
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import of_content
-from dinov3_metadata.labels import LINES, SOURCES, Labels, find_labels, form_of, read_labels
+from dinov3_metadata.paths import LABEL_FILES
+from dinov3_metadata.preflight import find_labels
+from dinov3_metadata.stages.labels import LINES, form_of, read_labels
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +122,7 @@ def test_forms(content: bytes, form: str, names: dict[str, str], tmp_path: Path)
 
 def test_auto_takes_the_first_that_there_is(tmp_path: Path) -> None:
     assert find_labels(tmp_path, "auto") == str(tmp_path / "labels.txt")
-    for name in reversed(SOURCES):
+    for name in reversed(LABEL_FILES):
         (tmp_path / name).touch()
         assert find_labels(tmp_path, "auto") == str(tmp_path / name)
     assert find_labels(tmp_path, "mine.csv") == str(tmp_path / "mine.csv")
@@ -277,6 +280,6 @@ def test_labels_for_which_there_is_no_memory(
         raise MemoryError
 
     (tmp_path / "labels.txt").write_text("n01,x\n")
-    monkeypatch.setattr("dinov3_metadata.labels.form_of", fail)
+    monkeypatch.setattr("dinov3_metadata.stages.labels.form_of", fail)
     with pytest.raises(MetadataError, match=r"labels.txt is too large for the memory"):
         read_labels(tmp_path / "labels.txt")

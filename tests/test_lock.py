@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.layout import WORK
 from dinov3_metadata.lock import RUN, lock_job, lock_run, locked
+from dinov3_metadata.paths import WORK
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.layout import WORK
 from dinov3_metadata.log import error_in
+from dinov3_metadata.paths import WORK
 from helpers import REPOSITORY
 
 STAGE = """

@@ -9,13 +9,14 @@ from dinov3_metadata import publish as publish_module
 from dinov3_metadata import replace as replace_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, write_record
-from dinov3_metadata.labels import read_labels
-from dinov3_metadata.layout import WORK
 from dinov3_metadata.lock import lock_run
-from dinov3_metadata.publish import Verified, publish, receipt_name
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.published import receipt_name
 from dinov3_metadata.replace import is_torn
-from dinov3_metadata.scan import scan_split
-from dinov3_metadata.verify import verify, write_report
+from dinov3_metadata.stages.labels import read_labels
+from dinov3_metadata.stages.publish import Verified, publish
+from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.stages.verify import verify, write_report
 from helpers import LABELS, digests, dump, file_states, make_tree
 
 
@@ -32,7 +33,7 @@ class Split:
         """Make the files; they are those of another state than before."""
         self.state = self.state | {"tree": self.state["tree"] + "x"}
         paths = dump(self.root, self.work, "TRAIN")
-        scan, states = scan_split(self.root, "TRAIN")
+        scan, states = scan_images(self.root, "TRAIN")
         scan.save(self.work / "scan.npz")
         write_record(self.work / RECORD, "", states)
         labels = read_labels(self.root / "labels.txt")

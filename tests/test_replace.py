@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 from dinov3_metadata import replace
-from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import write_atomically
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
 from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_files, undo_unfinished
+from dinov3_metadata.run import dump_extra
 from dinov3_metadata.summary import summarise
 
 NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.report import BARS, TILES, draw_report
+from dinov3_metadata.report.pages import TILES, draw_report
+from dinov3_metadata.report.plots import BARS
+from dinov3_metadata.run import dump_extra
 from helpers import make_tree
 from PIL import Image
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dinov3_metadata.addresses import image_path
+from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.layout import image_path
-from dinov3_metadata.scan import Scan, scan_split
+from dinov3_metadata.stages.scan import scan_images
 from helpers import make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ ENGINES = ["scandir", "torchvision"]
 
 
 def scan(root: Path, split: str = "TRAIN", **options) -> Scan:
-    return scan_split(root, split, **options)[0]
+    return scan_images(root, split, **options)[0]
 
 
 def same(one: Scan, other: Scan) -> bool:
@@ -267,8 +268,8 @@ def test_split_folders_that_are_missing_empty_or_flat(
 def test_threads_find_the_same(tmp_path: Path) -> None:
     files = [f"train/c{i}/c{i}_{j}.JPEG" for i in range(40) for j in range(i + 1)]
     root = make_tree(tmp_path, [*files, "train/c7/deep/er/notes.txt", "train/c8/bad_1.JPEG"])
-    one, states = scan_split(root, "TRAIN", unaddressable="skip")
-    many, again = scan_split(root, "TRAIN", unaddressable="skip", threads=16)
+    one, states = scan_images(root, "TRAIN", unaddressable="skip")
+    many, again = scan_images(root, "TRAIN", unaddressable="skip", threads=16)
     assert same(one, many)
     assert states == again
 

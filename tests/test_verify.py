@@ -9,9 +9,9 @@ import pytest
 from dinov3_metadata import verify as verify_module
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import sha256
-from dinov3_metadata.labels import read_labels
-from dinov3_metadata.scan import scan_split
-from dinov3_metadata.verify import verify
+from dinov3_metadata.stages.labels import read_labels
+from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.stages.verify import verify
 from helpers import dump, make_tree
 
 Check = Callable[..., dict]
@@ -22,7 +22,7 @@ def check(tree: Path, tmp_path: Path) -> Check:
     """Dump a split, let ``damage(arrays)`` change the files by published name, and verify."""
 
     def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> dict:
-        scan, _ = scan_split(tree, split, unaddressable="skip")
+        scan, _ = scan_images(tree, split, unaddressable="skip")
         labels = None if split == "TEST" else read_labels(tree / "labels.txt")
         files = dump(tree, tmp_path / "extra", split, unaddressable="skip")
         if damage:

@@ -8,13 +8,15 @@ from random import Random
 from unittest.mock import patch
 
 import pytest
-from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.addresses import trailing_number
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, folder_state, read_record, write_record
-from dinov3_metadata.layout import WORK
 from dinov3_metadata.layouts import recognise
-from dinov3_metadata.sweep import sweep
-from dinov3_metadata.view import MARK, View, own_number
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.run import dump_extra
+from dinov3_metadata.stages.links import MARK
+from dinov3_metadata.stages.sweep import sweep
+from dinov3_metadata.stages.view import View
 from helpers import digests, exchange, make_tree
 
 FOLDER = [
@@ -415,7 +417,7 @@ def test_layouts_are_recognised(files: list[str], layout: str, tmp_path: Path) -
     ],
 )
 def test_own_number(name: str, number: int | None) -> None:
-    assert own_number(name) == number
+    assert trailing_number(name) == number
 
 
 def test_a_part_that_is_missing(tmp_path: Path) -> None:
@@ -518,7 +520,7 @@ def test_only_the_temporary_link_of_a_killed_run_is_removed(folder: Linker) -> N
 
     folder.root.rename(folder.root.parent / "moved")
     folder.root, folder.noted = folder.root.parent / "moved", None
-    with patch("dinov3_metadata.viewfolder.os.replace", kill), pytest.raises(KeyboardInterrupt):
+    with patch("dinov3_metadata.stages.links.os.replace", kill), pytest.raises(KeyboardInterrupt):
         folder.link_only()
     assert len(list(folder.view.glob(".*.tmp"))) == 2
     folder.link()
@@ -561,7 +563,9 @@ def test_a_folder_that_others_change_while_links_are_removed_is_looked_at_again(
 ) -> None:
     (folder.root / "train/cat/IMG_0013.PNG").unlink()
     stranger = folder.view / "train/cat/cat_99.JPEG"
-    with patch("dinov3_metadata.sweep.wait_for_a_tick", lambda _: stranger.symlink_to("mine")):
+    with patch(
+        "dinov3_metadata.stages.sweep.wait_for_a_tick", lambda _: stranger.symlink_to("mine")
+    ):
         folder.link()
     with pytest.raises(MetadataError, match=r"cat_99.JPEG is no link into"):
         folder.link_only()

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dinov3_metadata.dump import dump_extra
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, make_tree
 
 LIMIT = 60  # seconds; a run takes half of one

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.run import dump_extra
 from helpers import make_tree
 from scenes import CLASSES, published
 

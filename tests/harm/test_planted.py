@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.dump import dump_extra
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.run import dump_extra
 from helpers import make_tree
 from scenes import ARRAYS, CLASSES, Said, Scene, as_lines, is_regular, picture, published
 

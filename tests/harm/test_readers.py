@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dinov3_metadata.dataset import ImageNetMetadata
-from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.run import dump_extra
 from helpers import make_tree
 from scenes import ARRAYS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.layout import WORK
+from dinov3_metadata.paths import WORK
 from helpers import REPOSITORY, digests, dump, file_states, make_tree
 from PIL import Image
 

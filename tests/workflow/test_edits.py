@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.run import dump_extra
 from helpers import FILES, digests, dump, make_tree
 
 LABELS = (

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.dump import dump_extra
-from dinov3_metadata.layout import WORK
 from dinov3_metadata.lock import lock_run
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, digests, dump, make_tree
 
 # Root may do everything; without these capabilities it is refused like anybody else.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.addresses import LABELLED, image_path
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.layout import LABELLED, WORK, image_path
+from dinov3_metadata.paths import WORK
+from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, file_states, make_tree
 
 NOTHING = "Nothing to be done"
@@ -216,15 +217,15 @@ def test_other_layouts(edit: str, tmp_path: Path) -> None:
 
 
 POINTS = {
-    "between publication and sweep": "dinov3_metadata.sweep.sweep",
-    "before a link is removed": "dinov3_metadata.sweep._remove",
-    "before the records are written": "dinov3_metadata.sweep._note",
+    "between publication and sweep": "dinov3_metadata.stages.sweep.sweep",
+    "before a link is removed": "dinov3_metadata.stages.sweep._remove",
+    "before the records are written": "dinov3_metadata.stages.sweep._note",
     "before the first rename": "dinov3_metadata.replace.give_second_name",
 }
 KILLED = """
 import os, sys
 from unittest.mock import patch
-from dinov3_metadata.dump import dump_extra
+from dinov3_metadata.run import dump_extra
 with patch(sys.argv[1], lambda *_: os.kill(os.getpid(), 9)):
     dump_extra(sys.argv[2], sys.argv[3], ["TRAIN"], "folders", layout="folder")
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.layout import image_path
+from dinov3_metadata.addresses import image_path
 from helpers import make_tree
 from PIL import Image
 

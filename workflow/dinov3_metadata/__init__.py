@@ -4,7 +4,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra": "dump"}
+_LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra": "run"}
 """Name -> module, imported when the name is first used: torchvision alone takes seconds."""
 
 __all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]

@@ -3,46 +3,56 @@
 import argparse
 import logging
 import sys
+from dataclasses import MISSING, fields
 from io import TextIOWrapper
 
-from .dump import dump_extra
 from .errors import MetadataError
-from .labels import SOURCES
-from .layout import SPLITS
-from .layouts import names
-from .log import INTERRUPTED, progress_logger
+from .log import INTERRUPTED
+from .progress import progress_logger
+from .run import dump_extra
+from .settings import Settings
 from .summary import summarise
 
 
 def main() -> None:
     """Read the command line, run the chain, and end with a summary or one plain error."""
-    parser = argparse.ArgumentParser(
-        "python -m dinov3_metadata",
-        description="Make or renew the metadata that DINOv3 trains from.",
-    )
-    add = parser.add_argument
-    add("--root", required=True, help="folder of the dataset")
-    add("--extra", required=True, help="folder for the metadata files, may be the same")
-    add("--splits", nargs="+", default=["TRAIN", "VAL"], choices=SPLITS)
-    add("--labels", default="auto", help=f"auto ({', '.join(SOURCES)}), a file, or folders")
-    add("--layout", default="auto", choices=["auto", *names()])
-    add(
-        "--view",
-        default="",
-        help="folder for links, if root lies otherwise; EXTRA/view if not given",
-    )
-    options = parser.parse_args()
-    logging.basicConfig(level="INFO", format="%(levelname)s: %(message)s")
+    options = vars(_parser().parse_args())
+    level = options.get("log_level", "info").upper()
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
     progress_logger.setLevel("WARNING")  # a terminal has a bar
     try:
-        chain = dump_extra(**vars(options))
+        chain = dump_extra(**options)
     except MetadataError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    print(summarise(chain.settings.extra, chain.splits, chain.layout, chain.base))
+    print(summarise(chain.extra, chain.splits, chain.layout, chain.root))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The command line: an option for each setting, without a default of its own."""
+    parser = argparse.ArgumentParser(
+        "python -m dinov3_metadata",
+        description="Make or update the metadata that DINOv3 trains from.",
+        argument_default=argparse.SUPPRESS,
+    )
+    for one in fields(Settings):
+        schema, text = one.metadata["schema"], one.metadata["short"]
+        option = "--" + one.name.replace("_", "-")
+        required = one.default is MISSING
+        kind = schema.get("type")
+        if kind == "array":
+            choices = schema["items"]["enum"]
+            parser.add_argument(option, nargs="+", choices=choices, metavar="X", help=text)
+        elif kind == "boolean":
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            number = {"integer": int, "number": float}.get(kind, str)
+            choices = schema.get("enum")
+            parser.add_argument(option, type=number, choices=choices, required=required, help=text)
+    return parser
 
 
 if __name__ == "__main__":

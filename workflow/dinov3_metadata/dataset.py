@@ -2,23 +2,21 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torchvision.datasets import VisionDataset
 
-from .chain import folders_of
+from .addresses import LABELLED, SPLITS, image_path, split_folder
 from .disk import read_file
-from .entries import entries_dtype, npy_header
 from .errors import MetadataError, listing
 from .files import sha256
-from .fingerprint import RECORD, changed_since, read_record
+from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
-from .layout import LABELLED, SPLITS, WORK, StrPath, image_path, split_folder
-from .layouts import layout_of
-from .publish import metadata_name, patiently, published_state, read_description
+from .paths import StrPath, file_name, path_of
+from .published import changed_since_published, patiently
 
 PROBES = 16  # rows held against the class arrays on opening
 
@@ -58,9 +56,6 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             whether it has changed since the metadata was made, and reads the metadata whole; None
             holds only some rows against the classes.
 
-    Attributes:
-        description: What ``metadata-SPLIT.json`` says.
-
     Raises:
         MetadataError: The files are missing or do not belong together, or ``check`` found changes;
             the message names them.
@@ -87,14 +82,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self.split = split
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
-        if self.description["layout"] != "imagenet":
-            dataset = os.path.realpath(self.description["dataset"])
-            root = self.description["root"] if os.path.realpath(root) == dataset else root
+        if self._about.layout != "imagenet":
+            dataset = os.path.realpath(self._about.dataset)
+            root = self._about.root if os.path.realpath(root) == dataset else root
         super().__init__(root, transforms, transform, target_transform)
         if not os.path.isdir(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
-        changed = check and changed_folders(self.root, self.extra, split, self.description)
+        changed = check and changed_since_published(self.root, self.extra, split, self._about)
         if changed:
             raise MetadataError(
                 f"{split}: {len(changed):,} of its folders and files changed since the metadata in "
@@ -104,7 +99,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             )
 
     def __len__(self) -> int:
-        return self.description["images"]
+        return self._about.images
 
     def __getitem__(self, index: int) -> Any:
         path, target = self.get_path(index), self.get_target(index)
@@ -120,6 +115,11 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": None}  # a worker maps the files itself
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What ``metadata-SPLIT.json`` says."""
+        return asdict(self._about)
 
     @property
     def entries(self) -> np.ndarray:
@@ -178,8 +178,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
     def _open(self, first: int) -> None:
         """Read the description and map the arrays; see ``_check``."""
-        self.description = describe_split(self.extra, self.split)
-        self._paths = [os.path.join(self.extra, name) for name in self.description["files"]]
+        self._about = describe_split(self.extra, self.split)
+        self._paths = [os.path.join(self.extra, name) for name in self._about.files]
         self._arrays: list[np.ndarray] | None = None
         self._states = list(map(_state, self._paths))
         self._check(first)
@@ -190,7 +190,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             self._check_states()  # before, as a shorter file can not be mapped, and after
             arrays = [
                 np.asarray(np.memmap(path, dtype, "r", len(npy_header(dtype, rows)), (rows,)))
-                for path, dtype, rows in self._due()
+                for path, dtype, rows in self._expected()
             ]
             self._check_states()
             self._arrays = arrays
@@ -203,25 +203,25 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                 "opened. Open it again."
             )
 
-    def _due(self) -> list[tuple[str, np.dtype, int]]:
+    def _expected(self) -> list[tuple[str, np.dtype, int]]:
         """The path of each file, and the dtype and the number of its rows as described."""
-        about = self.description
-        dtype = entries_dtype(about["class_id_length"], about["class_name_length"])
+        about = self._about
+        dtype = entries_dtype(about.class_id_length, about.class_name_length)
         types = dtype, dtype["class_id"], dtype["class_name"]
-        rows = about["images"], about["classes"], about["classes"]
+        rows = about.images, about.classes, about.classes
         return list(zip(self._paths, types, rows, strict=False))
 
     def _check(self, first: int) -> None:
         """Hold the files against their description, from the ``first`` one on byte by byte, and the
         entries against the classes."""
-        files = list(self.description["files"].values())
+        files = list(self._about.files.values())
         try:
             good = all(
                 _starts_with(path, npy_header(dtype, rows))
-                and os.path.getsize(path) == described["bytes"]
-                for (path, dtype, rows), described in zip(self._due(), files, strict=True)
+                and os.path.getsize(path) == described.bytes
+                for (path, dtype, rows), described in zip(self._expected(), files, strict=True)
             ) and all(
-                sha256(path) == described["sha256"]
+                sha256(path) == described.sha256
                 for path, described in zip(self._paths[first:], files[first:], strict=True)
             )
             if good:
@@ -234,66 +234,35 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         except (OSError, ValueError, IndexError, TypeError, KeyError, MemoryError):
             good = False
         if not good:
+            described = file_name("metadata", split=self.split)
             raise MetadataError(
                 f"The files of {self.split} in {self.extra} do not belong together: "
-                f"{', '.join(map(os.path.basename, self._paths))} and {metadata_name(self.split)}. "
+                f"{', '.join(map(os.path.basename, self._paths))} and {described}. "
                 "Run snakemake or dinov3_metadata.dump_extra again."
             )
 
 
-def describe_split(extra: StrPath, split: str) -> dict[str, Any]:
+def describe_split(extra: StrPath, split: str) -> Description:
     """What ``metadata-SPLIT.json`` says.
 
     Raises:
-        MetadataError: There is none, or it is not whole.
+        MetadataError: It is missing or damaged.
     """
-    description = read_description(extra, split)
-    if description.get("split") == split:
-        return description
-    path = Path(extra, metadata_name(split))
-    why = f"is of {description['split']}" if description else "is not whole"
+    about = read_description(extra, split)
+    if about and about.split == split:
+        return about
+    path = path_of(extra, "metadata", split=split)
+    why = f"is of {about.split}" if about else "is not whole"
     try:
         read_file(path)
     except FileNotFoundError:
         why = "does not exist"
     except OSError as error:
-        why = f"can not be read ({error.strerror})"
+        why = f"cannot be read ({error.strerror})"
     raise MetadataError(
         f"{path} {why}. It is made together with the arrays by snakemake or "
         "dinov3_metadata.dump_extra: run it again."
     )
-
-
-def changed_folders(root: str, extra: str, split: str, description: dict[str, Any]) -> list[str]:
-    """The folders that are not in the state in which the published metadata was made of them,
-    those of the dataset behind a view included, and the files of labels and annotations that have
-    another content; by their paths.
-
-    Args:
-        root: What DINOv3 takes for root.
-        extra: The folder with the metadata files.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        description: Of ``describe_split``.
-
-    Raises:
-        MetadataError: The work folder does not tell.
-    """
-    work = Path(extra, WORK)
-    records: dict[str, str] = {}
-    published = published_state(extra, split)
-    if published:
-        names = published["state"]
-        records[os.path.join(root, split_folder(split))] = f"{folders_of(work, names)[0]}/{RECORD}"
-        if names["view"]:
-            part = layout_of(description["layout"]).list_part(description["dataset"], split)
-            source = os.path.join(description["dataset"], part.folder)
-            records[source] = f"{work}/views/{split}/{names['view']}/{RECORD}"
-    if not records or not all(map(read_record, records.values())):
-        raise MetadataError(
-            f"{work} does not tell the state of the dataset of which the published metadata of "
-            f"{split} was made. Run snakemake or dinov3_metadata.dump_extra again."
-        )
-    return changed_since(records, published["contents"])
 
 
 def _state(path: str) -> tuple[int, ...]:

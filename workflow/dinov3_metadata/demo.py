@@ -7,28 +7,30 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .labels import read_labels
-from .layout import LABELLED, StrPath, image_path
+from .addresses import LABELLED, image_path
+from .paths import StrPath
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
-    """Make the demo dataset at ``root``, unless there is one; whole or not at all.
+def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None:
+    """Make the demo dataset, unless there is one; whole or not at all.
 
     Args:
-        root: The dataset's folder.
+        dataset: Its folder.
         labels: A labels.txt; each of its classes gets images.
         images: Split -> images per class; for TEST, images in all.
     """
-    root = Path(root)
-    if root.exists():
+    dataset = Path(dataset)
+    if dataset.exists():
         return
     import numpy as np
     from PIL import Image
 
-    new = root.with_name(f".{root.name}.{os.getpid()}.tmp")
+    from .stages.labels import read_labels
+
+    new = dataset.with_name(f".{dataset.name}.{os.getpid()}.tmp")
     class_ids = list(read_labels(labels).names)
     rng = np.random.default_rng(0)
     for split, per_class in images.items():
@@ -46,7 +48,7 @@ def make_demo(root: StrPath, labels: StrPath, images: dict[str, int]) -> None:
                 Image.fromarray(_draw(hue / len(class_ids), rng)).save(path, "JPEG")
     shutil.copyfile(labels, new / "labels.txt")
     try:
-        new.rename(root)
+        new.rename(dataset)
     except OSError:  # another run was faster
         shutil.rmtree(new)
 

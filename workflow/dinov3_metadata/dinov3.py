@@ -27,9 +27,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .addresses import SPLITS
 from .disk import read_file
 from .errors import MetadataError
-from .layout import SPLITS, StrPath
+from .paths import StrPath, path_of
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
@@ -74,7 +75,7 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
 
 
 def _length(extra: StrPath, split: str) -> int:
-    path = Path(extra, f"metadata-{split}.json").expanduser()
+    path = Path(path_of(os.path.expanduser(extra), "metadata", split=split))
     images = None
     try:
         about = json.loads(read_file(path, SMALL))

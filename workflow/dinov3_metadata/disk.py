@@ -22,32 +22,12 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from .errors import MetadataError
-from .layout import SPLITS, WORK, StrPath
+from .paths import OWN, ROOMS, STATE, TEMPORARY, WORK, StrPath, existing
 
 MOST = 1 << 28  # bytes of a file that is read whole; no labels file and no record comes near
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-TEMPORARY = re.compile(r"\.[0-9a-f]{12}-[0-9a-f]{32}\.tmp")
-"""The name of a file of ours that does not have its own name yet: the mark of its run, which the
-run has noted, and what nobody can guess."""
-
 _mark = token_hex(6)
-
-STATE = re.compile(r"(.+-)?[0-9a-f]{12}(-[0-9a-f]+)?")
-"""The name of a folder for one state of something: it ends with the digest of that state."""
-
-OWN = re.compile(
-    r"(labels|view|scan|entries|classes|verify|audit)\.(log|tsv)|(folders|labels)\.json|scan\.npz"
-    rf"|(entries|class-ids|class-names|audit|verify)-({'|'.join(SPLITS)})\.(npy|json|joined)"
-    rf"|(\d+-)?\d+-of-\d+(\.npy|\.log)?|{TEMPORARY.pattern}"
-)
-"""The names of files of ours in the folders of states; those of an audit are of shares."""
-
-SHARE = re.compile(r"\d+-of-\d+\.npy")
-"""The name of a share of an audit, as Snakemake's ``scatteritem`` says it."""
-
-ROOMS = {*SPLITS, "labels", "views", "audit", "published", "report"}
-"""The folders of the work folder that have names of their own."""
 
 KINDS = {
     stat.S_IFLNK: "a link",
@@ -297,24 +277,10 @@ def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
                 remove_own(descriptor, name, OWN)
 
 
-def remove_shares(work: StrPath) -> None:
-    """Remove the shares of an audit that was killed: its images may have been mended in place."""
-    for split in SPLITS:
-        for tree in _folders_of_states(f"{work}/audit/{split}"):
-            for audit in _folders_of_states(tree):
-                with opened_folder(audit) as folder:
-                    for name in filter(SHARE.fullmatch, os.listdir(folder)):
-                        os.unlink(name, dir_fd=folder)
-
-
-def _folders_of_states(path: str) -> list[str]:
-    with suppress(FileNotFoundError), opened_folder(path) as folder, os.scandir(folder) as entries:
-        return [
-            f"{path}/{entry.name}"
-            for entry in entries
-            if STATE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-        ]
-    return []
+def remove_shares(extra: StrPath) -> None:
+    """Remove the shares of an audit that was killed: its images may have been repaired in place."""
+    for path, _ in existing(extra, "share"):
+        remove_file(path)
 
 
 def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:

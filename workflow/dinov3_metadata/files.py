@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .disk import create, naming, open_regular, opened_folder, remove_file, sync, temporary_name
 from .errors import DamagedError, MetadataError
-from .layout import WORK, StrPath
+from .paths import WORK, StrPath
 from .replace import keep_mode, keep_replaced, make_room
 
 if TYPE_CHECKING:
@@ -53,60 +53,88 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def reading(path: StrPath, published: bool = False) -> Iterator[None]:
-    """Read an artefact in the block; one that is damaged is removed, so that it is made anew. A
-    published file stays: the next run puts the right one in its place.
+def reading(path: StrPath) -> Iterator[None]:
+    """Read a file in the block, and say in one sentence why that fails.
 
     Raises:
-        DamagedError: The artefact is not what it should be, and was removed.
-        MetadataError: It can not be read, or a published file is not what it should be.
+        MetadataError: It cannot be read, or is damaged.
     """
     try:
         yield
     except MetadataError:
         raise
     except Exception as why:  # numpy, zipfile and tokenize raise a dozen kinds on damaged files
-        if published or isinstance(why, PermissionError | MemoryError):
-            reason = why if str(why) else "the memory is not enough"
-            raise MetadataError(
-                f"{path} can not be read ({reason}). Mend what the bracket says; if the file is "
-                "damaged, run snakemake."
-            ) from None
-        with suppress(OSError):
-            remove_file(path)
-        raise DamagedError(
-            f"{path} can not be read back ({why}) and was removed. Run the same command again."
+        reason = why if str(why) else "there is not enough memory"
+        raise MetadataError(
+            f"{path} cannot be read ({reason}). Fix the cause given in parentheses; if the file is "
+            "damaged, run snakemake to rebuild it."
         ) from None
 
 
-def open_array(path: StrPath, published: bool = False) -> np.memmap:
+@contextmanager
+def reading_or_removing(path: StrPath) -> Iterator[None]:
+    """Read a work file in the block. If it is damaged, remove it, so that the next run rebuilds it.
+
+    Raises:
+        DamagedError: The file was damaged and has been removed.
+        MetadataError: It cannot be read.
+    """
+    try:
+        yield
+    except (MetadataError, PermissionError, MemoryError):
+        with reading(path):
+            raise
+    except Exception as why:
+        with suppress(OSError):
+            remove_file(path)
+        raise DamagedError(
+            f"{path} cannot be read back ({why}) and was removed. Run the same command again."
+        ) from None
+
+
+def open_array(path: StrPath) -> np.memmap:
     """Map an ``.npy`` file read-only; objects are never unpickled.
 
     Raises:
         MetadataError: See ``reading``.
     """
+    with reading(path):
+        return _map(path)
+
+
+def open_or_remove_array(path: StrPath) -> np.memmap:
+    """Map an ``.npy`` file of the work folder read-only, or remove it if it is damaged.
+
+    Raises:
+        DamagedError, MetadataError: See ``reading_or_removing``.
+    """
+    with reading_or_removing(path):
+        return _map(path)
+
+
+def _map(path: StrPath) -> np.memmap:
     import numpy as np
 
-    with reading(path, published), open_regular(path):  # which a FIFO does not survive
+    with open_regular(path):  # mapping a FIFO would hang
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.memmap):
-            raise ValueError("it is an archive, not an array")
-        return array
+    if not isinstance(array, np.memmap):
+        raise ValueError("it is an archive, not an array")
+    return array
 
 
 def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
-    """Some rows of an ``.npy`` file, a thousand at a time.
+    """Some rows of an ``.npy`` file of the work folder, a thousand at a time.
 
-    They are read one by one: of a map, the pages around each row would stay in memory.
+    They are read one by one: in a mapped file, the pages around each row would stay in memory.
 
     Raises:
-        MetadataError: See ``reading``.
+        DamagedError, MetadataError: See ``reading_or_removing``.
     """
     import numpy as np
 
-    array = open_array(path)
+    array = open_or_remove_array(path)
     size = array.itemsize
-    with reading(path), open_regular(path) as file:
+    with reading_or_removing(path), open_regular(path) as file:
         for start in range(0, len(index), 1000):
             places = (index[start : start + 1000] * size + array.offset).tolist()
             rows = b"".join(os.pread(file.fileno(), size, place) for place in places)

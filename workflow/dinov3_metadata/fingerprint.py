@@ -1,9 +1,9 @@
-"""Fingerprints: names for the state of code, labels and folders, cheap enough for every start.
+"""Fingerprints: names for the state of code, files and folders, cheap enough for every start.
 
-The artefacts of a stage lie under the fingerprint of what they were made from, so a stage has work
-to do exactly when the artefact of the present state does not exist. That holds whatever became of
-Snakemake's own records: they name the new state even for a job that failed (snakemake#3808), and
-do not follow the artefacts to another working folder.
+The path of a work file contains the fingerprints of its inputs, so a stage has work to do exactly
+when the file for the current inputs does not exist. That holds whatever happened to Snakemake's own
+records: they note the new state even for a job that failed (snakemake#3808), and do not follow the
+work folder to another working directory.
 
 This module is imported at every start and uses the standard library alone.
 """
@@ -13,30 +13,53 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .disk import read_file, read_json
 from .errors import DatasetChangedError, count, printable
 from .files import write_atomically
-from .layout import StrPath
+from .paths import StrPath
 
-State = list[Any] | None
-"""What tells that the names in a folder are still the same, and what its links lead to:
 
-- ``[mtime, ctime, inode]``, the times in ns;
-- ``[mtime, ctime, inode, {path: state, ...}]`` if links in it lead to files: with the states of the
-  folders that hold these files, so that a file that is replaced by a folder there is noticed;
-- ``[digest]`` of the names and of what each of them is, links followed, where the times of folders
-  mean nothing, or the links lead into too many folders;
-- ``[]`` for a file, None for nothing.
-"""
+class FolderState(NamedTuple):
+    """What shows that the names in a folder are still the same, and what its links lead to.
 
-UNREAD: State = [0]
-"""The state that no folder has."""
+    Attributes:
+        mtime, ctime: In ns; 0 where timestamps are not used.
+        inode: 0 likewise.
+        names: A digest of the names and of what each of them is, links followed, where timestamps
+            are unreliable or the links lead into too many folders; empty otherwise.
+        watched: Folder -> state of the folders that hold the files which the links lead to, so that
+            a file that is replaced by a folder there is noticed.
+    """
+
+    mtime: int = 0
+    ctime: int = 0
+    inode: int = 0
+    names: str = ""
+    watched: Mapping[str, "State"] = {}
+
+
+State = FolderState | None
+"""The state of a folder; None if nothing is there."""
+
+A_FILE = FolderState(inode=-1)  # in the place of a folder
+UNREAD = FolderState(mtime=-1)  # of a folder that the next look must list again
+TOO_MANY = FolderState(names="?")  # likewise, and by its names: its links lead into many folders
+
+
+def was_folder(state: State) -> bool:
+    """Whether a folder was there."""
+    return state is not None and state != A_FILE
+
+
+def has_times(state: State) -> bool:
+    """Whether a state holds the timestamps of a folder."""
+    return was_folder(state) and state != UNREAD and state is not None and not state.names
 
 
 def digest(*parts: object) -> str:
@@ -59,26 +82,26 @@ def of_content(path: StrPath) -> str:
         return digest(None)  # the stage that reads the file says what is wrong
 
 
-def check_content(path: StrPath, now: str, due: str | None) -> None:
-    """Check that a file is still what was read or named, so that nothing is published that never
-    was true at one time.
+def check_content(path: StrPath, now: str, expected: str | None) -> None:
+    """Check that a file is still what was read or named, so that nothing is published that was
+    never true at one time.
 
     Args:
         path: The file, for the message.
         now: Its fingerprint.
-        due: What its fingerprint was; nothing if it does not matter.
+        expected: What its fingerprint was; empty or None if it does not matter.
 
     Raises:
         DatasetChangedError: It has changed.
     """
-    if due and now != due:
+    if expected and now != expected:
         raise DatasetChangedError(f"{path} has changed meanwhile. Run the same command again.")
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, links followed, or may be one that can not be looked at.
+    """Whether an entry is a folder, links followed, or may be one that cannot be looked at.
 
-    A link that leads nowhere, or to itself, is none.
+    A link that leads nowhere, or to itself, is not.
     """
     try:
         return entry.is_dir()
@@ -98,34 +121,29 @@ def _kind(entry: os.DirEntry[str]) -> int:
 
 
 def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
-    """The state of a folder, not of those in it, nor of those that its links lead into.
+    """The state of a folder, without the folders in it and those that its links lead into.
 
-    Every name that is added, removed or replaced changes mtime and ctime; ctime can not be set
-    back, and the inode tells a folder from one that was put in its place. Where the times of
-    folders mean nothing, the state is a digest of the names and of what they are.
+    Every name that is added, removed or replaced changes mtime and ctime. ctime cannot be set back,
+    and the inode distinguishes a folder from another that was put in its place.
+
+    Args:
+        folder: The folder.
+        trust_timestamps: False makes a digest of the names instead, for file systems whose
+            timestamps are unreliable.
     """
     try:
         if trust_timestamps:
-            state = os.stat(folder)
-            if not stat.S_ISDIR(state.st_mode):
-                return []
-            return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+            found = os.stat(folder)
+            if not stat.S_ISDIR(found.st_mode):
+                return A_FILE
+            return FolderState(found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         with os.scandir(folder) as entries:
-            return [digest(sorted((entry.name, _kind(entry)) for entry in entries))]
+            names = digest(sorted((entry.name, _kind(entry)) for entry in entries))
+            return FolderState(names=names)
     except NotADirectoryError:
-        return []
-    except (OSError, ValueError):  # a forged record may name what can not be a path
+        return A_FILE
+    except (OSError, ValueError):  # a forged record may name what cannot be a path
         return None
-
-
-def is_digest(state: State) -> bool:
-    """Whether a state was made from the names in a folder, not from its times."""
-    return bool(state) and isinstance(state, list) and isinstance(state[0], str)
-
-
-def watched_by(state: State) -> dict[str, State]:
-    """The folders that the links in a folder lead into, and their states."""
-    return state[3] if isinstance(state, list) and len(state) == 4 else {}
 
 
 def state_as_noted(
@@ -134,24 +152,24 @@ def state_as_noted(
     trust_timestamps: bool = True,
     state_of: Callable[[str], State] = folder_state,
 ) -> State:
-    """The state of a folder, made as ``noted`` was, so that the two are equal if nothing changed.
+    """The state of a folder, made as ``noted`` was, so that both are equal if nothing changed.
 
     Args:
         folder: The folder.
         noted: An earlier state of it.
         trust_timestamps: See ``folder_state``.
-        state_of: Reads the state of a folder that links lead into. One that remembers what it has
-            read saves time where many links lead into the same folder.
+        state_of: Reads the state of a folder that links lead into. A function that remembers its
+            results saves time where many links lead into the same folder.
     """
-    state = folder_state(folder, trust_timestamps and not is_digest(noted))
-    watched = watched_by(noted)
-    if watched and state and not is_digest(state):
-        state.append({path: state_of(path) for path in watched})
+    by_names = noted is not None and bool(noted.names)
+    state = folder_state(folder, trust_timestamps and not by_names)
+    if noted and noted.watched and state and has_times(state):
+        return state._replace(watched={path: state_of(path) for path in noted.watched})
     return state
 
 
 def has_links(folder: StrPath) -> bool:
-    """Whether a folder has links in it; no time of the folder changes when their targets do."""
+    """Whether a folder has links in it; none of its timestamps change when their targets do."""
     try:
         with os.scandir(folder) as entries:
             return any(entry.is_symlink() for entry in entries)
@@ -160,22 +178,22 @@ def has_links(folder: StrPath) -> bool:
 
 
 def class_folders(folder: StrPath) -> list[str]:
-    """The names of the folders in a split folder, unsorted; none if it can not be listed."""
+    """The names of the folders in a split folder, links followed; unsorted."""
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if is_folder(entry)]
     except OSError:
-        return []  # the stage that scans the folder says what is wrong
+        return []
 
 
 def folder_states(
     folder: StrPath, classes: bool = True, trust_timestamps: bool = True
 ) -> dict[str, State]:
-    """The states of a split folder (named ``""``) and of the class folders in it.
+    """The states of a split folder, named by the empty string, and of its class folders.
 
     Args:
         folder: The split folder.
-        classes: Whether there are class folders in it; TEST is flat.
+        classes: Whether there are class folders in it; otherwise it is flat.
         trust_timestamps: See ``folder_state``.
     """
     return {"": folder_state(folder, trust_timestamps)} | {
@@ -185,175 +203,185 @@ def folder_states(
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
-    """The folders that differ between two sets of states, came or went, sorted."""
+    """The folders whose states differ, and those that only one of the two has, sorted."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
-    """The folders and files that are not as they were noted, by their paths, sorted.
+class Record(NamedTuple):
+    """What a stage notes of the folders that it visited: ``folders.json`` beside its files.
 
-    If there are none, all of them were as noted at one moment: when this look began.
+    Attributes:
+        settings: The fingerprint of everything else that the stage depends on.
+        folders: Path below the split folder (or absolute) -> state.
+        after: What else it was made from: for a scan the view, for a view the annotations.
+        retired: The links and folders of a view that are to be removed after the next publication,
+            by their path below the split's folder; a scan of the view leaves them out.
+    """
+
+    settings: str
+    folders: dict[str, State]
+    after: str = ""
+    retired: tuple[str, ...] = ()
+
+
+def write_record(path: StrPath, record: Record) -> None:
+    """Write a record."""
+    with write_atomically(path) as file:
+        file.write(_to_json(record))
+
+
+def rewrite_record(path: StrPath, record: Record) -> None:
+    """Write a record and keep the time of its file, so that what Snakemake made from it is not out
+    of date."""
+    before = os.stat(path)
+    with write_atomically(path) as file:
+        file.write(_to_json(record))
+        file.flush()
+        os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _to_json(record: Record) -> bytes:
+    return json.dumps(record._asdict()).encode()
+
+
+def read_record(path: StrPath) -> Record | None:
+    """Read what ``write_record`` wrote; None if the file is missing or damaged."""
+    noted = read_json(path)
+    settings, folders, after, retired = map(noted.get, Record._fields)
+    if not (isinstance(settings, str) and isinstance(folders, dict)):
+        return None
+    texts = retired if isinstance(retired, list) else []
+    try:
+        states = {name: _parse_state(value) for name, value in folders.items()}
+    except (TypeError, ValueError):
+        return None
+    left_out = tuple(sorted(one for one in texts if isinstance(one, str)))
+    return Record(settings, states, after if isinstance(after, str) else "", left_out)
+
+
+def _parse_state(value: Any) -> State:
+    """The state that JSON holds.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    if value is None:
+        return None
+    mtime, ctime, inode, names, watched = value
+    if [*map(type, value)] != [int, int, int, str, dict]:
+        raise ValueError("not the state of a folder")
+    if watched:
+        watched = {path: _parse_state(state) for path, state in watched.items()}
+    return FolderState(mtime, ctime, inode, names, watched)
+
+
+def read_retired(path: StrPath) -> frozenset[str]:
+    """What a record notes as retired; nothing without a record, or for an empty path."""
+    record = read_record(path) if path else None
+    return frozenset(record.retired) if record else frozenset()
+
+
+def last_records(paths: Iterable[str], settings: str) -> Iterator[tuple[str, Record]]:
+    """Those of some records that were made with the same settings, the newest first."""
+    for path in sorted(paths, key=lambda path: os.stat(path).st_mtime_ns, reverse=True):
+        record = read_record(path)
+        if record and record.settings == settings:
+            yield path, record
+
+
+def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
+    """The folders and files that are no longer as noted, by their paths, sorted.
+
+    If there are none, all of them were as noted at one moment: when this function was called.
 
     Args:
-        records: Folder -> the record of the states of that folder and of others, see
-            ``write_record``.
+        records: Folder -> the record of the states of that folder and of others.
         contents: File -> its fingerprint, see ``of_content``.
     """
     changed = {path for path, content in contents.items() if of_content(path) != content}
     state_of = lru_cache(maxsize=None)(folder_state)
     for folder, path in records.items():
         record = read_record(path)
-        noted = record["folders"] if record else {"": None}
+        if not record:
+            changed |= {folder, path}
+            continue
         now = {
             name: state_as_noted(os.path.join(folder, name), state, state_of=state_of)
-            for name, state in noted.items()
+            for name, state in record.folders.items()
         }
-        changed.update(os.path.join(folder, name) for name in changed_folders(noted, now))
-        if not record:
-            changed.add(path)
+        changed.update(os.path.join(folder, name) for name in changed_folders(record.folders, now))
     return sorted(changed)
 
 
 class Tree(NamedTuple):
-    """The name of a scan that is, or would be, true of a split folder as it is now, and why."""
+    """The scan (or view) that matches the current state of a folder.
 
-    name: str
-    why: str
+    Attributes:
+        name: Its name.
+        why: Why it must be made, if it must.
+    """
+
+    name: str = ""
+    why: str = ""
 
 
 def of_tree(
-    work: StrPath,
     folder: StrPath,
+    records: Iterable[tuple[str, StrPath]],
     settings: str,
+    *,
     classes: bool = True,
     trust_timestamps: bool = True,
     after: str = "",
     published: str = "",
 ) -> Tree:
-    """Name the scan of a split folder: one that is still true if there is one, or a new name.
+    """Find the scan that matches a split folder's current state, or a name for a new scan.
 
-    A scan in ``work`` is true if it was made with the same settings and every folder that it
-    visited is in the state that it noted, as is every link that might have led to a folder, and
-    every folder that its links lead into, and there is no other folder but those that it left out,
-    see ``write_record``. A new name depends on the records that are not true too, so that none of
-    their scans can have it.
+    A scan matches if it was made with the same settings, and every folder that it visited is in the
+    state that it noted, as is every link that might have led to a folder, and every folder that its
+    links lead into, and there is no other folder except those that it left out (see ``Record``).
+    A new name also hashes the outdated records, so it can never equal the name of an outdated scan.
 
     Args:
-        work: Where the scans of the split lie, each in a folder of its name.
         folder: The split folder.
+        records: The name and the record of each scan that there is.
         settings: Stands for everything else that a scan depends on.
         classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
-        after: What else it was made from: of a scan the view, of a view the annotations.
-        published: The name of what was published last. A new name differs from it even if its
-            record is missing, so that what was published does not count as true.
+        after: See ``Record``.
+        published: The name of the scan that was published last. A new name differs from it even if
+            its record is missing, so that what was published does not count as current.
     """
     now = folder_states(folder, classes, trust_timestamps)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
-    untrue = []
+    outdated = []
     state_of = lru_cache(maxsize=None)(folder_state)
-    for record in sorted(Path(work).glob(f"*/{RECORD}")):
-        noted = read_record(record)
-        untrue.append((record.parent.name, noted))
-        if noted is None or noted["settings"] != settings:
+    for name, path in records:
+        record = read_record(path)
+        outdated.append((name, record))
+        if record is None or record.settings != settings:
             why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
-        left_out = retired_in(noted)
-        states = {name: state for name, state in now.items() if name not in left_out} | {
-            name: state_as_noted(os.path.join(folder, name), state, trust_timestamps, state_of)
-            for name, state in noted["folders"].items()
-            if name not in now or (trust_timestamps and (watched_by(state) or is_digest(state)))
-        }
-        changed = changed_folders(states, noted["folders"])
-        if not changed and noted.get("after") != after:
+        retired = set(record.retired)
+        states = {one: state for one, state in now.items() if one not in retired}
+        for one, noted in record.folders.items():
+            special = trust_timestamps and noted and (noted.watched or noted.names)
+            if one not in now or special:
+                inner = os.path.join(folder, one)
+                states[one] = state_as_noted(inner, noted, trust_timestamps, state_of)
+        changed = changed_folders(states, record.folders)
+        if not changed and record.after != after:
             why = "the view of the dataset changed"
             continue
         if not changed:
-            return Tree(record.parent.name, "nothing changed")
-        shown = ", ".join(printable(name) or "the split folder" for name in islice(changed, 3))
-        why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}"
-        why += ", ..." * (len(changed) > 3)
-    new = digest(settings, after, sorted(now.items()), untrue, published)
+            return Tree(name, "nothing changed")
+        shown = ", ".join(printable(one) or "the split folder" for one in islice(changed, 3))
+        more = ", ..." if len(changed) > 3 else ""
+        why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}{more}"
+    new = digest(settings, after, sorted(now.items()), outdated, published)
     return Tree(f"{len(now)}-folders-{new}", why)
 
 
-RECORD = "folders.json"
-"""The file beside a scan that notes the state of each folder that it visited."""
-
-
-def write_record(
-    path: StrPath,
-    settings: str,
-    folders: dict[str, State],
-    after: str = "",
-    retired: Iterable[str] = (),
-) -> None:
-    """Note the state of the folders that a stage visited.
-
-    Args:
-        path: The record.
-        settings, after: See ``of_tree``.
-        folders: Path -> state of each folder.
-        retired: The links and folders of a view that are to be removed after the next publication,
-            by their path below the split's folder: a scan of the view leaves them out.
-    """
-    record = {"settings": settings, "after": after, "folders": folders, "retired": [*retired]}
-    with write_atomically(path) as file:
-        file.write(json.dumps(record).encode())
-
-
-def update_record(path: StrPath, changes: dict[str, Any]) -> None:
-    """Change parts of what ``write_record`` wrote, and keep the time of the file: what Snakemake
-    made of it is not out of date."""
-    record, state = read_record(path), os.stat(path)
-    if record:
-        with write_atomically(path) as file:
-            file.write(json.dumps(record | changes).encode())
-            file.flush()
-            os.utime(file.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
-
-
-def read_record(path: StrPath) -> dict[str, Any] | None:
-    """Read what ``write_record`` wrote; None if there is nothing of the kind."""
-    record = read_json(path)
-    folders = record.get("folders")
-    whole = (
-        isinstance(record.get("settings"), str)
-        and isinstance(folders, dict)
-        and all(map(_is_state, folders.values()))
-    )
-    return record if whole else None
-
-
-def _is_state(noted: object) -> bool:
-    """Whether something may be what ``folder_state`` returned."""
-    if noted is None or noted == []:
-        return True
-    kinds = list(map(type, noted)) if isinstance(noted, list) else []
-    if kinds == [int, int, int, dict]:
-        return all(map(_is_state, watched_by(cast(State, noted)).values()))
-    return kinds in ([int, int, int], [str])
-
-
-def retired_in(record: dict[str, Any]) -> frozenset[str]:
-    """What a record notes as retired, see ``write_record``."""
-    retired = record.get("retired")
-    return (
-        frozenset(one for one in retired if isinstance(one, str))
-        if isinstance(retired, list)
-        else frozenset()
-    )
-
-
-def read_retired(path: StrPath) -> frozenset[str]:
-    """What the record at ``path`` notes as retired; nothing without a record, or without a path."""
-    return retired_in(read_record(path) or {}) if path else frozenset()
-
-
-def last_records(work: StrPath, settings: str) -> Iterator[tuple[Path, dict[str, State]]]:
-    """The records with the same settings that lie in ``work``, and their states; newest first."""
-    records = Path(work).glob(f"*/{RECORD}")
-    for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        record = read_record(path)
-        if record and record["settings"] == settings:
-            yield path, record["folders"]
+def folders_in(name: str) -> int:
+    """How many folders there were, as the name of a ``Tree`` says."""
+    return int(name.partition("-")[0])

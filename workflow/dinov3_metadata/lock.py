@@ -6,13 +6,12 @@ an NFS mount keeps locks to itself (``nolock``, ``local_lock``), it holds on one
 """
 
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
@@ -22,75 +21,88 @@ from .disk import (
     mark_temporaries,
     naming,
     opened_folder,
-    read_json,
     refuse_special,
     sync,
 )
+from .documents import load, to_json
 from .errors import MetadataError, logger
-from .layout import StrPath
+from .paths import StrPath, path_of, work_folder
 from .replace import undo_unfinished
 
-RUN = "run.lock"  # held by the run, with its name in it
 SMALL = 1 << 16  # bytes of the text in a lock; it has a few hundred
-JOBS = "jobs.lock"  # shared by the jobs of a run, which may outlive it when it is killed
 
 
-def lock_run(work: StrPath) -> BinaryIO | None:
-    """Become the one run on a work folder, until the returned file is closed or the process ends.
+@dataclass
+class Run:
+    """What ``run.lock`` says of the run that holds it.
 
-    If jobs of a run that was killed are still at work, they are waited for.
+    Attributes:
+        host, pid, since: Where and since when it runs.
+        marks: The names of temporary files begin with one of these, see ``disk.temporary_name``;
+            the last one is that of this run.
+    """
+
+    host: str
+    pid: int
+    since: str
+    marks: list[str]
+
+
+def lock_run(extra: StrPath) -> BinaryIO | None:
+    """Become the only run on a work folder, until the returned file is closed or the process ends.
+
+    If jobs of a run that was killed are still at work, wait for them.
+
+    Args:
+        extra: The folder for the metadata, with the work folder in it.
 
     Returns:
-        None if the file system knows no locks; a warning is logged.
+        None if the file system has no locks; a warning is logged.
 
     Raises:
         MetadataError: Another run holds the lock; the message names host, process and since when.
-        OSError: The work folder can not be made or written.
-        MetadataError: There are links or special files in it, see ``disk.check_work``.
+            Or there are links or special files in the work folder, see ``disk.check_work``.
+        OSError: The work folder cannot be made or written.
     """
-    make_folder(work)
-    path = Path(work, RUN)
-    file = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    before, mark = _marks(work), token_hex(6)
+    make_folder(work_folder(extra))
+    file = _lock(extra, "run", fcntl.LOCK_EX | fcntl.LOCK_NB)
+    before, mark = _marks(extra), token_hex(6)
     mark_temporaries(mark)
-    _write_run(path, file, [*before, mark])
+    _write_run(extra, file, [*before, mark])
     try:
-        jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        jobs = _lock(extra, "jobs", fcntl.LOCK_EX | fcntl.LOCK_NB)
     except MetadataError:
-        logger.warning("Waiting for the jobs of a run that was killed, in %s.", work)
-        jobs = _lock(Path(work, JOBS), fcntl.LOCK_EX)
+        logger.warning("Waiting for the jobs of a run that was killed, in %s.", work_folder(extra))
+        jobs = _lock(extra, "jobs", fcntl.LOCK_EX)
     if jobs:
         jobs.close()
-    check_work(work, before)
-    undo_unfinished(Path(work).parent)
-    _write_run(path, file, [mark])
+    check_work(work_folder(extra), before)
+    undo_unfinished(extra)
+    _write_run(extra, file, [mark])
     return file
 
 
-def _write_run(path: Path, file: BinaryIO | None, marks: list[str]) -> None:
+def _write_run(extra: StrPath, file: BinaryIO | None, marks: list[str]) -> None:
     """Say who holds the lock, and which marks the temporary files may have that are still there."""
-    run = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "marks": marks,
-    }
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    run = Run(socket.gethostname(), os.getpid(), since, marks)
+    path = path_of(extra, "run")
     with suppress(OSError), open(path, "ab") if file is None else nullcontext(file) as text:
         text.truncate(0)
-        text.write(json.dumps(run).encode())
-        sync(text)  # or another host would not see it
+        text.write(to_json(run))
+        sync(text)  # otherwise another host would not see it
 
 
-def _marks(work: StrPath) -> list[str]:
+def _marks(extra: StrPath) -> list[str]:
     """The marks that ``_write_run`` has noted, the last run's last."""
-    marks = read_json(Path(work, RUN), SMALL).get("marks")
-    return list(map(str, marks)) if isinstance(marks, list) else []
+    run = load(Run, path_of(extra, "run"), SMALL)
+    return run.marks if run else []
 
 
 @contextmanager
-def locked(work: StrPath) -> Iterator[None]:
-    """Be the one run on a work folder in the block, see ``lock_run``."""
-    file = lock_run(work)
+def locked(extra: StrPath) -> Iterator[None]:
+    """Be the only run on a work folder in the block, see ``lock_run``."""
+    file = lock_run(extra)
     try:
         yield
     finally:
@@ -101,33 +113,34 @@ def locked(work: StrPath) -> Iterator[None]:
                 file.close()
 
 
-def lock_job(work: StrPath) -> BinaryIO | None:
+def lock_job(extra: StrPath) -> BinaryIO | None:
     """Show that a job is at work, until the returned file is closed or the process ends."""
-    for mark in _marks(work)[-1:]:
+    for mark in _marks(extra)[-1:]:
         mark_temporaries(mark)
-    return _lock(Path(work, JOBS), fcntl.LOCK_SH)
+    return _lock(extra, "jobs", fcntl.LOCK_SH)
 
 
-def _lock(path: Path, how: int) -> BinaryIO | None:
+def _lock(extra: StrPath, name: str, how: int) -> BinaryIO | None:
+    path = path_of(extra, name)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     refuse_special(path)
-    with opened_folder(path.parent) as folder, naming(path):
-        file = os.fdopen(os.open(path.name, flags, 0o666, dir_fd=folder), "ab+")
+    with opened_folder(work_folder(extra)) as folder, naming(path):
+        file = os.fdopen(os.open(os.path.basename(path), flags, 0o666, dir_fd=folder), "ab+")
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
         file.close()
-        other = read_json(path, SMALL)
-        pid, host, since = (other.get(key, "?") for key in ("pid", "host", "since"))
+        other = load(Run, path, SMALL) or Run("?", 0, "?", [])
         raise MetadataError(
-            f"Another run is at work in {path.parent}: process {pid} on host {host}, "
-            f"since {since}. Run the same command again when it is through."
+            f"Another run is in progress in {work_folder(extra)}: process {other.pid or '?'} on "
+            f"host {other.host}, since {other.since}. Run the same command again when it has "
+            "finished."
         ) from None
     except OSError as error:
         file.close()
         logger.warning(
-            "%s can not be locked (%s): take care that only one run at a time works there.",
-            path.parent,
+            "%s cannot be locked (%s): make sure that only one run at a time works there.",
+            work_folder(extra),
             error.strerror,
         )
         return None

@@ -5,20 +5,14 @@ import logging
 import os
 import re
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from io import TextIOWrapper
-from pathlib import Path
-from typing import Any
 
 from .disk import create_anew, read_file
 from .errors import MetadataError, logger
-from .layout import WORK
 from .lock import lock_job
-
-progress_logger = logger.getChild("progress")
+from .paths import extra_of
 
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
 
@@ -52,8 +46,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     logging.raiseExceptions = False  # a full disk takes no log; the terminal gets the message
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
-        work = next(parent for parent in Path(log_file).parents if parent.name == WORK)
-        with lock_job(work) or nullcontext():
+        with lock_job(extra_of(log_file)) or nullcontext():
             yield
     except MetadataError as error:
         logger.error("%s", error)
@@ -100,19 +93,3 @@ def error_in(log_file: str) -> str | None:
         return None
     errors = re.split(r"^[\d-]{10} [\d:,]{12} ERROR ", text, flags=re.MULTILINE)[1:]
     return errors[-1].strip() if errors else None
-
-
-def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-    """Pass ``items`` on, with a bar on a terminal, and every fifth percent, the rate and the time
-    left in the log."""
-    from tqdm import tqdm
-
-    start, shown = time.monotonic(), 0
-    for done, item in enumerate(tqdm(items, what, total, disable=None, leave=False), 1):
-        yield item
-        percent = 100 * done // total
-        if percent >= shown + 5 or percent == 100 != shown:
-            rate = done / max(time.monotonic() - start, 1e-9)
-            left = timedelta(seconds=round((total - done) / rate))
-            progress_logger.info("%s: %d %%, %.0f a second, %s left", what, percent, rate, left)
-            shown = percent

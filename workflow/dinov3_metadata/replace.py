@@ -11,7 +11,6 @@ server forgets a file with its last name, and a training that has it mapped dies
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,40 +18,44 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from dataclasses import dataclass
+from typing import BinaryIO
 
+from .addresses import SPLITS
 from .disk import (
-    TEMPORARY,
     create,
     create_anew,
     is_local,
     naming,
     opened_folder,
-    read_json,
     remove_file,
     remove_own,
     sync,
     temporary_name,
 )
+from .documents import load, to_json
 from .errors import MetadataError, logger
-from .layout import SPLITS, WORK, StrPath
+from .paths import (
+    PUBLIC,
+    TEMPORARY,
+    WILDCARDS,
+    StrPath,
+    existing,
+    extra_of,
+    folder_of,
+    path_of,
+    published_names,
+)
 
 DAY = 86_400 * 10**9  # ns
-JOURNAL = "journal-{}.json"  # with the stamp of what is replaced
-STAMP = re.compile(r"[0-9a-f]{16}")
-"""The name of a folder of kept files: when they were replaced, in ns since 1970."""
-
-NAMES = re.compile(
-    rf"(entries|class-ids|class-names|audit)-({'|'.join(SPLITS)})\.npy"
-    rf"|(metadata|audit)-({'|'.join(SPLITS)})\.json"
-)
-"""What may be published, so what a journal may name."""
+STAMP = re.compile(WILDCARDS["stamp"])
+"""When files were replaced, in ns since 1970: the name of the folder in which they are kept."""
 
 Writer = Callable[[BinaryIO], object]
 
 
-class Plan(NamedTuple):
+@dataclass
+class Plan:
     """What a journal says.
 
     Attributes:
@@ -62,6 +65,18 @@ class Plan(NamedTuple):
 
     stamp: str
     new: dict[str, tuple[str, int]]
+
+    def __post_init__(self) -> None:
+        """Refuse what no publication replaces.
+
+        Raises:
+            ValueError: It names other files than ours.
+        """
+        good = all(
+            PUBLIC.fullmatch(name) and TEMPORARY.fullmatch(self.new[name][0]) for name in self.new
+        )
+        if not (STAMP.fullmatch(self.stamp) and good):
+            raise ValueError("this is not the plan of a publication")
 
 
 @contextmanager
@@ -93,12 +108,12 @@ def replaced_files(
                     keep_mode(target, name, file)
                     sync(file)
                     plan.new[name] = plan.new[name][0], os.fstat(file.fileno()).st_ino
-            with opened_folder(f"{place}/kept/{plan.stamp}", make=True) as old:
+            with opened_folder(_kept(extra, plan.stamp), make=True) as old:
                 copies = [name for name in writers if not give_second_name(target, name, old)]
                 os.fsync(old)
-            journal = f"{place}/{JOURNAL.format(plan.stamp)}"
+            journal = _journal(extra, plan.stamp)
             with naming(journal), create_anew(journal) as file:
-                file.write(json.dumps(plan._asdict()).encode())
+                file.write(to_json(plan))
                 sync(file)
             os.fsync(work)
             for name, (new, _) in plan.new.items():
@@ -117,7 +132,7 @@ def replaced_files(
             raise
     with suppress(OSError, MetadataError):  # the new files are in place: tidying fails no run
         for name in copies:
-            remove_file(f"{place}/kept/{plan.stamp}/{name}")
+            remove_file(path_of(extra, "kept", stamp=plan.stamp, file=name))
         if is_local(extra) or not _holds_arrays(extra, plan.stamp):
             _forget(extra, plan.stamp)
         for stamp in _old_stamps(extra):
@@ -128,8 +143,8 @@ def replaced_files(
 def undo_unfinished(extra: StrPath) -> None:
     """Put back the files that a publication had begun to replace when it was killed. To be called
     under the lock of the run, before anything else is looked at."""
-    for journal in _journals(extra):
-        if plan := _read_plan(journal):
+    for journal, _ in _journals(extra):
+        if plan := load(Plan, journal):
             logger.warning("%s: a publication was interrupted. Its files are taken back.", extra)
             _put_back(extra, plan)
         remove_file(journal)  # one that is not whole was written before any rename
@@ -140,29 +155,15 @@ def undo_unfinished(extra: StrPath) -> None:
             _forget(extra, stamp)
 
 
-def _read_plan(journal: Path) -> Plan | None:
-    """What a journal says; None if it is not whole, or names what no publication replaces."""
-    stamp, new = journal.stem.partition("-")[2], read_json(journal).get("new")
-    if not STAMP.fullmatch(stamp) or not isinstance(new, dict):
-        return None
-    whole = all(
-        NAMES.fullmatch(name)
-        and isinstance(one, list)
-        and [*map(type, one)] == [str, int]
-        and TEMPORARY.fullmatch(one[0])
-        for name, one in new.items()
-    )
-    return Plan(stamp, {name: (one[0], one[1]) for name, one in new.items()}) if whole else None
-
-
 def is_torn(extra: StrPath, split: str) -> bool:
     """Whether a publication that is under way, or was killed, has renamed some of the files of a
     split, those of its audit aside, and not the others."""
-    for plan in filter(None, map(_read_plan, _journals(extra))):
+    plans = (load(Plan, journal) for journal, _ in _journals(extra))
+    for plan in filter(None, plans):
         states = [
             _is_inode(f"{extra}/{name}", inode)
             for name, (_, inode) in plan.new.items()
-            if f"-{split}." in name and not name.startswith("audit")
+            if name in published_names(split)
         ]
         if any(states) and not all(states):
             return True
@@ -184,14 +185,15 @@ def _is_inode(path: str, inode: int) -> bool:
         return False
 
 
-def _journals(extra: StrPath) -> list[Path]:
-    """What the publications that are under way, or were killed, are about to do."""
-    return sorted(Path(_place(extra)).glob(JOURNAL.format("*")))
+def _journals(extra: StrPath) -> list[tuple[str, str]]:
+    """What the publications that are in progress, or were killed, are about to do: the paths and
+    the stamps of their journals."""
+    return [(path, state["stamp"]) for path, state in existing(extra, "journal")]
 
 
 def _put_back(extra: StrPath, plan: Plan) -> None:
     """Have the old files, and none where there was none, whatever was renamed before."""
-    kept = f"{_place(extra)}/kept/{plan.stamp}"
+    kept = _kept(extra, plan.stamp)
     with ExitStack() as folders:
         target, work = (folders.enter_context(opened_folder(one)) for one in (extra, _place(extra)))
         old = None
@@ -209,7 +211,7 @@ def _put_back(extra: StrPath, plan: Plan) -> None:
                 os.unlink(new, dir_fd=work)
         os.fsync(target)
         with suppress(FileNotFoundError):
-            os.unlink(JOURNAL.format(plan.stamp), dir_fd=work)
+            os.unlink(os.path.basename(_journal(extra, plan.stamp)), dir_fd=work)
         os.fsync(work)
     _forget(extra, plan.stamp)
 
@@ -237,7 +239,7 @@ def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
 def keep_replaced(extra: StrPath, folder: int, name: str) -> None:
     """Keep a file of an open folder, which is about to be replaced, for readers on other hosts."""
     if _inode(folder, name) and not is_local(extra):
-        with opened_folder(f"{_place(extra)}/kept/{_new_stamp(extra)}", make=True) as kept:
+        with opened_folder(_kept(extra, _new_stamp(extra)), make=True) as kept:
             give_second_name(folder, name, kept)
 
 
@@ -261,7 +263,7 @@ def make_room(path: StrPath, size: int) -> None:
         MetadataError: There is no room.
     """
     folder = os.path.dirname(path)
-    extra = f"{os.path.abspath(folder)}/".partition(f"/{WORK}/")[0]
+    extra = extra_of(path)
     old = _old_stamps(extra)
     while size > (free := shutil.disk_usage(folder).free):
         if not old:
@@ -280,19 +282,29 @@ def kept_size(extra: StrPath) -> tuple[int, int]:
 
 def _sizes(extra: StrPath, stamp: str) -> dict[str, int]:
     """Name -> bytes of the kept files of a stamp; nothing, if the folder can not be listed."""
-    path = f"{_place(extra)}/kept/{stamp}"
-    with suppress(OSError), os.scandir(path) as entries:
+    with suppress(OSError), os.scandir(_kept(extra, stamp)) as entries:
         return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
     return {}
 
 
 def _place(extra: StrPath) -> str:
-    return f"{os.fspath(extra)}/{WORK}/published"
+    return folder_of(extra, "journal")
+
+
+def _journal(extra: StrPath, stamp: str) -> str:
+    return path_of(extra, "journal", stamp=stamp)
+
+
+def _kept(extra: StrPath, stamp: str) -> str:
+    return folder_of(extra, "kept", stamp=stamp)
 
 
 def _stamps(extra: StrPath) -> list[str]:
     """The folders of kept files, the oldest first."""
-    with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
+    with (
+        suppress(FileNotFoundError),
+        opened_folder(folder_of(extra, "kept", upto="stamp")) as folder,
+    ):
         return sorted(name for name in os.listdir(folder) if _is_kept(folder, name))
     return []
 
@@ -305,7 +317,7 @@ def _new_stamp(extra: StrPath) -> str:
 def _old_stamps(extra: StrPath) -> list[str]:
     """Those that may be removed: not that of the last publication, nor one of a publication or an
     audit that is under way."""
-    under_way = {journal.stem.partition("-")[2] for journal in _journals(extra)}
+    under_way = {stamp for _, stamp in _journals(extra)}
     done = (stamp for stamp in _stamps(extra) if stamp not in under_way)
     return [stamp for stamp in done if _holds_arrays(extra, stamp)][:-1]
 
@@ -313,7 +325,8 @@ def _old_stamps(extra: StrPath) -> list[str]:
 def _holds_arrays(extra: StrPath, stamp: str) -> bool:
     """Whether there is more among the kept files of a stamp than those of an audit, which no
     training has mapped."""
-    return not all(name.startswith("audit") for name in _sizes(extra, stamp))
+    published = {name for split in SPLITS for name in published_names(split)}
+    return not published.isdisjoint(_sizes(extra, stamp))
 
 
 def _is_kept(folder: int, name: str) -> bool:
@@ -322,8 +335,11 @@ def _is_kept(folder: int, name: str) -> bool:
 
 
 def _forget(extra: StrPath, stamp: str) -> None:
-    with suppress(FileNotFoundError), opened_folder(f"{_place(extra)}/kept") as folder:
-        remove_own(folder, stamp, NAMES)
+    with (
+        suppress(FileNotFoundError),
+        opened_folder(folder_of(extra, "kept", upto="stamp")) as folder,
+    ):
+        remove_own(folder, stamp, PUBLIC)
 
 
 def _inode(folder: int, name: str) -> int:

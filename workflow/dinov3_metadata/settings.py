@@ -1,19 +1,19 @@
-"""The settings of config.yaml: what is wrong with them, in one sentence."""
+"""Settings: what a user may say, and what is wrong with it, in one sentence.
+
+The fields of ``Settings`` are the one list: config.yaml, its schema and the options of
+``python -m dinov3_metadata`` are made from it.
+"""
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-import yaml
-
+from .addresses import SPLITS
 from .errors import MetadataError
-from .layout import SPLITS, StrPath, split_folder
-from .layouts import has_images, layout_of, names
-
-LONGEST = 2500  # Snakemake's record of a file has a path a third longer than the file's, below 4096
+from .formats import PROBLEMS
+from .layouts import LAYOUTS
+from .paths import LABEL_FILES, StrPath
 
 TYPES = {
     "string": "text",
@@ -24,266 +24,237 @@ TYPES = {
     "boolean": "true or false",
 }
 
-PROBLEMS = (
-    "zero-bytes",
-    "not-an-image",
-    "truncated",
-    "wrong-suffix",
-    "other-mode",
-    "broken-exif",
-    "decompression-bomb",
-    "unreadable",
-)
-"""What an audit may find wrong with an image."""
+SECTIONS = ("scan", "verify", "audit", "log")
+"""The sections of config.yaml."""
 
-CHOICES = {
-    "splits": SPLITS,
-    "engine": ("scandir", "torchvision"),
-    "unaddressable": ("refuse", "skip"),
-    "trust_timestamps": (True, False),
-    "level": ("sample", "full"),
-}
-"""Setting -> what it may be."""
+
+def _setting(default: Any = MISSING, *, key: str, about: str, short: str, **schema: Any) -> Any:
+    """A field of ``Settings``.
+
+    Args:
+        default: Its default.
+        key: Its key in config.yaml, after its section and a colon if it is in one.
+        about: What it means, for the schema.
+        short: The same in a line, for config.yaml and ``--help``.
+        schema: What it may be, in the words of JSON Schema.
+    """
+    return field(
+        default=default, metadata={"key": key, "about": about, "short": short, "schema": schema}
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may say of a dataset; config.yaml and its schema tell what each means.
+    """What a user may say of a dataset. ``root`` is the folder of the dataset; the root that DINOv3
+    takes may be a view of it. Paths become absolute.
 
-    Attributes:
-        root, extra: Absolute paths.
-        view: Absolute path; in ``extra`` by default.
-        keep: Days.
+    Raises:
+        MetadataError: A setting is not what it may be.
     """
 
-    root: str
-    extra: str
-    splits: Sequence[str] = ("TRAIN", "VAL")
-    layout: str = "auto"
-    view: str = ""
-    labels: str = "auto"
-    engine: str = "scandir"
-    unaddressable: str = "refuse"
-    trust_timestamps: bool = True
-    level: str = "sample"
-    sample: int = 1000
-    keep: float = 14
+    root: str = _setting(
+        key="root",
+        about="Folder that holds the labels file and the split folders train/, val/ and test/. "
+        "Empty means that a demo dataset is made and used.",
+        short="folder with labels.txt, train/, val/, test/; empty: a demo dataset is made",
+        type="string",
+        minLength=1,
+    )
+    extra: str = _setting(
+        key="extra",
+        about="Folder that the metadata files are written to; may be the same as root.",
+        short="folder for the metadata files; may be the same as root",
+        type="string",
+        minLength=1,
+    )
+    splits: Sequence[str] = _setting(
+        ("TRAIN", "VAL"),
+        key="splits",
+        about="The splits to make metadata for.",
+        short="which of TRAIN, VAL, TEST",
+        type="array",
+        items={"enum": [*SPLITS]},
+        minItems=1,
+        uniqueItems=True,
+    )
+    layout: str = _setting(
+        "auto",
+        key="layout",
+        about="The layout of the dataset: as DINOv3 reads it (imagenet), or another one, so that a "
+        "view of it is made. auto detects it.",
+        short=f"layout of root: auto, {', '.join(LAYOUTS)}",
+        type="string",
+    )
+    view: str = _setting(
+        "",
+        key="view",
+        about="Folder for the view; empty for view/ in extra.",
+        short="folder for links in DINOv3's layout, if root has another; empty: EXTRA/view",
+        type="string",
+    )
+    labels: str = _setting(
+        "auto",
+        key="labels",
+        about="Where the class names come from: a file, relative to root or absolute; auto for the "
+        f"first of {', '.join(LABEL_FILES)} in root; folders for the names of the class folders.",
+        short="class names: auto (labels.txt and other known files), a file, or folders",
+        type="string",
+        minLength=1,
+    )
+    keep: float = _setting(
+        14,
+        key="keep",
+        about="Days that replaced files are kept in the work folder, if extra is on a file server: "
+        "a training on another host may still read them. Those that the last publication replaced "
+        "always stay.",
+        short="days that replaced files are kept if EXTRA is on a file server: see README",
+        type="number",
+        minimum=0,
+    )
+    engine: str = _setting(
+        "scandir",
+        key="scan: engine",
+        about="What lists the folders: our own code (scandir) or torchvision's ImageFolder. The "
+        "result is the same.",
+        short="scandir, or torchvision (ImageFolder itself: same result, slower)",
+        enum=["scandir", "torchvision"],
+    )
+    unaddressable: str = _setting(
+        "refuse",
+        key="scan: unaddressable",
+        about="What to do with an image whose path DINOv3 cannot rebuild from its number: stop "
+        "(refuse), or leave it out and count it (skip).",
+        short="images whose path DINOv3 cannot rebuild: refuse, or skip and count them",
+        enum=["refuse", "skip"],
+    )
+    trust_timestamps: bool = _setting(
+        True,
+        key="scan: trust_timestamps",
+        about="Whether a folder with the same timestamps and inode holds the same names. Set false "
+        "for file systems whose folder timestamps are unreliable, such as object stores mounted "
+        "through FUSE: then every folder is listed at every run.",
+        short="false lists every folder at every run: for unreliable folder timestamps",
+        type="boolean",
+    )
+    level: str = _setting(
+        "sample",
+        key="verify: level",
+        about="sample looks up the images of some rows; full looks up all of them and compares the "
+        "split with a fresh ImageFolder.",
+        short="sample, or full (every path, and a comparison with a fresh ImageFolder)",
+        enum=["sample", "full"],
+    )
+    sample: int = _setting(
+        1000,
+        key="verify: sample",
+        about="How many rows `sample` looks up, spread over the split.",
+        short="how many paths `level: sample` looks up",
+        type="integer",
+        minimum=1,
+        maximum=1_000_000_000,
+    )
+    fail_on: Sequence[str] = _setting(
+        (),
+        key="audit: fail_on",
+        about="Problems of images that stop publishing; with one, each split is audited before it "
+        "is published.",
+        short="problems that stop publishing, such as [truncated, not-an-image, zero-bytes]",
+        type="array",
+        items={"enum": [*PROBLEMS]},
+        uniqueItems=True,
+    )
+    log_level: str = _setting(
+        "info",
+        key="log: level",
+        about="The least that the stages write to their logs.",
+        short="how much the stages write to their logs: debug, info, warning",
+        enum=["debug", "info", "warning"],
+    )
 
     def __post_init__(self) -> None:
-        self._check()
-        for name, path in (("root", self.root), ("extra", self.extra)):
-            object.__setattr__(self, name, _absolute(path))
-        object.__setattr__(self, "view", _absolute(self.view or f"{self.extra}/view"))
-        object.__setattr__(self, "labels", os.fspath(self.labels))
-        object.__setattr__(self, "splits", tuple(self.splits))
-        object.__setattr__(self, "layout", self.layout.replace("_", "-"))
-
-    def _check(self) -> None:
-        """Refuse what the schema of config.yaml refuses too.
-
-        Raises:
-            MetadataError: A setting is not what it may be.
-        """
-        for name in ("root", "extra", "labels"):
-            path = getattr(self, name)
-            if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-                raise MetadataError(f"config: {name}: {path!r} is no path.")
-        if isinstance(self.splits, str) or not isinstance(self.splits, Sequence):
-            raise MetadataError(f"config: splits: {self.splits!r} is not a list.")
-        if not self.splits or len(set(self.splits)) < len(self.splits):
-            raise MetadataError(f"config: splits: {self.splits!r} is empty or names one twice.")
-        for name, choices in CHOICES.items():
-            values = self.splits if name == "splits" else [getattr(self, name)]
-            if wrong := [value for value in values if value not in choices]:
-                known = ", ".join(map(str, choices))
-                raise MetadataError(f"config: {name}: {wrong[0]!r} is not one of {known}.")
-        if not isinstance(self.keep, int | float) or isinstance(self.keep, bool) or self.keep < 0:
-            raise MetadataError(f"config: keep: {self.keep!r} is not a number of days.")
-        if type(self.sample) is not int or self.sample < 1:
-            raise MetadataError(f"config: sample: {self.sample!r} is not a whole number above 0.")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            optional = one.name == "view" and value in ("", None)
+            if not optional:
+                _check(one, os.fspath(value) if isinstance(value, os.PathLike) else value)
+        change = object.__setattr__  # the dataclass is frozen
+        for name in ("root", "extra"):
+            change(self, name, _absolute(getattr(self, name)))
+        change(self, "view", _absolute(self.view or f"{self.extra}/view"))
+        change(self, "labels", os.fspath(self.labels))
+        change(self, "layout", self.layout.replace("_", "-"))  # as its module is called
+        change(self, "splits", tuple(self.splits))
+        change(self, "fail_on", tuple(self.fail_on))
 
 
 def _absolute(path: StrPath) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def settings_of(config: dict[str, Any]) -> Settings:
-    """The settings of a validated config.yaml: the user's, or those of the demo.
+def _check(one: "Field[Any]", value: Any) -> None:
+    """Refuse a value that the schema of config.yaml refuses, too.
 
     Raises:
-        MetadataError: One of root and extra is set without the other.
+        MetadataError: It is not what the setting may be.
     """
-    if config["root"] and not config["extra"]:
-        raise MetadataError(
-            "config: `root` is set, but not `extra`: name the folder for the metadata files "
-            "(it may be the same as root)."
-        )
-    if config["extra"] and not config["root"]:
-        raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
-    used = config if config["root"] else config["demo"]
-    return Settings(
-        **{name: used[name] for name in ("root", "extra", "splits")},
-        **{name: config[name] for name in ("layout", "labels")},
-        view=config["view"] or "",
-        keep=config["keep"],
-        **config["scan"],
-        level=config["verify"]["level"],
-        sample=int(config["verify"]["sample"]),
-    )
+    schema = one.metadata["schema"]
+    kind, each = schema.get("type"), [value]
+    wrong = ""
+    if kind and not _is_of_type(kind, value):
+        wrong = f"{value!r} is not {TYPES[kind]}"
+    elif kind == "array":
+        each = list(value)
+        if len(each) < schema.get("minItems", 0):
+            wrong = "the list is empty"
+        elif len(set(each)) < len(each):
+            wrong = f"{value!r} names something twice"
+    elif kind == "string" and len(value) < schema.get("minLength", 0):
+        wrong = "the text is empty"
+    elif "minimum" in schema and value < schema["minimum"]:
+        wrong = f"{value} is below {schema['minimum']}"
+    elif "maximum" in schema and value > schema["maximum"]:
+        wrong = f"{value} is above {schema['maximum']}"
+    choices = schema.get("enum") or schema.get("items", {}).get("enum")
+    strangers = [choice for choice in each if choices and choice not in choices]
+    if strangers and not wrong:
+        wrong = f"{strangers[0]!r} is not one of {', '.join(choices)}"
+    if wrong:
+        raise MetadataError(f"config: {one.metadata['key']}: {wrong}.")
 
 
-def explain(error: Any) -> str:
-    """What a ``jsonschema.ValidationError`` means to the person who wrote the setting.
-
-    Args:
-        error: As raised for config.yaml and the ``--config`` options together.
-    """
-    where = ": ".join(name for name in error.absolute_path if isinstance(name, str))
-    start = f"config: {where}: " if where else "config: "
-    value, due = error.instance, error.validator_value
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = [key for key in value if key not in known]
-        close = get_close_matches(str(unknown[0]), known, 1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
-        for name, section in error.schema["properties"].items():
-            if unknown[0] in section.get("properties", {}):
-                guess = f" It stands below `{name}`: {name}='{{{unknown[0]}: ...}}'."
-        return f"{start}there is no setting {unknown[0]!r}.{guess} Known are {', '.join(known)}."
-    if error.validator == "enum":
-        return f"{start}{value!r} is not one of {', '.join(map(str, due))}."
-    if error.validator == "type":
-        types = [due] if isinstance(due, str) else due
-        wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")
-        hint = ""
-        if isinstance(value, str) and "array" in types:
-            hint = f", for instance '[{value}]'"
-        elif isinstance(value, str) and "object" in types:
-            below = error.schema["properties"]
-            fitting = (name for name, one in below.items() if value in one.get("enum", []))
-            hint = f", for instance '{{{next(fitting, next(iter(below)))}: {value}}}'"
-        elif "string" in types and not isinstance(value, list | dict):
-            hint = "; put it in quotes"
-        return f"{start}{str(value)!r} is not {wanted}{hint}."
-    if error.validator in ("minimum", "maximum"):
-        return f"{start}{value} is {'below' if error.validator == 'minimum' else 'above'} {due}."
-    if error.validator == "minLength":
-        return f"{start}the text is empty."
-    if error.validator == "minItems":
-        return f"{start}the list is empty."
-    if error.validator == "uniqueItems":
-        return f"{start}something stands twice in {value!r}."
-    return f"{start}{error.message}"
+def _is_of_type(kind: str, value: object) -> bool:
+    """Whether a value is of a type of JSON Schema; any sequence but a text will do for an array."""
+    if kind == "array":
+        return isinstance(value, Sequence) and not isinstance(value, str)
+    if kind in ("integer", "number"):
+        types = int if kind == "integer" else (int, float)
+        return isinstance(value, types) and not isinstance(value, bool)
+    return isinstance(value, str if kind == "string" else bool)
 
 
-def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings without empty ones, and with numbers and truth values in place of their texts.
-
-    Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.
-    """
-
-    def read(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: read(inner) for key, inner in value.items() if inner is not None}
-        scalar = value
-        with suppress(yaml.YAMLError):
-            scalar = yaml.safe_load(value) if isinstance(value, str) else value
-        return scalar if isinstance(scalar, bool | int) else value
-
-    return {
-        key: read(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if value is not None
-    }
-
-
-def check_layout(layout: str, root: str, extra: str) -> None:
-    """Check what depends on how the dataset lies.
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their names in ``Settings``, from these names or the sections of config.yaml.
 
     Raises:
-        MetadataError: There is no such layout, or the metadata files would lie among the images of
-            a flat dataset.
+        MetadataError: There is no such setting.
+
+    Example:
+        >>> flatten({"scan": {"engine": "torchvision"}, "level": "full"})
+        {'engine': 'torchvision', 'level': 'full'}
     """
-    if layout not in names():
-        raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(names())}.")
-    among = not layout_of(layout).list_part(root, "TRAIN").folder
-    if among and os.path.realpath(root) == os.path.realpath(extra):
-        raise MetadataError(
-            f"config: extra: the metadata files can not lie among the images in {root}. Choose a "
-            "folder below it or elsewhere."
-        )
+    names = {one.name for one in fields(Settings)}
+    keys = {one.metadata["key"]: one.name for one in fields(Settings)}
+    flat = {}
+    for name, value in settings.items():
+        inner = {name: value}
+        if name in SECTIONS and isinstance(value, Mapping):
+            inner = {f"{name}: {key}": one for key, one in value.items()}
+        for key, one in inner.items():
+            if key not in keys and key not in names:
+                from difflib import get_close_matches
 
-
-def check_root(root: str) -> None:
-    """Check that a root in no layout that is known holds a split folder at least.
-
-    Raises:
-        MetadataError: It holds none; the message says what may be meant.
-    """
-    folders = list(map(split_folder, SPLITS))
-    if not any(os.path.isdir(f"{root}/{folder}") for folder in folders):
-        raise MetadataError(
-            f"config: root: {root} has none of {', '.join(f'{one}/' for one in folders)} in it. "
-            f"{_meant(root, folders)}"
-        )
-
-
-def _meant(root: str, folders: list[str]) -> str:
-    """What may be meant by a root that holds no split folder."""
-    parent, name = os.path.split(root)
-    if name in folders:
-        return f"Give the folder that holds {name}/: {parent}."
-    with os.scandir(root) as entries:
-        below = sorted(entry.path for entry in entries if entry.is_dir())
-    if inner := next((one for one in below if os.path.isdir(f"{one}/train")), None):
-        return f"{inner} has: give that."
-    if any(map(has_images, below)):
-        return (
-            f"If its folders are classes, move them to {root}/train/; if they are not, set "
-            "`layout: flat`."
-        )
-    return "Give the folder that holds them."
-
-
-def check_folders(root: str, extra: str) -> None:
-    """Check what a schema can not: the folders against each other and against the disk.
-
-    Raises:
-        MetadataError: ``root`` is no folder, or ``extra`` lies in a split folder or has a name that
-            Snakemake can not handle.
-    """
-    if "\0" in root + extra:
-        raise MetadataError("config: root or extra has a NUL character, which no path can have.")
-    if not os.path.isdir(root):
-        raise MetadataError(f"config: root: {root} is not a folder.")
-    if os.path.exists(extra) and not os.path.isdir(extra):
-        raise MetadataError(f"config: extra: {extra} is a file, where a folder is due.")
-    if "{" in extra or "}" in extra:
-        raise MetadataError(
-            f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "
-            "Choose a folder without."
-        )
-    try:
-        extra.encode()
-    except UnicodeEncodeError:
-        raise MetadataError(
-            f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without."
-        ) from None
-    if not extra.isprintable():
-        raise MetadataError(
-            f"config: extra: {extra} has a control character, which Snakemake would print. "
-            "Choose a folder without."
-        )
-    if len(extra.encode()) > LONGEST:
-        raise MetadataError(
-            f"config: extra: the path is too long: {len(extra.encode()):,} bytes, of which "
-            f"Snakemake can handle {LONGEST:,}. Choose a folder with a shorter one."
-        )
-    real = os.path.realpath(extra)
-    for split in SPLITS:
-        folder = os.path.realpath(os.path.join(root, split_folder(split)))
-        if os.path.commonpath([real, folder]) == folder:
-            raise MetadataError(
-                f"config: extra: {extra} lies in the split folder {folder}. Choose root itself or "
-                "a folder elsewhere."
-            )
+                close = get_close_matches(key, {*keys, *names}, 1)
+                guess = f" Did you mean {close[0]!r}?" if close else ""
+                raise MetadataError(f"config: there is no setting {key!r}.{guess}")
+            flat[keys.get(key, key)] = one
+    return flat

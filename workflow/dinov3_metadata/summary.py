@@ -2,49 +2,56 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
-from pathlib import Path
 
+from .chain import STAGES
+from .disk import read_file
 from .errors import count, printable
-from .layout import WORK, StrPath
-from .lock import RUN
-from .publish import changes_file, read_changes, read_description, read_summary
+from .formats import read_audit_summary, read_changes, read_description
+from .log import INTERRUPTED, error_in
+from .paths import StrPath, existing, path_of
 from .replace import kept_size
+
+SILENT = (
+    "A job failed without giving a reason. See Snakemake's output above. If it was killed (out of "
+    "memory?), nothing is lost: run the same command again. If a cluster's scheduler refused it, "
+    "docs/cluster.md says how to find out why."
+)
 
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
 
 def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath) -> str:
     """The end of a run for the terminal: each split from its ``metadata-SPLIT.json`` and what this
-    run changed of it, how the dataset lies, and what to give to DINOv3.
+    run changed of it, the layout of the dataset, and what to give to DINOv3.
 
     The seconds are those from the start of the run until the split was published.
     """
     rows: list[tuple[str, ...]] = [COLUMNS]
     notes = []
     for split in splits:
-        if audited := read_summary(extra, split):
-            found = ", ".join(f"{many:,} {what}" for what, many in audited["problems"].items())
-            what = f"{count(audited['images'], 'image')}, {found or 'all ok'}"
-            notes.append(f"  {split}, audited {audited['audited']}: {what}")
-        described = read_description(extra, split)
-        if not described:
-            continue  # a run up to an earlier stage does not mend what is missing or damaged
-        classes = described["classes"]
-        size = sum(file["bytes"] for file in described["files"].values())
-        images, of_classes, seconds = _changes(f"{extra}/{WORK}", split)
-        row: tuple[str, ...] = (split, f"{described['images']:,}", *images)
-        row += (f"{classes:,}", *of_classes) if classes else ("", "", "")
+        if audited := read_audit_summary(extra, split):
+            found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
+            what = f"{count(audited.images, 'image')}, {found or 'all ok'}"
+            notes.append(f"  {split}, audited {audited.audited}: {what}")
+        about = read_description(extra, split)
+        if not about:
+            continue  # a run up to an earlier stage does not replace what is missing or damaged
+        size = sum(file.bytes for file in about.files.values())
+        images, classes, seconds = _changes(extra, split)
+        row: tuple[str, ...] = (split, f"{about.images:,}", *images)
+        row += (f"{about.classes:,}", *classes) if about.classes else ("", "", "")
         rows.append((*row, f"{size:,}", seconds))
-        if described["skipped"]:
-            notes.append(f"  {split}: {count(described['skipped'], 'image')} skipped")
+        if about.skipped:
+            notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
     if len(rows) == 1:
         lines = [f"Nothing is published in {extra} yet.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
-    kept, size = kept_size(extra)
+    kept, room = kept_size(extra)
     if kept:
-        what = f"{count(kept, 'replaced file')}, {size:,} bytes"
+        what = f"{count(kept, 'replaced file')}, {room:,} bytes"
         notes.append(f"  kept for readers on other hosts, see `keep`: {what}")
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
@@ -56,14 +63,14 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
     return "\n".join(map(printable, lines))
 
 
-def _changes(work: str, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
+def _changes(extra: StrPath, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
     """New and removed images and classes, and seconds; dashes if this run published nothing."""
-    noted, run = changes_file(work, split), Path(work, RUN)
-    changes = read_changes(work, split)
-    if not changes or not run.exists() or noted.stat().st_mtime < run.stat().st_mtime:
+    noted, run = path_of(extra, "changes", split=split), path_of(extra, "run")
+    changes = read_changes(extra, split)
+    if not changes or not os.path.exists(run) or os.path.getmtime(noted) < os.path.getmtime(run):
         return ("-", "-"), ("-", "-"), "-"
-    seconds = noted.stat().st_mtime - run.stat().st_mtime
-    counts = (changes["added"], -changes["removed"], len(changes["new"]), -len(changes["gone"]))
+    seconds = os.path.getmtime(noted) - os.path.getmtime(run)
+    counts = (changes.added, -changes.removed, len(changes.new), -len(changes.gone))
     added, removed, new, gone = (f"{one:+,}" if one else "0" for one in counts)
     return (added, removed), (new, gone), f"{seconds:,.1f}"
 
@@ -93,3 +100,25 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
                 f"{path}. Make a link to it elsewhere, and take that for root or extra."
             )
     return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"
+
+
+def failures(extra: StrPath, logs: Iterable[str]) -> str:
+    """The messages of the stages that failed, for the end of the terminal's last screen.
+
+    Args:
+        extra: The folder for the metadata.
+        logs: The files of Snakemake's own log, the only ones to tell that a run was interrupted
+            while its jobs waited.
+    """
+    start = os.path.getmtime(path_of(extra, "run"))  # by the clock that the logs are dated by
+    own = (path for rule in STAGES for path, _ in existing(extra, f"{rule}.log"))
+    found = [error_in(path) for path in own if os.path.getmtime(path) >= start]
+    if not any(found):
+        said = "".join(read_file(path).decode(errors="replace") for path in logs)
+        if shutil.disk_usage(extra).free < 1 << 16:
+            found = [f"{extra}: No space left on device, not even for a log."]
+        elif re.search("on user request|currently running", said):
+            found = [INTERRUPTED]
+        else:
+            found = [SILENT]
+    return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))

@@ -2,24 +2,21 @@
 
 import os
 
-from ..folder import is_image
-from ..layout import split_folder
-from . import Part
-
-ORDER = 50
+from ..addresses import is_image, split_folder
+from .part import Part
 
 
-def recognise(root: str) -> bool:
+def recognise(dataset: str) -> bool:
     """Whether images lie right in root, or in its ``train``: deeper ones may be of a dataset whose
     root is meant."""
-    return any(map(is_image, os.listdir(_folder(root))))
+    return any(map(is_image, os.listdir(_folder(dataset))))
 
 
-def list_part(root: str, split: str) -> Part:
+def list_part(dataset: str, split: str) -> Part:
     """All images of TRAIN are one class; so are those of VAL, if there are any."""
-    folder = os.path.basename(_folder(root)) if split == "TRAIN" else split_folder(split)
+    folder = os.path.basename(_folder(dataset)) if split == "TRAIN" else split_folder(split)
     folder = folder.lstrip(".") or "images"  # hidden folders are no classes
-    below = "" if _folder(root) == root and split == "TRAIN" else split_folder(split)
+    below = "" if _folder(dataset) == dataset and split == "TRAIN" else split_folder(split)
     others = () if below else ("train", "val", "test")
     return Part(
         below,
@@ -36,5 +33,5 @@ def explain() -> str:
     return "images of any name in root or in train/, nested or not: one class"
 
 
-def _folder(root: str) -> str:
-    return f"{root}/train" if os.path.isdir(f"{root}/train") else root
+def _folder(dataset: str) -> str:
+    return f"{dataset}/train" if os.path.isdir(f"{dataset}/train") else dataset

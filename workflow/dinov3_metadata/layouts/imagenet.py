@@ -1,30 +1,33 @@
 """ImageNet as DINOv3 reads it: the only layout that needs no view."""
 
 import os
+from contextlib import suppress
 
-from ..folder import is_image, list_folder
-from ..layout import LABELLED, split_folder
-from . import Part, class_folders_of
-
-ORDER = 10
+from ..addresses import LABELLED, index_of, is_image, split_folder
+from .part import Part, class_folders_of
 
 ENOUGH = 1000  # images
 
 
-def recognise(root: str) -> bool:
+def recognise(dataset: str) -> bool:
     """Whether most images in some class folders of ``train`` or ``val`` have DINOv3's names."""
     named = others = 0
     for split in LABELLED:
-        for path in class_folders_of(f"{root}/{split_folder(split)}"):
-            listed = list_folder(path, split, os.path.basename(path))
-            named += listed.actual_index.size
-            others += sum(map(is_image, listed.files))
+        for path in class_folders_of(f"{dataset}/{split_folder(split)}"):
+            class_id = os.path.basename(path)
+            with suppress(OSError), os.scandir(path) as entries:
+                for name in (entry.name for entry in entries if entry.is_file()):
+                    good = index_of(split, class_id, name) is not None
+                    named += good
+                    others += is_image(name) and not good
+                    if named + others > ENOUGH:
+                        break
             if named + others > ENOUGH:
                 break
     return 0 < named >= others
 
 
-def list_part(root: str, split: str) -> Part:
+def list_part(dataset: str, split: str) -> Part:
     """The split folders themselves."""
     return Part(split_folder(split), classes=split in LABELLED, whole=True)
 

@@ -2,20 +2,18 @@
 
 import os
 
-from ..layout import SPLITS, split_folder
-from . import Part
-
-ORDER = 20
+from ..addresses import SPLITS, split_folder
+from .part import Part
 
 DATA = "ILSVRC/Data/CLS-LOC"
 
 
-def recognise(root: str) -> bool:
+def recognise(dataset: str) -> bool:
     """Whether Kaggle's folders lie in root."""
-    return any(os.path.isdir(f"{root}/{DATA}/{split_folder(split)}") for split in SPLITS)
+    return any(os.path.isdir(f"{dataset}/{DATA}/{split_folder(split)}") for split in SPLITS)
 
 
-def list_part(root: str, split: str) -> Part:
+def list_part(dataset: str, split: str) -> Part:
     """``val`` is flat, and a CSV file tells the classes."""
     folder = f"{DATA}/{split_folder(split)}"
     if split == "VAL":

@@ -2,17 +2,15 @@
 
 import os
 
-from . import Part
-
-ORDER = 30
+from .part import Part
 
 
-def recognise(root: str) -> bool:
+def recognise(dataset: str) -> bool:
     """Whether Tiny ImageNet's own files and folders lie in root."""
-    return os.path.isfile(f"{root}/wnids.txt") and os.path.isdir(f"{root}/val/images")
+    return os.path.isfile(f"{dataset}/wnids.txt") and os.path.isdir(f"{dataset}/val/images")
 
 
-def list_part(root: str, split: str) -> Part:
+def list_part(dataset: str, split: str) -> Part:
     """Images lie one folder deeper than in ImageNet; ``val`` is flat, a file tells the classes."""
     if split == "TRAIN":
         return Part("train", inside="images", whole=True)

@@ -1,7 +1,6 @@
-"""Verify: read the new files back and hold every row against the scan, the labels and the disk."""
+"""Verify: read the new files back and check every row against the scan, the labels and the disk."""
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -9,64 +8,102 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .disk import kind_of
-from .entries import entries_dtype, npy_header
-from .errors import MetadataError, count, listing, logger
-from .files import open_array, reading, rows_at, sha256, write_atomically
-from .folder import is_image, special_kind
-from .labels import Labels
-from .layout import LABELLED, MAX_INDEX, StrPath, image_path, split_folder
-from .log import progress
-from .scan import Scan, image_folder
+from ..addresses import LABELLED, MAX_INDEX, image_path, index_of, is_image, split_folder
+from ..artefacts import Labels, Report, Scan
+from ..disk import kind_of
+from ..documents import Count
+from ..errors import MetadataError, count, listing, logger
+from ..files import open_or_remove_array, reading_or_removing, rows_at, sha256
+from ..fingerprint import read_retired
+from ..formats import FileDigest, LabelsSource, entries_dtype, npy_header
+from ..paths import StrPath
+from ..progress import progress
+from ..readdir import special_kind
+from ..witness import image_folder
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time
 
 
 def verify(
-    root: StrPath,
+    *,
+    scan: StrPath,
+    folders: StrPath,
+    labels: StrPath = "",
+    new_entries: StrPath,
+    new_class_ids: StrPath = "",
+    new_class_names: StrPath = "",
+    report: StrPath,
+    root: str,
     split: str,
+    level: str = "sample",
+    sample: int = 1000,
+) -> None:
+    """Check the new files of a split, and keep the report.
+
+    Args:
+        scan: What the files must say, see ``artefacts.Scan``.
+        folders: The record of that scan, see ``fingerprint.Record``.
+        labels: The names of the classes, see ``artefacts.Labels``; empty for TEST.
+        new_entries, new_class_ids, new_class_names: The new files; for TEST the first one only.
+        report: Where to write the report, see ``artefacts.Report``.
+        root, split, level, sample: See ``check_files``.
+
+    Raises:
+        MetadataError: See ``check_files``.
+    """
+    paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
+    check_files(
+        {os.path.basename(path): str(path) for path in paths},
+        Scan.load(scan),
+        Labels.load(labels) if labels else None,
+        root=root,
+        split=split,
+        level=level,
+        sample=sample,
+        retired=read_retired(folders),
+    ).save(report)
+
+
+def check_files(
+    files: dict[str, str],
     scan: Scan,
     labels: Labels | None,
-    files: dict[str, str],
     *,
+    root: StrPath,
+    split: str,
     level: str = "sample",
     sample: int = 1000,
     retired: frozenset[str] = frozenset(),
-) -> dict[str, Any]:
+) -> Report:
     """Check the files of a split and describe them.
 
     Args:
-        root: The dataset's folder.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        scan: What the files must say.
-        labels: The names of the classes; None for TEST.
         files: Published name -> path of the new file: entries, class ids, class names, in that
             order; for TEST the entries alone.
-        level: ``sample`` looks for the images of some rows, ``full`` for those of all rows and
+        scan: What the files must say.
+        labels: The names of the classes; None for TEST.
+        root: The folder that DINOv3 takes for root.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        level: ``sample`` looks up the images of some rows; ``full`` looks up those of all rows and
             compares the split with a fresh ImageFolder.
         sample: How many rows ``sample`` looks up, spread evenly over the split.
-        retired: What the scan left out, see ``scan.scan_split``.
-
-    Returns:
-        The report: counts, where the labels come from and their fingerprint, widths in code points,
-        bytes and sha256 of each file, the checks made, and when.
+        retired: What the scan left out, see ``fingerprint.Record``.
 
     Raises:
         MetadataError: A check failed; the message says which, and shows the first rows or paths.
-            The new files are removed, so that the next run makes them anew.
+            The new files have been removed, so that the next run rebuilds them.
     """
     with _removing_wrong(files, split):
         ids = scan.class_ids.tolist()
         names = labels.of(ids) if labels else [""]
         types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
         types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
-        rows_due = [len(scan.actual_index), len(ids), len(ids)]
-        checks = [_check_headers(files, types, rows_due)]
-        arrays = [open_array(path) for path in files.values()]
+        rows_expected = [len(scan.actual_index), len(ids), len(ids)]
+        checks = [_check_headers(files, types, rows_expected)]
+        arrays = [open_or_remove_array(path) for path in files.values()]
         entries, *classes = arrays
         if labels:
             checks.append(_check_classes(classes, ids, names))
@@ -82,22 +119,22 @@ def verify(
         for check in checks:
             logger.info("%s: %s", split, check)
         widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
-        return {
-            "split": split,
-            "images": len(entries),
-            "classes": len(classes[0]) if classes else 0,
-            "skipped": int(scan.skipped.sum()),
-            "labels": labels and {"file": labels.source, "form": labels.form},
-            "labels_content": labels and labels.content,
-            "class_id_length": widths[0],
-            "class_name_length": widths[1],
-            "files": {
-                name: {"bytes": os.path.getsize(path), "sha256": digests[name]}
+        return Report(
+            split=split,
+            images=Count(len(entries)),
+            classes=Count(len(classes[0]) if classes else 0),
+            skipped=Count(int(scan.skipped.sum())),
+            labels=LabelsSource(labels.source, labels.form) if labels else None,
+            labels_content=labels.content if labels else None,
+            class_id_length=Count(widths[0]),
+            class_name_length=Count(widths[1]),
+            files={
+                name: FileDigest(Count(os.path.getsize(path)), digests[name])
                 for name, path in files.items()
             },
-            "checks": checks,
-            "verified": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+            checks=checks,
+            verified=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 @contextmanager
@@ -115,17 +152,11 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
         ) from None
 
 
-def write_report(report: dict[str, Any], out: StrPath) -> None:
-    """Keep the report of ``verify`` at ``out`` as JSON."""
-    with write_atomically(out) as file:
-        file.write(json.dumps(report, indent=1).encode())
-
-
 def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]) -> str:
     """Check the very bytes before the data, and that the file ends with the data."""
     for (name, path), dtype, due in zip(files.items(), types, rows, strict=False):
         header = npy_header(dtype, due)
-        with reading(path), open(path, "rb") as file:
+        with reading_or_removing(path), open(path, "rb") as file:
             found = file.read(len(header))
         if found != header or os.path.getsize(path) != len(header) + due * dtype.itemsize:
             raise MetadataError(f"{name}: header or size are not those of {due:,} x {dtype}.")
@@ -278,8 +309,7 @@ def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
 
 def _is_addressable(path: str, split: str) -> bool:
     """Whether a path below root is one that DINOv3 rebuilds."""
-    stem = path.removesuffix(".JPEG")
-    number = stem[len(stem.rstrip("0123456789")) :].lstrip("0") or "0"
-    class_id = path.split("/")[1] if split in LABELLED else ""
-    few = len(number) <= len(str(MAX_INDEX)) and int(number) <= MAX_INDEX
-    return few and path == image_path(split, class_id, int(number))
+    _, *class_ids, name = path.split("/")
+    class_id = class_ids[0] if class_ids and split in LABELLED else ""
+    index = index_of(split, class_id, name)
+    return index is not None and path == image_path(split, class_id, index)

@@ -5,22 +5,17 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-from .disk import read_file, remove_folders
-from .errors import MetadataError, count, listing, logger
-from .files import reading, write_atomically
-from .fingerprint import check_content, digest, of_content
-from .layout import StrPath
+from ..artefacts import Labels
+from ..disk import read_file
+from ..errors import MetadataError, count, logger
+from ..fingerprint import check_content, digest
+from ..paths import LABEL_FILES, StrPath
 
 Rows = Iterator[tuple[int, str, str]]
 """Line, class id and class name of each row."""
-
-SOURCES = ("labels.txt", "LOC_synset_mapping.txt", "words.txt", "imagenet_class_index.json")
-"""Where ``labels: auto`` looks, in this order."""
 
 FORMS = """\
 A labels file has one class a line, its id before its name, in one of these forms:
@@ -40,95 +35,17 @@ Each takes a time that grows with the length of the line, not with its square: n
 each other can share the same blanks, or the first one never gives any back."""
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The names of classes.
-
-    Attributes:
-        source: The file they were read from; empty if the folders' names are the classes' names.
-        form: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``; ``folders`` without a file.
-        names: Class id -> class name, in the order of the file.
-        content: The fingerprint of the file; empty without one.
-    """
-
-    source: str
-    form: str
-    names: dict[str, str]
-    content: str = ""
-
-    def save(self, path: StrPath) -> None:
-        """Write the labels to ``path`` as JSON."""
-        with write_atomically(path) as file:
-            file.write(json.dumps([vars(self), digest(vars(self))], indent=0).encode())
-
-    @classmethod
-    def load(cls, path: StrPath) -> "Labels":
-        """Read what ``save`` wrote.
-
-        Raises:
-            MetadataError: The file is not whole; it is removed.
-        """
-        with reading(path):
-            labels, due = json.loads(read_file(path))
-            if digest(labels) != due:
-                raise ValueError("its digest is another")
-            return cls(**labels)
-
-    def of(self, class_ids: Sequence[str]) -> list[str]:
-        """The name of each class, matched by id; ids without a class folder are passed over.
-
-        Raises:
-            MetadataError: Some class folders have no row in the labels file.
-        """
-        if self.form == "folders":
-            return list(class_ids)
-        missing = [class_id for class_id in class_ids if class_id not in self.names]
-        if missing:
-            check_content(self.source, of_content(self.source), self.content)
-            what = count(len(missing), "class folder has", "class folders have")
-            raise MetadataError(
-                f"{what} no row in {self.source}, read as {self.form}:",
-                listing(missing, len(missing)),
-                "Add a row for each, or move folders that are no classes out of the split.",
-            )
-        return [self.names[class_id] for class_id in class_ids]
-
-
-def find_labels(root: StrPath, labels: str, own_names: bool = False) -> str:
-    """The labels file that a setting means.
+def load_labels(*, labels: StrPath, source: str, content: str) -> None:
+    """Read a labels file and keep what it says.
 
     Args:
-        root: The dataset's folder.
-        labels: A path, relative to root or absolute; ``auto`` for the first of ``SOURCES`` that
-            there is; ``folders`` for none.
-        own_names: Whether ``auto`` needs no file.
-
-    Returns:
-        A path, whether or not there is a file; empty for ``folders``.
-    """
-    if labels == "folders":
-        return ""
-    names = SOURCES if labels == "auto" else [os.path.expanduser(labels)]
-    paths = [os.path.join(root, name) for name in names]
-    nothing = "" if labels == "auto" and own_names else paths[0]
-    return next(filter(os.path.lexists, paths), nothing)
-
-
-def load_labels(path: StrPath, fingerprint: str, out: StrPath) -> None:
-    """Read a labels file and keep the labels in a folder of their name, beside those that some
-    split still uses; others are removed.
-
-    Args:
-        path, fingerprint: See ``read_labels``.
-        out: Where to write the labels.
+        labels: Where to write the labels.
+        source, content: The path and the fingerprint of ``read_labels``.
 
     Raises:
         MetadataError: See ``read_labels``.
     """
-    read_labels(path, fingerprint).save(out)
-    folder = Path(out).parent
-    used = {used.name for used in folder.parent.parent.glob("*/*/labels-*")}
-    remove_folders(folder.parent, {folder.name, *used})
+    read_labels(source, content).save(labels)
 
 
 def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
@@ -139,8 +56,9 @@ def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
     does the same (``ImageNet._load_labels``).
 
     Args:
-        path: As of ``find_labels``.
-        fingerprint: What ``fingerprint.of_content`` said of the file, if it must still be that.
+        path: The file; empty for the names of the class folders.
+        fingerprint: The one that the file must still have, see ``fingerprint.of_content``; None if
+            it does not matter.
 
     Raises:
         MetadataError: The file is missing or not UTF-8, has no rows, or has a row that is not an id
@@ -191,8 +109,8 @@ def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         raise MetadataError(
             f"The labels file {path} does not exist. `labels: auto` takes the first of "
-            f"{', '.join(SOURCES)} in root, `labels: <FILE>` any other, and `labels: folders` the "
-            "names of the class folders.",
+            f"{', '.join(LABEL_FILES)} in root, `labels: <FILE>` any other, and `labels: folders` "
+            "the names of the class folders.",
             FORMS,
         ) from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Folder: the names in one folder, read and parsed in bulk, without a Python object per image."""
+"""Readdir: the names in one folder, read and parsed in bulk, without a Python object per image."""
 
 import ctypes
 import errno
@@ -10,13 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .addresses import MAX_INDEX, is_image, name_parts
 from .disk import KINDS, kind_of
 from .errors import MetadataError
 from .fingerprint import UNREAD, State
-from .layout import MAX_INDEX, name_parts
-
-# As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
-IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 DIGITS = 10  # of MAX_INDEX
 CHUNK = 1 << 16  # bytes of names asked for at a time
@@ -177,11 +174,6 @@ def numbers(keys: np.ndarray) -> np.ndarray:
     """(images,), ``<u4``: the numbers that some keys of ``image_keys`` stand for, sorted by key."""
     keys = np.sort(keys)
     return (keys // 16 // SHIFTS[keys % 16]).astype("<u4")
-
-
-def is_image(name: str) -> bool:
-    """Whether torchvision takes the name for an image's."""
-    return name.lower().endswith(IMG_EXTENSIONS)
 
 
 def special_kind(path: str) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata import folder
+from dinov3_metadata.addresses import IMG_EXTENSIONS, MAX_INDEX, image_name
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.folder import IMG_EXTENSIONS, UNKNOWN, Listing, Names, list_folder
-from dinov3_metadata.layout import MAX_INDEX, image_name
-from dinov3_metadata.scan import scan_split
+from dinov3_metadata.readdir import UNKNOWN, Listing, Names, list_folder
+from dinov3_metadata.stages.scan import scan_images
 from helpers import make_tree
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +112,7 @@ def test_a_folder_that_can_not_be_listed(
     monkeypatch.setattr(folder, "read_names", refuse)
     message = rf"n01443537 can not be listed: {os.strerror(error)}"
     with pytest.raises(MetadataError, match=message):
-        scan_split(tree, "TRAIN")
+        scan_images(tree, "TRAIN")
 
 
 def test_what_the_kernel_refuses_while_listing(

@@ -9,35 +9,55 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
-from .disk import FOLDER, TEMPORARY, kind_of, make_folder, naming, sync, temporary_name
-from .errors import MetadataError
-from .layout import WORK, split_folder
+from ..addresses import split_folder
+from ..disk import FOLDER, kind_of, make_folder, naming, sync, temporary_name
+from ..documents import parse, to_json
+from ..errors import MetadataError
+from ..paths import TEMPORARY, work_folder
 
 MARK = ".dinov3-view"  # a file in the folder of a view: its links are not images of a dataset
 PATIENCE = 60  # seconds to wait for another run
 SMALL = 1 << 20  # bytes of a mark; it has some hundred
 
 
+@dataclass
+class Mark:
+    """What the mark of a view notes.
+
+    Attributes:
+        extra: The folder for the metadata that the view belongs to.
+        roots: Where the dataset is and was.
+        temporary: The name of the link that the last run was about to rename.
+    """
+
+    extra: str = ""
+    roots: list[str] = field(default_factory=list)
+    temporary: str = ""
+
+    def __post_init__(self) -> None:
+        self.roots = [one for one in self.roots if os.path.isabs(one)]
+
+
 class ViewFolder:
     """The folder of one split in a view, as a context manager: locked and marked in the block.
 
     Args:
-        view: The folder of the view, which DINOv3 takes for root.
+        root: The folder of the view, which DINOv3 takes for root.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         extra: The folder for the metadata; each view belongs to one.
-        root: The dataset's folder.
+        dataset: The dataset's folder.
 
     Attributes:
         path: The folder of the split.
-        roots: Where the dataset is and was, the longest path first: links into these are ours.
+        datasets: Where the dataset is and was, the longest path first: links into these are ours.
         old_links: Whether links stay that may lead to where the dataset was.
         changed: The folders to bring to the disk, by their path below the view.
 
@@ -46,23 +66,23 @@ class ViewFolder:
             is not a view.
     """
 
-    def __init__(self, view: str, split: str, extra: str, root: str) -> None:
-        self.view, self.folder, self.extra, self.root = view, split_folder(split), extra, root
-        self.path = f"{view}/{self.folder}"
+    def __init__(self, root: str, split: str, extra: str, dataset: str) -> None:
+        self.root, self.folder, self.extra, self.dataset = root, split_folder(split), extra, dataset
+        self.path = f"{root}/{self.folder}"
         self.mark = f"{MARK}-{split}"
-        self.roots = [root]
+        self.datasets = [dataset]
         self.old_links = False
         self.changed: set[str] = set()
         self._temporary = ""
 
     def __enter__(self) -> ViewFolder:
-        if os.path.islink(self.view):
+        if os.path.islink(self.root):
             raise MetadataError(
-                f"{self.view} is a link, and the folder of a view must not be one. Set `view:` to "
+                f"{self.root} is a link, and the folder of a view must not be one. Set `view:` to "
                 "the folder that it leads to, or remove the link."
             )
-        make_folder(self.view)
-        self._view = os.open(self.view, FOLDER | os.O_NOFOLLOW)
+        make_folder(self.root)
+        self._view = os.open(self.root, FOLDER | os.O_NOFOLLOW)
         try:
             if self._is_used() and not self._state(self.mark):
                 raise MetadataError(
@@ -77,11 +97,11 @@ class ViewFolder:
         try:
             self._lock()
             noted = self._read_mark()
-            self._check_owner(noted["extra"])
-            self.roots = sorted({self.root, *noted["roots"]}, key=len, reverse=True)
-            self._remove_temporary(noted["temporary"])
+            self._check_owner(noted.extra)
+            self.datasets = sorted({self.dataset, *noted.roots}, key=len, reverse=True)
+            self._remove_temporary(noted.temporary)
             self._temporary = temporary_name()
-            self._write_mark(self.roots)
+            self._write_mark(self.datasets)
             os.fsync(self._view)  # no link is ever without its mark
         except BaseException:
             self._close()
@@ -93,7 +113,7 @@ class ViewFolder:
             if kind is None:
                 self.bring_to_disk()
                 self._temporary = ""
-                self._write_mark(self.roots if self.old_links else [self.root])
+                self._write_mark(self.datasets if self.old_links else [self.dataset])
         finally:
             self._close()
 
@@ -107,7 +127,7 @@ class ViewFolder:
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise MetadataError(
-                        f"{self.view}/{self.mark} is locked by another program. Run the same "
+                        f"{self.root}/{self.mark} is locked by another program. Run the same "
                         "command again when that has ended."
                     ) from None
                 time.sleep(0.05)
@@ -133,7 +153,7 @@ class ViewFolder:
             MetadataError: A link, or something else that is not a folder, is in its path.
             FileNotFoundError: There is none.
         """
-        descriptor, path = os.dup(self._view), self.view
+        descriptor, path = os.dup(self._view), self.root
         try:
             for part in filter(None, below.split("/")):
                 outer, path = descriptor, f"{path}/{part}"
@@ -168,10 +188,10 @@ class ViewFolder:
         """
         with suppress(OSError):
             image = os.readlink(os.path.basename(below), dir_fd=folder)
-            for root in self.roots:
-                if image.startswith(f"{root}/"):
-                    return self.root + image.removeprefix(root), root == self.root
-        raise self._stranger(f"{self.view}/{below}")
+            for dataset in self.datasets:
+                if image.startswith(f"{dataset}/"):
+                    return self.dataset + image.removeprefix(dataset), dataset == self.dataset
+        raise self._stranger(f"{self.root}/{below}")
 
     def make(self, below: str) -> None:
         """Have a folder, whatever link of ours was there."""
@@ -237,7 +257,7 @@ class ViewFolder:
                 self.image_behind(inner, f"{below}/{name}")
             if others := set(os.listdir(inner)).difference(names):
                 raise MetadataError(
-                    f"{self.view}/{below}/{min(others)} is in the way: the class is gone, and its "
+                    f"{self.root}/{below}/{min(others)} is in the way: the class is gone, and its "
                     "folder of links is to be removed. Remove it."
                 )
         return names
@@ -255,7 +275,7 @@ class ViewFolder:
 
     def _stranger(self, path: str) -> MetadataError:
         return MetadataError(
-            f"{path} is no link into {self.root}. The folder of a view is made by the program "
+            f"{path} is no link into {self.dataset}. The folder of a view is made by the program "
             "alone: move this away, or set `view:` to another folder."
         )
 
@@ -279,40 +299,28 @@ class ViewFolder:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         state = self._state(name)
         if not state or stat.S_ISREG(state.st_mode):
-            with naming(f"{self.view}/{name}"):
+            with naming(f"{self.root}/{name}"):
                 file = os.fdopen(os.open(name, flags, 0o666, dir_fd=self._view), "r+b")
             state = os.fstat(file.fileno())
             if stat.S_ISREG(state.st_mode):
                 return file
             file.close()
         raise MetadataError(
-            f"{self.view}/{name} is {kind_of(state)}. A view is marked by a file of this name: "
+            f"{self.root}/{name} is {kind_of(state)}. A view is marked by a file of this name: "
             f"remove it and {self.path}, and run the same command again."
         )
 
-    def _read_mark(self) -> dict[str, Any]:
-        """Whose view it is, where the dataset was, and the temporary link; a mark that is damaged
-        says nothing."""
-        noted: Any = None
+    def _read_mark(self) -> Mark:
+        """What the mark notes; one that is damaged notes nothing."""
+        self._file.seek(0)
+        content = self._file.read(SMALL).partition(b"\n")[0]
         with suppress(ValueError, RecursionError, MemoryError):
-            self._file.seek(0)
-            noted = json.loads(self._file.read(SMALL).partition(b"\n")[0])
-        if isinstance(noted, list) and noted:  # as the first versions wrote it
-            noted = {"extra": noted[0], "roots": noted[1:]}
-        if not isinstance(noted, dict):
-            noted = {}
-        extra, roots, temporary = map(noted.get, ("extra", "roots", "temporary"))
-        roots = roots if isinstance(roots, list) else []
-        return {
-            "extra": extra if isinstance(extra, str) else "",
-            "roots": [one for one in roots if isinstance(one, str) and os.path.isabs(one)],
-            "temporary": temporary if isinstance(temporary, str) else "",
-        }
+            return parse(Mark, content)
+        return Mark()
 
     def _write_mark(self, roots: list[str]) -> None:
         """Write the mark in one piece, so that a power cut leaves the old one or the new one."""
-        noted = {"extra": self.extra, "roots": roots, "temporary": self._temporary}
-        content = json.dumps(noted).encode() + b"\n"
+        content = to_json(Mark(self.extra, roots, self._temporary)) + b"\n"
         self._file.seek(0)
         self._file.write(content)
         self._file.flush()
@@ -326,10 +334,10 @@ class ViewFolder:
             os.unlink(name, dir_fd=self._view)
 
     def _check_owner(self, owner: str) -> None:
-        others = owner != self.extra and os.path.isdir(f"{owner}/{WORK}")
-        view = os.path.realpath(self.view)
+        others = owner != self.extra and os.path.isdir(work_folder(owner))
+        view = os.path.realpath(self.root)
         if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
             raise MetadataError(
-                f"The view {self.view} belongs to the metadata in {owner}. Choose another folder "
+                f"The view {self.root} belongs to the metadata in {owner}. Choose another folder "
                 "with `view:`, or take the view itself for `root`."
             )

@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
-from .errors import MetadataError, count, logger
-from .fingerprint import RECORD, State, folder_state, read_record, read_retired, update_record
-from .layout import WORK, StrPath
-from .scan import wait_for_a_tick
-from .viewfolder import ViewFolder
+from ..errors import MetadataError, count, logger
+from ..fingerprint import State, folder_state, read_record, rewrite_record
+from ..paths import StrPath, path_of
+from ..published import States
+from ..walk import wait_for_a_tick
+from .links import ViewFolder
 
 
 class _Touched(NamedTuple):
@@ -37,7 +37,7 @@ class _Touched(NamedTuple):
     now: State
 
 
-def sweep(extra: StrPath, origin: dict[str, str], states: dict[str, dict[str, str]]) -> None:
+def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
     """Remove the retired links of the views of some splits. To be called after the publication of
     these states, under the lock of the run.
 
@@ -45,39 +45,33 @@ def sweep(extra: StrPath, origin: dict[str, str], states: dict[str, dict[str, st
 
     Args:
         extra: The folder for the metadata.
-        origin: See ``Chain.origin``.
-        states: Split -> the names of its state, see ``Chain.state``.
+        root: The folder of the view, which DINOv3 takes for root.
+        dataset: The dataset's folder.
+        states: Split -> the names of its state, see ``chain.Present.state``.
     """
-    work = Path(extra, WORK)
     for split, state in states.items():
         if not state["view"]:
             continue
-        view = work / "views" / split / state["view"] / RECORD
-        scan = work / split / state["tree"] / RECORD
-        retired = read_retired(view)
-        if not retired or retired != read_retired(scan):
+        paths = [path_of(extra, name, **state) for name in ("view", "folders")]
+        view, scan = map(read_record, paths)
+        if not view or not scan or not view.retired or view.retired != scan.retired:
             continue
+        by_names = any(one and one.names for one in view.folders.values())
         try:
-            with ViewFolder(origin["root"], split, os.fspath(extra), origin["dataset"]) as folder:
-                left, touched = _remove(folder, sorted(retired), _trusts_timestamps(view))
-                removed = retired.difference(left)
-                _note(view, f"{folder.path}/", removed, left, touched)
-                _note(scan, "", removed, left, touched)
+            with ViewFolder(root, split, os.fspath(extra), dataset) as folder:
+                left, touched = _remove(folder, view.retired, trust_timestamps=not by_names)
+                removed = set(view.retired).difference(left)
+                _note(paths[0], f"{folder.path}/", removed, left, touched)
+                _note(paths[1], "", removed, left, touched)
                 folder.old_links = bool(left)
         except (OSError, MetadataError) as error:
-            logger.warning("%s: old links of the view stay (%s).", origin["root"], error)
+            logger.warning("%s: old links of the view stay (%s).", root, error)
         else:
             logger.info("%s: %s removed", folder.path, count(len(removed), "old link"))
 
 
-def _trusts_timestamps(record: Path) -> bool:
-    """Whether the states in a record are times of folders, not digests of names."""
-    folders = (read_record(record) or {"folders": {}})["folders"]
-    return not any(state and isinstance(state[0], str) for state in folders.values())
-
-
 def _remove(
-    view: ViewFolder, retired: list[str], trust_timestamps: bool
+    view: ViewFolder, retired: Iterable[str], trust_timestamps: bool
 ) -> tuple[list[str], dict[str, _Touched]]:
     """Remove retired links.
 
@@ -95,7 +89,7 @@ def _remove(
         below = f"{view.folder}/{above}".rstrip("/")
         with suppress(FileNotFoundError), view.opened(below) as folder:
             there = set(os.listdir(folder))
-            before = folder_state(f"{view.view}/{below}", trust_timestamps)
+            before = folder_state(f"{view.root}/{below}", trust_timestamps)
             for name in there.intersection(names):
                 try:
                     view.remove(folder, f"{below}/{name}")
@@ -103,11 +97,11 @@ def _remove(
                 except MetadataError as error:
                     left.append(f"{above}/{name}".lstrip("/"))
                     logger.warning("%s", error)
-            now = folder_state(f"{view.view}/{below}", trust_timestamps)
+            now = folder_state(f"{view.root}/{below}", trust_timestamps)
             touched[above] = _Touched(before, there, now)
     view.bring_to_disk()
     if trust_timestamps:
-        wait_for_a_tick([one.now for one in touched.values()])
+        wait_for_a_tick(one.now for one in touched.values())
     for above, one in [*touched.items()]:
         with view.opened(f"{view.folder}/{above}".rstrip("/")) as folder:
             if set(os.listdir(folder)) != one.names:
@@ -116,7 +110,7 @@ def _remove(
 
 
 def _note(
-    record: Path,
+    path: str,
     prefix: str,
     removed: Iterable[str],
     left: list[str],
@@ -125,18 +119,20 @@ def _note(
     """Put the new states of folders into a record that held the ones before.
 
     Args:
-        record: The record.
+        path: The record.
         prefix: What the paths of the split's folders begin with in this record.
         removed: The links and folders that are no longer there.
         left: Those that are still retired.
         touched: The folders in which they were.
     """
-    noted = read_record(record)
-    folders = dict(noted["folders"]) if noted else {}
+    record = read_record(path)
+    if record is None:
+        return
+    folders = dict(record.folders)
     for name in removed:
         folders.pop(f"{prefix}{name}", None)
     for above, one in touched.items():
-        path = f"{prefix}{above}" if above else prefix.rstrip("/")
-        if folders.get(path) == one.before:
-            folders[path] = one.now
-    update_record(record, {"folders": folders, "retired": left})
+        folder = f"{prefix}{above}" if above else prefix.rstrip("/")
+        if folders.get(folder) == one.before:
+            folders[folder] = one.now
+    rewrite_record(path, record._replace(folders=folders, retired=tuple(left)))

@@ -9,9 +9,8 @@ removes it when new rows have been published. So a run that is refused takes no 
 """
 
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import count as count_from
@@ -19,75 +18,85 @@ from pathlib import Path
 
 import numpy as np
 
-from .disk import read_file, remove_folders
-from .errors import MetadataError, count, listing, logger
-from .fingerprint import (
+from ..addresses import (
+    LABELLED,
+    MAX_INDEX,
+    SPLITS,
+    image_name,
+    index_of,
+    is_image,
+    split_folder,
+    trailing_number,
+)
+from ..errors import MetadataError, count, listing, logger
+from ..fingerprint import (
+    Record,
     State,
-    check_content,
     class_folders,
-    digest,
     folder_state,
     has_links,
     last_records,
-    read_retired,
+    was_folder,
     write_record,
 )
-from .folder import Listing, is_image, list_folder
-from .layout import LABELLED, MAX_INDEX, SPLITS, WORK, image_name, split_folder
-from .layouts import layout_of
-from .scan import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
-from .viewfolder import MARK, ViewFolder
+from ..layouts import LAYOUTS
+from ..paths import WORK, StrPath, existing
+from ..readdir import Listing, list_folder
+from ..walk import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
+from .annotations import read_annotations
+from .links import MARK, ViewFolder
 
 LONGEST = 255  # bytes of a file name
 
 
-def update_view(
+def link_view(
+    *,
+    view: StrPath,
+    extra: StrPath,
+    dataset: str,
     root: str,
-    view: str,
-    extra: str,
     split: str,
     layout: str,
     annotations: str,
-    record: str,
     settings: str,
-    published: str = "",
     trust_timestamps: bool = True,
     threads: int = 4,
 ) -> None:
-    """Bring the view of a split up to date, from what the last record in the work folder knows.
+    """Bring the view of a split up to date, starting from what the last record in the work folder
+    knows.
 
     Args:
-        root, view, extra, split, layout, annotations: See ``View``.
-        record: Where to note the states of the folders, see ``fingerprint.of_tree``; in a folder of
-            its name, beside those of other views, which are removed.
-        settings: For the record.
-        published: The name of the view that was published last, which stays until the next
-            publication.
+        view: Where to note the states of the folders, see ``fingerprint.Record``.
+        extra, dataset, root, split, layout, annotations: See ``View``.
+        settings: The fingerprint of all else that the view depends on.
         trust_timestamps, threads: See ``View.link``.
 
     Raises:
         MetadataError: See ``View.link``.
     """
-    work = Path(record).parent
-    path, noted = next(last_records(work.parent, settings), (None, None))
-    one = View(root, view, extra, split, layout, annotations)
-    retired = read_retired(path) if path else []
-    states = one.link(noted, trust_timestamps, threads, retired)
-    write_record(record, settings, states, annotations, one.retired)
-    remove_folders(work.parent, {work.name, published})
+    records = (path for path, _ in existing(extra, "view", split=split))
+    last = next((record for _, record in last_records(records, settings)), None)
+    one = View(dataset, root, extra=str(extra), split=split, layout=layout, annotations=annotations)
+    states = one.link(
+        last.folders if last else None,
+        trust_timestamps=trust_timestamps,
+        threads=threads,
+        retired=last.retired if last else (),
+    )
+    write_record(view, Record(settings, states, annotations, tuple(one.retired)))
 
 
 class View:
     """The view of one split.
 
     Args:
-        root: The dataset's folder.
-        view: The folder of the view, which DINOv3 takes for root.
+        dataset: The dataset's folder.
+        root: The folder of the view, which DINOv3 takes for root.
         extra: The folder for the metadata; each view belongs to one.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        layout: How the dataset lies, see ``layouts``.
-        annotations: What ``fingerprint.of_content`` said of the file that tells the classes, if it
-            must still be that.
+        layout: The layout of the dataset, see ``layouts``.
+        annotations: The fingerprint that the file with the classes of the images must still have
+            (see ``fingerprint.of_content``); empty if it does not matter.
 
     Attributes:
         added: How many links ``link`` made.
@@ -96,13 +105,21 @@ class View:
     """
 
     def __init__(
-        self, root: str, view: str, extra: str, split: str, layout: str, annotations: str = ""
+        self,
+        dataset: str,
+        root: str,
+        *,
+        extra: str,
+        split: str,
+        layout: str,
+        annotations: str = "",
     ) -> None:
-        self.part = layout_of(layout).list_part(root, split)
-        self.root, self.extra, self.split, self.layout = root, extra, split, layout
-        self.source = os.path.join(root, self.part.folder) if self.part.folder else root
-        self.view, self.target = view, f"{view}/{split_folder(split)}"
-        self.annotations = f"{root}/{self.part.annotations}" if self.part.annotations else ""
+        self.part = LAYOUTS[layout].list_part(dataset, split)
+        self.dataset, self.root, self.extra = dataset, root, extra
+        self.split, self.layout = split, layout
+        self.source = os.path.join(dataset, self.part.folder) if self.part.folder else dataset
+        self.target = f"{root}/{split_folder(split)}"
+        self.annotations = f"{dataset}/{self.part.annotations}" if self.part.annotations else ""
         self.content = annotations
         self.added = 0
         self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
@@ -117,7 +134,8 @@ class View:
 
     def link(
         self,
-        noted: dict[str, State] | None = None,
+        noted: Mapping[str, State] | None = None,
+        *,
         trust_timestamps: bool = True,
         threads: int = 4,
         retired: Iterable[str] = (),
@@ -130,7 +148,7 @@ class View:
         Args:
             noted: What this method returned last time, for the same settings and annotations.
             trust_timestamps: See ``fingerprint.folder_state``.
-            threads: See ``scan.scan_split``.
+            threads: See ``walk.look``.
             retired: The attribute of this name, as it was last time.
 
         Returns:
@@ -149,13 +167,13 @@ class View:
                 self._old.setdefault(above, set()).add(name)
             else:
                 self._gone[name] = 1
-        with ViewFolder(self.view, self.split, self.extra, self.root) as self.folder:
+        with ViewFolder(self.root, self.split, self.extra, self.dataset) as self.folder:
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
                 states = self._link_images(noted or {}, trust_timestamps, threads)
             self.folder.old_links = bool(self._gone or self._old)
-        logger.info("layout %s: %s", self.layout, layout_of(self.layout).explain())
+        logger.info("layout %s: %s", self.layout, LAYOUTS[self.layout].explain())
         less = sum(self._gone.values()) + sum(map(len, self._old.values()))
         logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), less)
         return states
@@ -164,19 +182,19 @@ class View:
         if not os.path.isdir(self.source):
             raise MetadataError(
                 f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
-                f"is: {layout_of(self.layout).explain()}. `splits` says which splits are wanted, "
+                f"is: {LAYOUTS[self.layout].explain()}. `splits` says which splits are wanted, "
                 "for instance `--config splits='[TRAIN]'`."
             )
-        view = os.path.realpath(self.view)
+        view = os.path.realpath(self.root)
         for split in SPLITS:
-            part = layout_of(self.layout).list_part(self.root, split)
-            folder = os.path.join(self.root, part.folder)
+            part = LAYOUTS[self.layout].list_part(self.dataset, split)
+            folder = os.path.join(self.dataset, part.folder)
             source = os.path.realpath(folder)
             inside = os.path.commonpath([view, source])
-            if inside == view or (inside == source and source != os.path.realpath(self.root)):
+            if inside == view or (inside == source and source != os.path.realpath(self.dataset)):
                 raise MetadataError(
-                    f"The view {self.view} lies in {folder}, or the other way round. Choose "
-                    "another folder with `view:`."
+                    f"One of the view {self.root} and the folder {folder} is inside the other. "
+                    "Choose another folder with `view:`."
                 )
 
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
@@ -207,28 +225,29 @@ class View:
         if not self.part.classes:
             return {"": folder_state(self.source, trust_timestamps)}
         names = class_folders(self.source) if self.part.inside else []
-        return {
-            name: folder_state(path, trust_timestamps and not has_links(path))
-            for name in ["", *names]
-            for path in [f"{self.source}/{name}"]
-            if not name.startswith(".")
-        }
+        states = {}
+        for name in ["", *(name for name in names if not name.startswith("."))]:
+            path = f"{self.source}/{name}"
+            states[name] = folder_state(path, trust_timestamps and not has_links(path))
+        return states
 
     def _folder_of_images(self, name: str) -> str:
         folder = f"{self.source}/{name}"
         if self.part.inside and not os.path.isdir(f"{folder}/{self.part.inside}"):
             raise MetadataError(
                 f"The class folder {folder} has no {self.part.inside}/ in it, as in the layout "
-                f"{self.layout}: {layout_of(self.layout).explain()}. Move it away or fill it."
+                f"{self.layout}: {LAYOUTS[self.layout].explain()}. Move it away or fill it."
             )
         return f"{folder}/{self.part.inside}".rstrip("/")
 
     def _link_images(
-        self, noted: dict[str, State], trust_timestamps: bool, threads: int
+        self, noted: Mapping[str, State], trust_timestamps: bool, threads: int
     ) -> dict[str, State]:
         """Link the images one by one."""
         self.folder.make(self.folder.folder)
-        class_of = self._read_annotations() if self.annotations else {}
+        class_of = {}
+        if self.annotations and self.part.read:
+            class_of = read_annotations(self.annotations, self.content, self.part.read)
         folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
         below, nothing = folders_below(folders), np.empty(0, "<u4")
         found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
@@ -237,12 +256,12 @@ class View:
             changed |= {
                 *look(
                     Path(self.source),
-                    f"view {self.split}",
                     found,
-                    partial(visit, Path(self.source), self.split),
-                    self._take,
-                    trust_timestamps,
-                    threads,
+                    what=f"view {self.split}",
+                    look_at=partial(visit, Path(self.source), self.split),
+                    take=self._take,
+                    trust_timestamps=trust_timestamps,
+                    threads=threads,
                     links_are_classes=False,
                 )
             }
@@ -294,7 +313,7 @@ class View:
         """Link the images of each class that changed, in the dataset or in the view."""
         folders: dict[str, list[str]] = {}
         for name in sorted(found):
-            if found[name].state and (name or not self.part.classes):
+            if was_folder(found[name].state) and (name or not self.part.classes):
                 folders.setdefault(self._class_of(name), []).append(name)
         due = set(map(self._class_of, changed))
         empty = []
@@ -325,7 +344,9 @@ class View:
 
     def _link_by_annotation(self, found: Found, class_of: dict[str, str]) -> None:
         """Link the images of all classes."""
-        images = list(self._images_in(name for name in sorted(found) if found[name].state))
+        images = list(
+            self._images_in(name for name in sorted(found) if was_folder(found[name].state))
+        )
         strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
         if strangers:
             raise MetadataError(
@@ -381,10 +402,10 @@ class View:
         with self.folder.opened(below) as folder:
             numbers, others = self._numbers(folder, class_id, wanted)
             new = sorted(wanted - numbers.keys())
-            own = [own_number(image) for image in new]
+            own = [trailing_number(image) for image in new]
             often = Counter(own)
             used = set(numbers.values())
-            held = set(map(own_number, others))
+            held = set(map(trailing_number, others))
             free = (i for i in count_from() if not (i in used or i in often or i in held))
             for image, number in zip(new, own, strict=True):
                 if number is None or number in used or often[number] > 1:
@@ -416,9 +437,8 @@ class View:
         numbers: dict[str, int] = {}
         others: set[str] = set()
         for moved, name, image in links:
-            number = own_number(name)
-            good = number is not None and name == image_name(self.split, class_id, number)
-            if number is None or not good or image not in wanted or image in numbers:
+            number = index_of(self.split, class_id, name)
+            if number is None or image not in wanted or image in numbers:
                 others.add(name)
                 continue
             numbers[image] = number
@@ -436,37 +456,6 @@ class View:
                 self._old.pop(name, None)
                 links = self.folder.check(folder, f"{self.folder.folder}/{name}")
                 self._gone[name] = max(1, len(links))
-
-    def _read_annotations(self) -> dict[str, str]:
-        """Image -> class id."""
-        try:
-            content = read_file(self.annotations)
-        except OSError as error:
-            raise MetadataError(
-                f"{self.annotations}, which tells the classes of the images in {self.source}, can "
-                f"not be read: {error.strerror}."
-            ) from None
-        check_content(self.annotations, digest(content), self.content)
-        text = content.decode("utf-8-sig", "surrogateescape")
-        class_of: dict[str, str] = {}
-        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
-            if not line:
-                continue
-            try:
-                image, class_id = self.part.read(line)
-            except (ValueError, IndexError):
-                image = class_id = ""
-            if not class_id or class_id.startswith(".") or re.search(r"[/\0]", class_id):
-                raise MetadataError(
-                    f"{self.annotations}, line {number}: {line[:80]!r} does not tell the class of "
-                    "an image."
-                )
-            if class_of.setdefault(image, class_id) != class_id:
-                raise MetadataError(
-                    f"{self.annotations}, line {number}: {image} has another class than in a line "
-                    "before. Remove one of the two."
-                )
-        return class_of
 
     def _check_name(self, class_id: str) -> None:
         """Refuse a class whose name DINOv3's format has no room for."""
@@ -491,15 +480,6 @@ class View:
     def _put(self, folder: int, class_id: str, name: str, target: str) -> None:
         below = f"{self.folder.folder}/{self._below(class_id, name)}"
         self.added += self.folder.put(folder, below, target)
-
-
-def own_number(image: str) -> int | None:
-    """The number that ends an image's name, if DINOv3's format has room for it."""
-    stem, _, suffix = image.rpartition(".")
-    digits = "" if "/" in suffix else stem[len(stem.rstrip("0123456789")) :]
-    number = digits.lstrip("0") or digits[:1]
-    few = 0 < len(number) <= len(str(MAX_INDEX))
-    return int(number) if few and int(number) <= MAX_INDEX else None
 
 
 def _images(listed: Listing) -> list[str]:

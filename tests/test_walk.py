@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata import fingerprint, scan
+from dinov3_metadata.addresses import LABELLED, split_folder
+from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
-from dinov3_metadata.folder import WATCHED, Listing
-from dinov3_metadata.layout import LABELLED, split_folder
-from dinov3_metadata.scan import Scan, last_scan, scan_split
+from dinov3_metadata.readdir import WATCHED, Listing
+from dinov3_metadata.stages.scan import last_scan, scan_images
 from helpers import exchange, make_tree
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ class Scanner:
     def scan(self) -> Scan:
         folder = self.work / self.name()
         if not (folder / RECORD).exists():
-            found, states = scan_split(
+            found, states = scan_images(
                 self.root,
                 self.split,
                 unaddressable="skip",
@@ -51,7 +52,7 @@ class Scanner:
         return Scan.load(folder / "scan.npz")
 
     def is_true(self) -> bool:
-        full, _ = scan_split(
+        full, _ = scan_images(
             self.root, self.split, unaddressable="skip", trust_timestamps=self.trust
         )
         return all(map(np.array_equal, vars(self.scan()).values(), vars(full).values()))
@@ -193,7 +194,7 @@ def test_a_folder_that_changes_while_it_is_listed_is_listed_again(
             lambda: make_tree(tree, ["train/n00/n00_1.JPEG"]),
         ],
     )
-    found, states = scan_split(tree, "TRAIN")
+    found, states = scan_images(tree, "TRAIN")
     assert found.class_ids.tolist() == ["n00", "n01440764", "n01443537"]
     assert found.actual_index.tolist() == [1, 1, 10026, 2, 9, 177134]
     assert states == fingerprint.folder_states(tree / "train")
@@ -205,7 +206,7 @@ def test_a_folder_that_will_not_hold_still_ends_the_scan(
     names = (tree / f"train/n01440764/n01440764_{i}.JPEG" for i in range(100, 1100))
     interfere(monkeypatch, [lambda: next(names).touch()] * 1000)
     with pytest.raises(MetadataError, match=r"train keeps changing .*instance .*n01440764\)"):
-        scan_split(tree, "TRAIN")
+        scan_images(tree, "TRAIN")
 
 
 def test_an_mtime_in_the_future_neither_hides_edits_nor_makes_work(scanner: Scanner) -> None:
@@ -463,11 +464,11 @@ def test_times_that_are_all_zero_bring_a_warning(
     tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Clock(2**63, 0, monkeypatch)
-    scan_split(tree, "TRAIN")
+    scan_images(tree, "TRAIN")
     assert "are zero, so edits can not" in caplog.text
     assert "scan: trust_timestamps: false" in caplog.text
     caplog.clear()
-    scan_split(tree, "TRAIN", trust_timestamps=False)
+    scan_images(tree, "TRAIN", trust_timestamps=False)
     assert caplog.text == ""
 
 
@@ -483,7 +484,7 @@ def test_times_that_are_always_now_bring_a_warning(
 
     monkeypatch.setattr(fingerprint.os, "stat", stat)
     with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
-        scan_split(scanner.root, "TRAIN", previous=last_scan(scanner.work, ""))
+        scan_images(scanner.root, "TRAIN", previous=last_scan(scanner.work, ""))
     assert "are those of right now" in caplog.text
 
 

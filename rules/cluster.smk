@@ -1,0 +1,88 @@
+# What a cluster must be told, and what it cannot take. Nothing of this matters on one machine.
+
+
+def million_images(wildcards):
+    """About how many: those of the last scan, or as many per folder as ImageNet-1k has."""
+    split, name = wildcards.split, wildcards.get("tree") or wildcards.get("view")
+    known = [os.path.getsize(path) / 4 for path, _ in existing(stages.extra, "scan", split=split)]
+    return max([*known, 1300 * folders_in(name)]) / 1e6
+
+
+def memory(wildcards, attempt):
+    """MB for a job: Snakemake twice, and torchvision's list of all images."""
+    return int((1000 + 400 * million_images(wildcards)) * 4 ** (attempt - 1))
+
+
+def minutes(wildcards, attempt):
+    """Time for a stage, as a file server may be slow."""
+    return int((5 + 4 * million_images(wildcards)) * 4 ** (attempt - 1))
+
+
+def audit_minutes(wildcards, attempt):
+    """Time for a share of an audit: 20 ms an image, as from a slow disk."""
+    shares = len(gather.audit("{scatteritem}"))
+    return int((5 + 350 * million_images(wildcards) / shares) * 4 ** (attempt - 1))
+
+
+def scan_threads(wildcards):
+    """An equal share of the cores for each scan that is needed; they wait for a file server together.
+
+    On a cluster no scan knows of the others, and each process of a job must find the same number.
+    """
+    if not (workflow.local_exec and workflow.is_main_process):
+        return 8
+    states = [stages.now[split].state for split in stages.splits]
+    scans = [path_of(stages.extra, "scan", **state) for state in states]
+    needed = [scan for scan in scans if not os.path.exists(scan)]
+    return max(1, (workflow.resource_settings.cores or 1) // max(1, len(needed)))
+
+
+def check_cluster():
+    """Refuse what a cluster cannot take, before a job is submitted."""
+    if workflow.non_local_exec:
+        check_paths()
+    if workflow.executor_plugin.name == "slurm":
+        check_slurm_extra()
+
+
+def check_paths():
+    """Refuse paths that Snakemake would not pass on whole: it puts them into job scripts between
+    quotes of Python, not of a shell."""
+    paths = [settings.root, settings.extra, settings.view, settings.labels]
+    for path in [*paths, workflow.basedir, os.getcwd()]:
+        if {"'", "\\"} & set(path) or not path.isprintable():
+            sys.exit(
+                f"Error: {path!r} has a quote, a backslash or an unprintable character in it, which "
+                "Snakemake cannot pass on to the jobs of a cluster. Use a path without."
+            )
+
+
+def check_slurm_extra():
+    """Refuse options of sbatch that the plugin refuses: it does so in a thread that dies of it, and
+    the run waits forever."""
+    extras = {
+        one for rule in workflow.rules for one in rule.resources.args if "slurm_extra=" in one
+    }
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    for extra in extras:
+        for option, what in get_forbidden_slurm_options().items():
+            if found := re.search(option, extra):
+                sys.exit(
+                    f"Error: slurm_extra must not contain {found[0]}: the Slurm plugin sets the "
+                    f"{what} itself. See the top of profiles/slurm/config.yaml."
+                )
+
+
+def check_run():
+    """End a job that waited in a cluster's queue while its run was killed and another one began: it
+    would remove what that run works on."""
+    run = os.environ.get("DINOV3_METADATA_RUN")
+    if not workflow.is_main_process and run:
+        if run != read_file(path_of(stages.extra, "run")).decode():
+            sys.exit(
+                "Error: The run that this job belongs to has ended, and another one is in progress."
+            )
+
+
+check_run()

@@ -1,0 +1,218 @@
+"""Artefacts: what one stage hands to the next. Each saves, loads and checks itself.
+
+numpy is imported where it is used: stages that need labels or reports alone start without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+from zipfile import ZIP_STORED, ZipFile
+
+from .disk import open_regular, read_file
+from .documents import Count, parse, to_json
+from .errors import MetadataError, count, listing
+from .files import reading_or_removing, write_atomically
+from .fingerprint import check_content, digest, of_content
+from .formats import SMALL, FileDigest, LabelsSource
+from .paths import StrPath, array_names
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of classes.
+
+    Attributes:
+        source: The file they were read from; empty if the folders' names are the classes' names.
+        form: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``; ``folders`` without a file.
+        names: Class id -> class name, in the order of the file.
+        content: The fingerprint of the file; empty without one.
+    """
+
+    source: str
+    form: str
+    names: dict[str, str]
+    content: str = ""
+
+    def save(self, path: StrPath) -> None:
+        """Write the labels to ``path`` as JSON, with a digest of their content."""
+        with write_atomically(path) as file:
+            file.write(json.dumps([vars(self), digest(vars(self))], indent=0).encode())
+
+    @classmethod
+    def load(cls, path: StrPath) -> Labels:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DamagedError: The file is damaged, and has been removed.
+        """
+        with reading_or_removing(path):
+            labels, saved = json.loads(read_file(path))
+            if digest(labels) != saved:
+                raise ValueError("its digest does not match")
+            return cls(**labels)
+
+    def of(self, class_ids: Sequence[str]) -> list[str]:
+        """The name of each class, matched by id; ids without a class folder are ignored.
+
+        Raises:
+            MetadataError: Some class folders have no row in the labels file.
+        """
+        if self.form == "folders":
+            return list(class_ids)
+        missing = [class_id for class_id in class_ids if class_id not in self.names]
+        if missing:
+            check_content(self.source, of_content(self.source), self.content)
+            what = count(len(missing), "class folder has", "class folders have")
+            raise MetadataError(
+                f"{what} no row in {self.source}, read as {self.form}:",
+                listing(missing, len(missing)),
+                "Add a row for each, or move folders that are not classes out of the split.",
+            )
+        return [self.names[class_id] for class_id in class_ids]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The images of a split, class after class in the order of ``ImageFolder``.
+
+    Attributes:
+        class_ids: (classes,), ``<U``: the sorted folder names. For TEST one empty string.
+        counts: (classes,), ``<i8``: images of each class, all above 0.
+        actual_index: (images,), ``<u4``: the number in each image's file name.
+        folders: (folders,), ``<U``: every folder that was visited, by its path below the split
+            folder, which is the empty string.
+        skipped: (folders,), ``<i8``: images in each folder that were left out because DINOv3
+            could not address them.
+    """
+
+    class_ids: np.ndarray
+    counts: np.ndarray
+    actual_index: np.ndarray
+    folders: np.ndarray
+    skipped: np.ndarray
+
+    def save(self, path: StrPath) -> None:
+        """Write the scan to ``path``, an uncompressed ``.npz``."""
+        import numpy as np
+
+        with write_atomically(path) as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: StrPath) -> Scan:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DamagedError: The file is damaged, and has been removed.
+        """
+        import numpy as np
+
+        with reading_or_removing(path), open_regular(path) as file:
+            _check_members(file)
+            with np.load(file, allow_pickle=False) as arrays:
+                scan = cls(**arrays)
+            images = len(scan.actual_index)
+            kinds = [f"{array.dtype.kind}{array.ndim}" for array in vars(scan).values()]
+            if not (
+                kinds == ["U1", "i1", "u1", "U1", "i1"]
+                and scan.actual_index.itemsize == 4
+                and len(scan.class_ids) == len(scan.counts)
+                and len(scan.folders) == len(scan.skipped)
+                and 0 <= scan.counts.min() <= scan.counts.max() <= images
+                and scan.counts.sum() == images
+            ):
+                raise ValueError("its arrays do not fit together")
+            return scan
+
+    def class_index(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(images,), ``<u4``: the position in ``class_ids`` of the classes of some images.
+
+        Args:
+            start, stop: The images, as a slice takes them.
+        """
+        import numpy as np
+
+        ends = np.cumsum(self.counts).clip(start, stop)
+        counts = np.diff(ends, prepend=start)
+        return np.repeat(np.arange(len(counts), dtype="<u4"), counts)
+
+
+def _check_members(file: BinaryIO) -> None:
+    """Check that an ``.npz`` needs no more memory than it has bytes.
+
+    Raises:
+        ValueError: An array in it is compressed, or larger than its bytes.
+    """
+    from numpy.lib import format as npy
+
+    left = os.fstat(file.fileno()).st_size
+    with ZipFile(file) as members:
+        for one in members.infolist():
+            left -= one.file_size
+            if one.compress_type != ZIP_STORED or left < 0:
+                raise ValueError("an array in it is compressed, or larger than the file")
+            with members.open(one) as member:
+                npy.read_magic(member)
+                shape, _, dtype = npy.read_array_header_1_0(member)
+            if math.prod(shape) * dtype.itemsize > one.file_size:
+                raise ValueError("an array in it is cut off")
+    file.seek(0)
+
+
+@dataclass
+class Report:
+    """What ``verify`` found true of the new files of a split.
+
+    Attributes:
+        skipped: Images that were left out.
+        labels, labels_content: Where the class names come from, and the fingerprint of that file;
+            None for TEST.
+        class_id_length, class_name_length: Of the longest ones, in code points.
+        files: Published name of each array -> size and digest.
+        checks: What was checked, a sentence each.
+        verified: When, in UTC.
+    """
+
+    split: str
+    images: Count
+    classes: Count
+    skipped: Count
+    labels: LabelsSource | None
+    labels_content: str | None
+    class_id_length: Count
+    class_name_length: Count
+    files: dict[str, FileDigest]
+    checks: list[str]
+    verified: str
+
+    def __post_init__(self) -> None:
+        """Refuse a report that is not of a split's files.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if [*self.files] != array_names(self.split):
+            raise ValueError("it does not describe the files of a split")
+
+    def save(self, path: StrPath) -> None:
+        """Write the report to ``path`` as JSON."""
+        with write_atomically(path) as file:
+            file.write(to_json(self, indent=1))
+
+    @classmethod
+    def load(cls, path: StrPath) -> Report:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DamagedError: The file is damaged, and has been removed.
+        """
+        with reading_or_removing(path):
+            return parse(cls, read_file(path, SMALL))

@@ -1,0 +1,249 @@
+"""Config: config.yaml and its schema, made from ``settings``; and a config read with a plain error.
+
+``python -m dinov3_metadata.config <CHECKOUT>`` writes both files (a test compares).
+"""
+
+import sys
+from contextlib import suppress
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .addresses import SPLITS
+from .errors import MetadataError
+from .settings import TYPES, Settings, flatten
+
+COMMENTS = {
+    "audit": "`snakemake --cores 4 audit` opens every image, and names those that are not ok",
+    "demo": "used while root is empty",
+}
+"""Section of config.yaml -> its comment."""
+
+
+def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the default of each setting that it lacks."""
+    whole = dict(config)
+    for one in fields(Settings):
+        section, _, key = one.metadata["key"].rpartition(": ")
+        if not section:
+            whole.setdefault(key, None if one.default in (MISSING, "") else _plain(one.default))
+        elif isinstance(inside := whole.get(section, {}), dict):
+            whole[section] = {key: _plain(one.default)} | inside
+    return whole
+
+
+def is_good(config: dict[str, Any]) -> bool:
+    """Whether a config is what its schema wants; found out without jsonschema, whose import is a
+    twentieth of a run that has nothing to do. If it is not good, jsonschema says why."""
+    try:
+        settings_of(config)
+    except (MetadataError, TypeError, KeyError, ValueError):
+        return False
+    if not config.keys() <= {*with_defaults({}), "demo"}:
+        return False
+    return config.get("demo") == {key: value for key, (value, _) in DEMO.items()}
+
+
+def settings_of(config: dict[str, Any]) -> Settings:
+    """The settings of a validated config.yaml: the user's, or those of the demo.
+
+    Raises:
+        MetadataError: One of root and extra is set without the other.
+    """
+    if config["root"] and not config["extra"]:
+        raise MetadataError(
+            "config: `root` is set, but not `extra`: name the folder for the metadata files "
+            "(it may be the same as root)."
+        )
+    if config["extra"] and not config["root"]:
+        raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
+    used = flatten({key: value for key, value in config.items() if key != "demo"})
+    if not config["root"]:
+        used |= {key: config["demo"][key] for key in ("root", "extra", "splits")}
+    return Settings(**used | {"sample": int(used["sample"]), "view": used["view"] or ""})
+
+
+def explain(error: Any) -> str:
+    """What a ``jsonschema.ValidationError`` means to the person who wrote the setting.
+
+    Args:
+        error: As raised for config.yaml and the ``--config`` options together.
+    """
+    where = ": ".join(name for name in error.absolute_path if isinstance(name, str))
+    start = f"config: {where}: " if where else "config: "
+    value, expected = error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = [key for key in value if key not in known]
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(unknown[0]), known, 1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        for name, section in error.schema["properties"].items():
+            if unknown[0] in section.get("properties", {}):
+                guess = f" It is in the section `{name}`: {name}='{{{unknown[0]}: ...}}'."
+        return f"{start}there is no setting {unknown[0]!r}.{guess} Known are {', '.join(known)}."
+    if error.validator == "enum":
+        return f"{start}{value!r} is not one of {', '.join(map(str, expected))}."
+    if error.validator == "type":
+        types = [expected] if isinstance(expected, str) else expected
+        wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")
+        hint = ""
+        if isinstance(value, str) and "array" in types:
+            hint = f", for instance '[{value}]'"
+        elif isinstance(value, str) and "object" in types:
+            below = error.schema["properties"]
+            fitting = (name for name, one in below.items() if value in one.get("enum", []))
+            hint = f", for instance '{{{next(fitting, next(iter(below)))}: {value}}}'"
+        elif "string" in types and not isinstance(value, list | dict):
+            hint = "; put it in quotes"
+        return f"{start}{str(value)!r} is not {wanted}{hint}."
+    if error.validator in ("minimum", "maximum"):
+        return (
+            f"{start}{value} is {'below' if error.validator == 'minimum' else 'above'} {expected}."
+        )
+    if error.validator == "minLength":
+        return f"{start}the text is empty."
+    if error.validator == "minItems":
+        return f"{start}the list is empty."
+    if error.validator == "uniqueItems":
+        return f"{start}{value!r} names something twice."
+    return f"{start}{error.message}"
+
+
+def prepare(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings without empty ones, and with numbers and truth values in place of their texts.
+
+    Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.
+    """
+
+    def read(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: read(inner) for key, inner in value.items() if inner is not None}
+        scalar = value
+        with suppress(yaml.YAMLError):
+            scalar = yaml.safe_load(value) if isinstance(value, str) else value
+        return scalar if isinstance(scalar, bool | int) else value
+
+    return {
+        key: read(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+DEMO = {
+    "root": ("demo/imagenet", "made once, by drawing; remove it to have it made anew"),
+    "extra": ("demo/extra", "folder for its metadata files"),
+    "splits": ([*SPLITS], "its splits"),
+    "images": (
+        {"TRAIN": 20, "VAL": 5, "TEST": 50},
+        "images per class; for TEST in all",
+    ),
+}
+"""Key of the section ``demo`` -> value and comment."""
+
+DEMO_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [*DEMO],
+    "properties": {
+        "root": {
+            "description": "Where the demo dataset is made while `root` is empty.",
+            "type": "string",
+        },
+        "extra": {
+            "description": "Where the metadata of the demo dataset is written.",
+            "type": "string",
+        },
+        "splits": {"$ref": "#/properties/splits"},
+        "images": {
+            "description": "Images per class of each split; for TEST the images in all.",
+            "type": "object",
+            "additionalProperties": False,
+            "required": [*SPLITS],
+            "properties": {
+                "TRAIN": {"type": "integer", "minimum": 1, "maximum": 20_000},
+                "VAL": {"type": "integer", "minimum": 1},
+                "TEST": {"type": "integer", "minimum": 1},
+            },
+        },
+    },
+}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of config.yaml."""
+    properties: dict[str, Any] = {}
+    for one in fields(Settings):
+        section, _, key = one.metadata["key"].rpartition(": ")
+        rule = {"description": one.metadata["about"], **one.metadata["schema"]}
+        default = _plain(one.default)
+        if key in ("root", "extra", "view"):  # empty in config.yaml, which YAML reads as null
+            rule = rule | {"type": ["string", "null"], "minLength": 0}
+            default = None
+        inside = properties
+        if section:
+            empty = {
+                "type": "object",
+                "additionalProperties": False,
+                "default": {},
+                "properties": {},
+            }
+            inside = properties.setdefault(section, empty)["properties"]
+        inside[key] = rule | {"default": default}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "description": "The settings of config.yaml",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["demo"],
+        "properties": properties | {"demo": DEMO_SCHEMA},
+    }
+
+
+def config_yaml() -> str:
+    """The text of config.yaml: every setting with its default and a comment."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for one in fields(Settings):
+        section, _, key = one.metadata["key"].rpartition(": ")
+        default = "" if one.default in (MISSING, "") else f" {_flow(one.default)}"
+        sections.setdefault(section, []).append((f"{key}:{default}", one.metadata["short"]))
+    sections["demo"] = [(f"{key}: {_flow(value)}", text) for key, (value, text) in DEMO.items()]
+    lines = [
+        "# Every setting. On the command line: "
+        "snakemake --cores 4 --config root=<ROOT> extra=<EXTRA>"
+    ]
+    comments = COMMENTS
+    for section, settings in sections.items():
+        comment = comments.get(section, "")
+        head = f"{section}:  # {comment}" if comment else f"{section}:"
+        lines += ["", head] if section else [""]
+        indent = "  " if section else ""
+        width = max(len(setting) for setting, _ in settings)
+        lines += [f"{indent}{setting:{width}}  # {text}" for setting, text in settings]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and YAML have it."""
+    return [*value] if isinstance(value, tuple) else value
+
+
+def _flow(value: object) -> str:
+    """A value as YAML in one line."""
+    return yaml.safe_dump(_plain(value), default_flow_style=True, sort_keys=False).split("\n")[0]
+
+
+def main() -> None:
+    """Write config.yaml and its schema into a checkout."""
+    house = Path(sys.argv[1])
+    (house / "config.yaml").write_text(config_yaml())
+    text = yaml.safe_dump(schema(), sort_keys=False, width=100)
+    (house / "workflow/schemas/config.schema.yaml").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Formats: what others read, in ``<EXTRA>`` and after a run: arrays and JSON documents.
+
+numpy is imported where it is used, as this module is imported at every start.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .disk import open_regular
+from .documents import Count, load, parse
+from .layouts import LAYOUTS
+from .paths import StrPath, array_names, path_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SMALL = 1 << 20  # bytes of a document that describes a split; it has a few kilobytes
+
+SUMMARY_LINES = 1000  # of audit-SPLIT.json before the images; there are a few dozen
+LONGEST_LINE = 1 << 16  # bytes of a line of it; two paths and some words
+
+PROBLEMS = (
+    "zero-bytes",
+    "not-an-image",
+    "truncated",
+    "wrong-suffix",
+    "other-mode",
+    "broken-exif",
+    "decompression-bomb",
+    "unreadable",
+)
+"""What an audit may find wrong with an image. Others read the bits: new ones go to the end."""
+
+AUDIT_ROW = [
+    ("actual_index", "<u4"),
+    ("class_index", "<u4"),
+    ("problems", "<u2"),
+    ("width", "<u4"),
+    ("height", "<u4"),
+    ("mode", "S8"),
+    ("format", "S8"),
+    ("size", "<u8"),
+    ("mtime_ns", "<i8"),
+    ("inode", "<u8"),
+]
+"""The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries. ``problems`` has
+bit ``i`` set for ``PROBLEMS[i]``; ``mode`` and ``format`` are Pillow's."""
+
+
+def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
+    """The dtype of a row of the entries; lengths in code points.
+
+    Source: ``ImageNet._dump_entries`` in facebookresearch/dinov3. Other programs read the columns
+    by position: order and dtypes are a public contract.
+    """
+    import numpy as np
+
+    return np.dtype(
+        [
+            ("actual_index", "<u4"),
+            ("class_index", "<u4"),
+            ("class_id", f"<U{class_id_length}"),
+            ("class_name", f"<U{class_name_length}"),
+        ]
+    )
+
+
+def npy_header(dtype: np.dtype, rows: int) -> bytes:
+    """The first bytes of an ``.npy`` file, version 1.0, of ``rows`` elements of ``dtype``."""
+    from numpy.lib import format as npy
+
+    header = BytesIO()
+    npy.write_array_header_1_0(
+        header,
+        {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)},
+    )
+    return header.getvalue()
+
+
+@dataclass
+class FileDigest:
+    """Size and sha256 of a published array."""
+
+    bytes: Count
+    sha256: str
+
+
+@dataclass
+class LabelsSource:
+    """Where the class names come from: a file, and how it was read; see ``artefacts.Labels``."""
+
+    file: str
+    form: str
+
+
+@dataclass
+class Description:
+    """``metadata-SPLIT.json``; equal for equal arrays, origin and versions.
+
+    Attributes:
+        root: The folder that DINOv3 takes for root.
+        dataset: The folder of the dataset; another one than root if there is a view.
+        layout: The layout of the dataset.
+        skipped: Images that were left out.
+        labels: None for TEST.
+        class_id_length, class_name_length: Of the longest ones, in code points.
+        files: Name of each array -> size and digest.
+        versions: Of Python, numpy and this package.
+    """
+
+    split: str
+    root: str
+    dataset: str
+    layout: str
+    images: Count
+    classes: Count
+    skipped: Count
+    labels: LabelsSource | None
+    class_id_length: Count
+    class_name_length: Count
+    files: dict[str, FileDigest]
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together.
+
+        Raises:
+            ValueError: It does not.
+        """
+        if [*self.files] != array_names(self.split):
+            raise ValueError("it describes other files than those of the split")
+        if "\0" in self.root + self.dataset or self.layout not in LAYOUTS:
+            raise ValueError("root, dataset or layout cannot be what it says")
+
+
+@dataclass
+class Changes:
+    """What the last publication of a split changed, see ``stages.changes.compare``.
+
+    Attributes:
+        first: Whether nothing was published before.
+        added, removed: Images in all.
+        new, gone: The ids of the classes that came and went.
+        classes: Class id -> images added and removed, for the classes that differ.
+    """
+
+    first: bool
+    added: Count
+    removed: Count
+    new: list[str]
+    gone: list[str]
+    classes: dict[str, tuple[Count, Count]]
+
+
+@dataclass(kw_only=True)
+class AuditSummary:
+    """The counts of an audit, as ``audit-SPLIT.json`` begins.
+
+    Attributes:
+        audited: When, in UTC.
+        ok: Images without a problem.
+        problems, modes, formats: How many images have each, the most frequent first.
+        width, height: In pixels: ``least``, ``median``, ``most``; None if no image was opened.
+        pillow: The version of Pillow.
+        code: The fingerprint of all that looks for problems.
+    """
+
+    split: str
+    root: str
+    audited: str
+    images: Count
+    ok: Count
+    problems: dict[str, Count]
+    modes: dict[str, Count]
+    formats: dict[str, Count]
+    width: dict[str, float] | None = None
+    height: dict[str, float] | None = None
+    pillow: str
+    code: str
+
+
+def read_description(extra: StrPath, split: str) -> Description | None:
+    """What ``metadata-SPLIT.json`` says; None if it is missing or damaged."""
+    return load(Description, path_of(extra, "metadata", split=split), SMALL)
+
+
+def read_changes(extra: StrPath, split: str) -> Changes | None:
+    """What the last publication changed; None if that was not noted, or the note is damaged."""
+    return load(Changes, path_of(extra, "changes", split=split))
+
+
+def read_audit_summary(extra: StrPath, split: str) -> AuditSummary | None:
+    """The counts of the last audit; None if there was none, or its files are missing or damaged."""
+    if not os.path.exists(path_of(extra, "audit_list", split=split)):
+        return None
+    return load(AuditSummary, path_of(extra, "audit_summary", split=split), SMALL)
+
+
+@dataclass
+class NotOk:
+    """An image that ``audit-SPLIT.json`` names.
+
+    Attributes:
+        image: Its path below root.
+        problems: Which of ``PROBLEMS`` it has.
+        mode: Pillow's.
+        file: In a view, the file behind the link.
+    """
+
+    image: str
+    problems: list[str]
+    mode: str
+    file: str = ""
+
+
+def first_not_ok(extra: StrPath, split: str, many: int) -> list[NotOk]:
+    """The first images that ``audit-SPLIT.json`` names, without reading all of it; none if the file
+    is damaged."""
+    with (
+        suppress(OSError, ValueError, RecursionError),
+        open_regular(path_of(extra, "audit_list", split=split)) as file,
+    ):
+        for _ in range(SUMMARY_LINES):
+            line = file.readline(LONGEST_LINE)
+            if line.startswith(b' "not_ok"'):
+                lines = islice(iter(partial(file.readline, LONGEST_LINE), b""), many)
+                images = [line.rstrip(b",\n") for line in lines if line.startswith(b"  {")]
+                return [parse(NotOk, image) for image in images]
+    return []

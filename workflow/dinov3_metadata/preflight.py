@@ -1,0 +1,122 @@
+"""Preflight: what can be found out and refused before a run, on root, extra and layout."""
+
+import os
+
+from .addresses import SPLITS, split_folder
+from .errors import MetadataError
+from .layouts import LAYOUTS, has_images
+from .paths import LABEL_FILES, StrPath
+
+LONGEST = 2500  # bytes of a path; Snakemake's record of a file has one a third longer, below 4096
+
+
+def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
+    """Find the labels file that a setting means.
+
+    Args:
+        dataset: The dataset's folder.
+        labels: A path, relative to the dataset or absolute; ``auto`` for the first of
+            ``LABEL_FILES`` that exists; ``folders`` for none.
+        own_names: Whether ``auto`` needs no file.
+
+    Returns:
+        A path, whether or not the file exists; empty for ``folders``.
+    """
+    if labels == "folders":
+        return ""
+    names = LABEL_FILES if labels == "auto" else [os.path.expanduser(labels)]
+    paths = [os.path.join(dataset, name) for name in names]
+    nothing = "" if labels == "auto" and own_names else paths[0]
+    return next(filter(os.path.lexists, paths), nothing)
+
+
+def check_layout(layout: str, dataset: str, extra: str) -> None:
+    """Check what depends on how the dataset lies.
+
+    Raises:
+        MetadataError: There is no such layout, or the metadata files would lie among the images of
+            a flat dataset.
+    """
+    if layout not in LAYOUTS:
+        raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(LAYOUTS)}.")
+    among = not LAYOUTS[layout].list_part(dataset, "TRAIN").folder
+    if among and os.path.realpath(dataset) == os.path.realpath(extra):
+        raise MetadataError(
+            f"config: extra: the metadata files cannot be among the images in {dataset}. Choose a "
+            "folder below it or elsewhere."
+        )
+
+
+def check_root(dataset: str) -> None:
+    """Check that a root in no layout that is known holds a split folder at least.
+
+    Raises:
+        MetadataError: It holds none; the message says what may be meant.
+    """
+    folders = list(map(split_folder, SPLITS))
+    if not any(os.path.isdir(f"{dataset}/{folder}") for folder in folders):
+        raise MetadataError(
+            f"config: root: {dataset} has none of {', '.join(f'{one}/' for one in folders)} in it. "
+            f"{_meant(dataset, folders)}"
+        )
+
+
+def _meant(dataset: str, folders: list[str]) -> str:
+    """What may be meant by a root that holds no split folder."""
+    parent, name = os.path.split(dataset)
+    if name in folders:
+        return f"Give the folder that holds {name}/: {parent}."
+    with os.scandir(dataset) as entries:
+        below = sorted(entry.path for entry in entries if entry.is_dir())
+    if inner := next((one for one in below if os.path.isdir(f"{one}/train")), None):
+        return f"{inner} has: give that."
+    if any(map(has_images, below)):
+        return (
+            f"If its folders are classes, move them to {dataset}/train/; if they are not, set "
+            "`layout: flat`."
+        )
+    return "Give the folder that holds them."
+
+
+def check_folders(dataset: str, extra: str) -> None:
+    """Check what a schema can not: the folders against each other and against the disk.
+
+    Raises:
+        MetadataError: ``root`` is no folder, or ``extra`` lies in a split folder or has a name that
+            Snakemake can not handle.
+    """
+    if "\0" in dataset + extra:
+        raise MetadataError("config: root or extra has a NUL character, which no path can have.")
+    if not os.path.isdir(dataset):
+        raise MetadataError(f"config: root: {dataset} is not a folder.")
+    if os.path.exists(extra) and not os.path.isdir(extra):
+        raise MetadataError(f"config: extra: {extra} is a file, where a folder is due.")
+    if "{" in extra or "}" in extra:
+        raise MetadataError(
+            f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "
+            "Choose a folder without."
+        )
+    try:
+        extra.encode()
+    except UnicodeEncodeError:
+        raise MetadataError(
+            f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without."
+        ) from None
+    if not extra.isprintable():
+        raise MetadataError(
+            f"config: extra: {extra} has a control character, which Snakemake would print. "
+            "Choose a folder without."
+        )
+    if len(extra.encode()) > LONGEST:
+        raise MetadataError(
+            f"config: extra: the path is too long: {len(extra.encode()):,} bytes, of which "
+            f"Snakemake can handle {LONGEST:,}. Choose a folder with a shorter one."
+        )
+    real = os.path.realpath(extra)
+    for split in SPLITS:
+        folder = os.path.realpath(os.path.join(dataset, split_folder(split)))
+        if os.path.commonpath([real, folder]) == folder:
+            raise MetadataError(
+                f"config: extra: {extra} lies in the split folder {folder}. Choose root itself or "
+                "a folder elsewhere."
+            )

@@ -1,0 +1,26 @@
+"""Progress: how far a stage has come, on the terminal and in its log."""
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from .errors import logger
+
+progress_logger = logger.getChild("progress")
+
+
+def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+    """Pass ``items`` on and show how many have passed: a bar on a terminal, and a line in the log
+    for every fifth percent, with the rate and the time left."""
+    from tqdm import tqdm
+
+    start, shown = time.monotonic(), 0
+    for done, item in enumerate(tqdm(items, what, total, disable=None, leave=False), 1):
+        yield item
+        percent = 100 * done // total
+        if percent >= shown + 5 or percent == 100 != shown:
+            rate = done / max(time.monotonic() - start, 1e-9)
+            left = timedelta(seconds=round((total - done) / rate))
+            progress_logger.info("%s: %d %%, %.0f a second, %s left", what, percent, rate, left)
+            shown = percent

@@ -1,0 +1,209 @@
+"""Published: what is published, whether it still is, and whether the dataset is still that one.
+
+A receipt notes size, times and inode of each published file, and the state of the dataset that the
+files were made from. It is true as long as the files are the very same.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from .addresses import SPLITS, split_folder
+from .disk import opened_folder
+from .documents import load, to_json
+from .errors import MetadataError
+from .files import write_atomically
+from .fingerprint import changed_since, digest, of_code, read_record
+from .formats import Description
+from .layouts import LAYOUTS
+from .paths import StrPath, existing, path_of, published_names, work_folder
+from .replace import is_torn, torn
+
+T = TypeVar("T")
+
+CODE = ("__init__", "documents", "formats", "published", "replace", "stages/publish")
+"""The modules that decide what is published; of another version, all is published again."""
+
+PATIENCE = 2  # seconds; a publication takes a few milliseconds
+STATE_NAMES = {"split", "view", "tree", "labels", "checks"}
+
+FileState = tuple[int, int, int, int]
+"""Size in bytes, mtime and ctime in ns, and inode of a file."""
+
+
+@dataclass
+class Noted:
+    """What a receipt says of a split.
+
+    Attributes:
+        state: The names of the state that was published, see ``chain.Present.state``.
+        contents: File -> fingerprint of what it was made from besides folders.
+        files: Published name -> what was on the disk; None for nothing.
+    """
+
+    state: dict[str, str]
+    contents: dict[str, str]
+    files: dict[str, FileState | None]
+
+
+@dataclass
+class Receipt:
+    """What was published.
+
+    Attributes:
+        code: The fingerprint of ``CODE``.
+        splits: Split -> what is noted of it.
+    """
+
+    code: str
+    splits: dict[str, Noted]
+
+
+States = Mapping[str, Mapping[str, str]]
+"""Split -> the names of its state."""
+
+
+def file_states(extra: StrPath, split: str) -> dict[str, FileState | None]:
+    """Published name -> what is on the disk now."""
+    states: dict[str, FileState | None] = {}
+    for name in published_names(split):
+        try:
+            found = os.lstat(os.path.join(extra, name))
+            states[name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        except OSError:
+            states[name] = None
+    return states
+
+
+def receipts(extra: StrPath) -> dict[str, Receipt | None]:
+    """Name -> content of each receipt; None for a damaged one."""
+    return {state["receipt"]: load(Receipt, path) for path, state in existing(extra, "receipt")}
+
+
+def is_true(receipt: Receipt | None, extra: StrPath, states: States) -> bool:
+    """Whether a receipt is of these states of some splits, and of the files that are there."""
+    return (
+        receipt is not None
+        and receipt.code == of_code(*CODE)
+        and all(
+            split in receipt.splits
+            and receipt.splits[split].state == state
+            and receipt.splits[split].files == file_states(extra, split)
+            for split, state in states.items()
+        )
+    )
+
+
+def receipt_name(extra: StrPath, states: States) -> str:
+    """The receipt that is true of what is in ``extra`` now, or a name that no receipt has yet.
+
+    So the rule that writes the receipt has something to do exactly when a published file is no
+    longer, to the inode and the nanosecond, the file that was published for the current state.
+
+    Args:
+        extra: The folder that was published to.
+        states: Split -> the names of its current state.
+    """
+    known = receipts(extra)
+    for name, receipt in known.items():
+        if is_true(receipt, extra, states):
+            return name
+    files = [file_states(extra, split) for split in states]
+    noted = [(name, receipt and asdict(receipt)) for name, receipt in sorted(known.items())]
+    return f"receipt-{digest(states, files, noted)}"
+
+
+def write_receipt(
+    path: StrPath,
+    extra: StrPath,
+    states: States,
+    contents: Mapping[str, dict[str, str]],
+    known: Mapping[str, Receipt | None],
+) -> None:
+    """Note what is published: of some splits, and of others whose files are still as noted.
+
+    Args:
+        path: The receipt.
+        extra: The folder that was published to.
+        states: Split -> the names of its state.
+        contents: Split -> see ``Noted``.
+        known: The receipts so far.
+    """
+    splits = {
+        split: noted
+        for receipt in known.values()
+        for split, noted in (receipt.splits if receipt else {}).items()
+        if split in SPLITS and noted.files == file_states(extra, split)
+    }
+    for split, state in states.items():
+        splits[split] = Noted(dict(state), contents[split], file_states(extra, split))
+    with write_atomically(path) as file:
+        file.write(to_json(Receipt(of_code(*CODE), splits)))
+
+
+def published_state(extra: StrPath, split: str) -> Noted | None:
+    """What the receipt says of the published files of a split; None if no receipt is of them."""
+    now = file_states(extra, split)
+    for receipt in receipts(extra).values():
+        noted = receipt.splits.get(split) if receipt else None
+        if noted and noted.files == now and noted.state.keys() >= STATE_NAMES:
+            return noted
+    return None
+
+
+def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
+    """The folders and files that changed since the published metadata was made from them, by their
+    paths: those of root, those of the dataset behind a view, and the files with labels and
+    annotations.
+
+    Args:
+        root: The folder that DINOv3 takes for root.
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        about: What ``metadata-SPLIT.json`` says.
+
+    Raises:
+        MetadataError: The work folder does not tell.
+    """
+    records: dict[str, str] = {}
+    noted = published_state(extra, split)
+    if noted:
+        records[os.path.join(root, split_folder(split))] = path_of(extra, "folders", **noted.state)
+        if noted.state["view"]:
+            part = LAYOUTS[about.layout].list_part(about.dataset, split)
+            source = os.path.join(about.dataset, part.folder)
+            records[source] = path_of(extra, "view", **noted.state)
+    if not noted or not all(map(read_record, records.values())):
+        raise MetadataError(
+            f"{work_folder(extra)} does not tell the state of the dataset from which the published "
+            f"metadata of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+        )
+    return changed_since(records, noted.contents)
+
+
+def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:
+    """Read published files of a split. If they are being replaced meanwhile, read them again.
+
+    Raises:
+        MetadataError: What ``read`` raised while nothing was being replaced, or the files kept
+            changing for too long.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        with suppress(OSError), opened_folder(extra):
+            pass  # an NFS client then asks the server, instead of its own cache, what is there
+        before, error = file_states(extra, split), None
+        try:
+            result = read()
+        except MetadataError as raised:
+            error = raised
+        if before == file_states(extra, split) and not is_torn(extra, split):
+            if error:
+                raise error
+            return result
+        if time.monotonic() > end:
+            raise error or torn(extra, split)
+        time.sleep(0.005)

@@ -1,0 +1,1 @@
+"""The report: pages and pictures of what is published."""

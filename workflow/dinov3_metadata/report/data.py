@@ -1,0 +1,89 @@
+"""Data: what is published of a split, as the report shows it."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..artefacts import Report
+from ..documents import load
+from ..errors import MetadataError
+from ..files import open_array, reading
+from ..formats import (
+    AUDIT_ROW,
+    SMALL,
+    AuditSummary,
+    Changes,
+    Description,
+    entries_dtype,
+    first_not_ok,
+    read_audit_summary,
+    read_changes,
+)
+from ..paths import StrPath, array_names, file_name, path_of
+from ..published import published_state
+from ..replace import is_torn, torn
+
+SHOWN = 500  # rows of a table; the JSON beside the arrays has all
+ROW = np.dtype(AUDIT_ROW)
+
+
+class Published:
+    """What is published of a split.
+
+    Attributes:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        about: ``metadata-SPLIT.json``.
+        entries, ids, names: The arrays; for TEST ids and names are empty.
+        counts: (classes,) ``<i8``: images of each class.
+        report: Of ``verify``; None if it was removed with the work folder.
+        changes: Of the last publication; None likewise.
+        audit: The counts of the last audit; None if there was none.
+        table: ``audit-SPLIT.npy``; empty likewise.
+        not_ok: The first images of ``audit-SPLIT.json`` that are not plain ok.
+    """
+
+    def __init__(self, extra: StrPath, split: str, about: Description) -> None:
+        if is_torn(extra, split):
+            raise torn(extra, split)
+        self.split, self.about = split, about
+        self.entries, *classes = self._open_arrays(extra)
+        self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
+        self.counts = np.empty(0, int)
+        if classes:
+            with reading(path_of(extra, "entries", split=split)):
+                self.counts = self._count_images()
+        noted = published_state(extra, split)
+        self.report: Report | None = None
+        if noted:
+            self.report = load(Report, path_of(extra, "report", **noted.state), SMALL)
+        self.changes: Changes | None = read_changes(extra, split)
+        self.audit: AuditSummary | None = read_audit_summary(extra, split)
+        self.table: np.ndarray = np.empty(0, ROW)
+        if self.audit:
+            with suppress(MetadataError):  # missing or damaged: the next audit rebuilds it
+                found = open_array(path_of(extra, "audit_table", split=split))
+                self.table = found if (found.dtype, found.ndim) == (ROW, 1) else self.table
+        self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
+
+    def _open_arrays(self, extra: StrPath) -> list[np.ndarray]:
+        """Map the arrays, and check that they are of the types and lengths that are described."""
+        about = self.about
+        dtype = entries_dtype(about.class_id_length, about.class_name_length)
+        types = dtype, dtype["class_id"], dtype["class_name"]
+        rows = about.images, about.classes, about.classes
+        arrays = []
+        for name, dtype, many in zip(array_names(self.split), types, rows, strict=False):
+            array = np.asarray(open_array(Path(extra, name)))
+            with reading(Path(extra, name)):
+                if (array.dtype, array.shape) != (dtype, (many,)):
+                    described = file_name("metadata", split=self.split)
+                    raise ValueError(f"it is not as {described} says")
+            arrays.append(array)
+        return arrays
+
+    def _count_images(self) -> np.ndarray:
+        index = self.entries["class_index"]
+        if len(index) and index.max() >= len(self.ids):
+            raise ValueError("a row has a class that does not exist")
+        return np.bincount(index, minlength=len(self.ids))

@@ -1,0 +1,166 @@
+"""Run: the only caller of the stages, of one for its rule or of all of them in one process."""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from .chain import OF_SPLIT, STAGES, Chain, needs
+from .disk import make_folder, remove_folders
+from .errors import DamagedError, DatasetChangedError, MetadataError, logger
+from .fingerprint import changed_since
+from .lock import locked
+from .log import NO_MEMORY, refused
+from .paths import StrPath, existing, folder_of, path_of
+from .published import published_state
+from .settings import Settings, flatten
+from .stages.sweep import sweep
+
+ATTEMPTS = 3  # at finding the dataset at rest, and the work folder whole
+
+
+def run_stage(
+    rule: str, extra: str, state: dict[str, str], given: dict[str, Any], threads: int = 1
+) -> None:
+    """Run one stage, and remove what it replaces.
+
+    Args:
+        rule: The name of its rule, see ``chain.STAGES``.
+        extra: The folder for the metadata.
+        state: The wildcards of its files.
+        given: What its function is given besides.
+        threads: How many it may use.
+
+    Raises:
+        MetadataError: See the function of the stage.
+    """
+    stage = STAGES[rule]
+    if rule == "dump_entries":  # those for other labels would take their room
+        remove_folders(folder_of(extra, "new_entries", "labels", **state), {state["labels"]})
+    arguments = dict(given)
+    for name in (*stage.reads, *stage.makes):
+        if needs(name, state):
+            arguments[name] = path_of(extra, name, **state)
+    for name in stage.wildcards:
+        arguments[name] = state[name]
+    if stage.threads:
+        arguments["threads"] = threads
+    for name in stage.makes:
+        make_folder(folder_of(extra, name, **state))
+    getattr(import_module(f".stages.{stage.module}", __package__), rule)(**arguments)
+    if stage.replaces:
+        kept = {state[stage.replaces], *_still_used(stage.replaces, extra, state)}
+        remove_folders(folder_of(extra, stage.makes[0], stage.replaces, **state), kept)
+
+
+def _still_used(wildcard: str, extra: str, state: dict[str, str]) -> list[str]:
+    """What must stay for now: what is published, and the labels of each split."""
+    if wildcard == "labels":
+        return [rows["labels"] for _, rows in existing(extra, "new_entries")]
+    published = published_state(extra, state["split"])
+    return [published.state[wildcard]] if published else []
+
+
+def dump_extra(
+    root: StrPath,
+    extra: StrPath,
+    splits: Sequence[str] = ("TRAIN", "VAL"),
+    labels: StrPath = "auto",
+    threads: int | None = None,
+    **settings: Any,
+) -> Chain:
+    """Make or update the metadata of a dataset, as ``snakemake`` does: the same files, checks and
+    messages, and the same work folder, so that either one resumes where the other stopped.
+
+    Args:
+        root: The dataset's folder.
+        extra: The folder for the metadata files; may be the same as root.
+        splits: Which of ``TRAIN``, ``VAL``, ``TEST``.
+        labels: A file with the class names, relative to root or absolute; ``auto`` for the first
+            of ``artefacts.LABEL_FILES`` that is in root; ``folders`` for the folders' names.
+        threads: How many folders may be listed at once; by default one per core.
+        settings: Any other setting of config.yaml, by its name in ``settings.Settings`` or as the
+            section that config.yaml has.
+
+    Returns:
+        What was found out about the dataset: ``root`` is the root to give to DINOv3.
+
+    Raises:
+        MetadataError: For everything that the user can fix; the message says how. The published
+            files are those of the last run that succeeded.
+
+    Example:
+        >>> chain = dump_extra("/data/imagenet", "/data/extra", level="full")
+        >>> chain = dump_extra("/data/photos", "/data/extra", scan={"unaddressable": "skip"})
+    """
+    known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
+    more = flatten(settings)
+    one = Settings(**known, **more)
+    chain = Chain(one)
+    level = logger.level
+    if "log_level" in more:
+        logger.setLevel(one.log_level.upper())
+    try:
+        with locked(chain.extra):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    _run(chain, threads or os.cpu_count() or 1)
+                    break
+                except (DatasetChangedError, DamagedError) as error:
+                    if attempt == ATTEMPTS:
+                        raise
+                    logger.info("%s", error)
+                    chain = Chain(one)
+    except OSError as error:
+        raise refused(error) from error
+    except MemoryError:
+        raise MetadataError(NO_MEMORY) from None
+    finally:
+        logger.setLevel(level)
+    return chain
+
+
+def _run(chain: Chain, threads: int) -> None:
+    """Run the stages whose files do not exist, and those that come after them."""
+    for split in chain.splits:
+        state, ran = chain.now[split].state, set[str]()
+        for rule in OF_SPLIT:
+            stage = STAGES[rule]
+            files = [
+                path_of(chain.extra, name, **state) for name in stage.makes if needs(name, state)
+            ]
+            if not ran.isdisjoint(stage.after) or not all(map(os.path.exists, files)):
+                _run_one(chain, split, rule, threads)
+                ran.add(rule)
+        if chain.settings.fail_on:
+            _audit(chain, state)
+    receipt = path_of(chain.extra, "receipt", receipt=chain.receipt)
+    states = {split: chain.now[split].state for split in chain.splits}
+    if not os.path.exists(receipt):
+        given = STAGES["publish"].given(chain, "")
+        run_stage("publish", chain.extra, {"receipt": chain.receipt}, given)
+    else:  # a run that was killed right after its publication may have left old links
+        sweep(chain.extra, chain.root, chain.dataset, states)
+
+
+def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
+    now = chain.now[split]
+    logger.info("%s", now.says(rule))
+    try:
+        run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
+    except MetadataError as error:
+        records = {
+            folder: path_of(chain.extra, name, **now.state) for folder, name in now.sources.items()
+        }
+        if rule == "verify" and changed_since(records, now.contents):  # which explains it
+            raise DatasetChangedError(error.args) from None
+        raise
+
+
+def _audit(chain: Chain, state: dict[str, str]) -> None:
+    """Audit a split as a whole, if that was not done yet: Pillow's warnings rule out threads."""
+    state = {**state, "audit": chain.audit, "scatteritem": "1-of-1"}
+    if not os.path.exists(path_of(chain.extra, "audited", **state)):
+        for rule, more in (("audit_images", {}), ("audit_split", {"scatteritems": ["1-of-1"]})):
+            given = STAGES[rule].given(chain, state["split"])
+            run_stage(rule, chain.extra, state, given | more)

@@ -1,0 +1,69 @@
+"""Entries: one row per image, ``entries-SPLIT.npy``."""
+
+import numpy as np
+
+from ..addresses import MAX_INDEX
+from ..artefacts import Labels, Scan
+from ..errors import logger
+from ..files import write_atomically
+from ..formats import entries_dtype, npy_header
+from ..paths import StrPath
+from ..progress import progress
+
+BLOCK = 1 << 20  # bytes filled and written at a time; they stay in the cache of a core
+
+
+def dump_entries(*, scan: StrPath, labels: StrPath = "", new_entries: StrPath) -> None:
+    """Write the entries of a split, byte for byte as ``np.save`` would.
+
+    Memory is that of the scan and of one block of rows.
+
+    Args:
+        scan: The file with the split's images, see ``artefacts.Scan``.
+        labels: The file with the names of its classes, see ``artefacts.Labels``; empty for TEST.
+        new_entries: Where to write.
+
+    Raises:
+        DamagedError: The scan or the labels are damaged.
+        MetadataError: A class folder has no row in the labels file.
+    """
+    write_entries(Scan.load(scan), Labels.load(labels) if labels else None, new_entries)
+
+
+def write_entries(scan: Scan, labels: Labels | None, out: StrPath) -> None:
+    """Write the entries of a split to ``out``, see ``dump_entries``."""
+    per_class = class_rows(scan, labels)
+    images = len(scan.actual_index)
+    rows_at_a_time = max(1, BLOCK // per_class.itemsize)
+    block = np.empty(rows_at_a_time, per_class.dtype)
+    with write_atomically(out, images * per_class.itemsize) as file:
+        file.write(npy_header(per_class.dtype, images))
+        starts = range(0, images, rows_at_a_time)
+        for start in progress(starts, len(starts), "entries"):
+            actual_index = scan.actual_index[start : start + rows_at_a_time]
+            index = scan.class_index(start, start + len(actual_index))
+            rows = per_class.take(index, out=block[: len(index)], mode="clip")
+            rows["actual_index"] = actual_index
+            file.write(rows.data)
+    logger.info("%s: %d rows of %s", out, images, per_class.dtype)
+
+
+def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
+    """One row per class, (classes,) of ``entries_dtype``: what the rows of its images share.
+
+    Without labels, for TEST, that is the reference's ``np.uint32(-1)`` and strings of length 0.
+
+    Raises:
+        MetadataError: A class folder has no row in the labels file.
+    """
+    if labels is None:
+        rows = np.zeros(1, entries_dtype(0, 0))
+        rows["class_index"] = MAX_INDEX
+        return rows
+    ids = scan.class_ids.tolist()
+    names = labels.of(ids)
+    rows = np.zeros(len(ids), entries_dtype(max(map(len, ids)), max(map(len, names))))
+    rows["class_index"] = np.arange(len(ids))
+    rows["class_id"] = ids
+    rows["class_name"] = names
+    return rows

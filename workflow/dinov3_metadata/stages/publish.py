@@ -1,0 +1,186 @@
+"""Publish: move the verified files of a run to ``<EXTRA>`` as one set, and keep a receipt."""
+
+import hashlib
+import os
+import platform
+from contextlib import nullcontext, suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO
+
+from .. import __version__
+from ..artefacts import Report, Scan
+from ..disk import make_folder, naming, open_regular, read_file, remove_file, remove_folders
+from ..documents import to_json
+from ..errors import DamagedError, DatasetChangedError, MetadataError, count, logger
+from ..files import sha256
+from ..fingerprint import changed_since
+from ..formats import SMALL, Description, FileDigest
+from ..paths import StrPath, array_names, file_name, folder_of, path_of
+from ..published import is_true, receipts, write_receipt
+from ..replace import Writer, replaced_files
+from .changes import compare_with_last, note_changes
+from .sweep import sweep
+
+
+def publish(
+    *,
+    receipt: StrPath,
+    extra: StrPath,
+    root: str,
+    dataset: str,
+    layout: str,
+    states: dict[str, dict[str, str]],
+    sources: dict[str, dict[str, str]],
+    contents: dict[str, dict[str, str]],
+    keep: float = 14,
+) -> list[str]:
+    """Replace the published files whose bytes differ, of all splits as one set, and describe them.
+
+    Readers that have an old file open or mapped keep its bytes. Files that are equal already are
+    not touched.
+
+    Args:
+        receipt: Where to note what was published.
+        extra: The folder to publish to; made if need be.
+        root, dataset, layout: See ``formats.Description``.
+        states: Split -> the names of its state, see ``chain.Present.state``.
+        sources: Split -> folder of the dataset -> name in ``paths.FILES`` of the record of the
+            states of the folders there.
+        contents: Split -> file -> fingerprint of what the split was made from besides.
+        keep: Days that replaced files are kept for readers on other hosts.
+
+    Returns:
+        The names of the arrays that were written.
+
+    Raises:
+        DatasetChangedError: There is no moment at which the dataset was what the files say.
+        DamagedError: A file is not the one that was verified.
+        MetadataError: There is no room for a file, or a folder is in its place.
+        OSError: ``extra`` cannot be written.
+    """
+    make_folder(extra)
+    make_folder(os.path.dirname(receipt))  # if nothing is replaced, nobody else makes it
+    records = {
+        folder: path_of(extra, name, **states[split])
+        for split, folders in sources.items()
+        for folder, name in folders.items()
+    }
+    _check_moment(records, {file: one for some in contents.values() for file, one in some.items()})
+    known = receipts(extra)
+    pending = {
+        split: state
+        for split, state in states.items()
+        if not any(is_true(one, extra, {split: state}) for one in known.values())
+    }
+    writers: dict[str, Writer] = {}
+    size = 0
+    for split, state in pending.items():
+        report = Report.load(path_of(extra, "report", **state))
+        folder = folder_of(extra, "new_entries", **state)
+        for name in array_names(split):
+            new = report.files[name]
+            if not _is(_free(extra, name), new):
+                writers[name] = partial(_copy, f"{folder}/{name}", new.sha256)
+                size += new.bytes
+        description, name = (
+            describe(report, root, dataset, layout),
+            file_name("metadata", split=split),
+        )
+        if _content(_free(extra, name)) != description:
+            writers[name] = partial(_write, description)
+    scans = {split: Scan.load(path_of(extra, "scan", **state)) for split, state in pending.items()}
+    changes = {split: compare_with_last(scan, extra, split) for split, scan in scans.items()}
+    with replaced_files(extra, writers, size, keep) if writers else nullcontext():
+        write_receipt(receipt, extra, states, contents, known)
+    with suppress(OSError, MetadataError):  # the new set is in place: notes and tidying fail no run
+        for split, scan in scans.items():
+            note_changes(changes[split], scan, extra, split)
+        for old in known.keys() - {Path(receipt).stem}:
+            for name in ("receipt", "publish.log"):
+                remove_file(path_of(extra, name, receipt=old))
+        for state in pending.values():
+            remove_folders(folder_of(extra, "scan", "tree", **state), {state["tree"]})
+            remove_folders(folder_of(extra, "view", "view", **state), {state["view"]})
+        sweep(extra, root, dataset, states)
+    arrays = [name for split in pending for name in array_names(split) if name in writers]
+    for name in arrays:
+        logger.info("%s: written", f"{extra}/{name}")
+    return arrays
+
+
+def _check_moment(records: dict[str, str], contents: dict[str, str]) -> None:
+    """Check that the dataset is what the files of all splits say, at one moment."""
+    if changed := changed_since(records, contents):
+        more = f" and {count(len(changed) - 1, 'more folder')}" if changed[1:] else ""
+        raise DatasetChangedError(
+            f"{changed[0]}{more} changed while this run was in progress, so the new files would "
+            "not describe the dataset at any one moment. Nothing was published. Run the same "
+            "command again: it lists only what changed."
+        )
+
+
+def _free(extra: StrPath, name: str) -> Path:
+    """The path of a published file, unless a folder is in its place."""
+    path = Path(extra, name)
+    if path.is_dir() and not path.is_symlink():
+        raise MetadataError(f"{path} is a folder, where a file is expected. Remove it.")
+    return path
+
+
+def describe(report: Report, root: str, dataset: str, layout: str) -> bytes:
+    """The content of ``metadata-SPLIT.json``; equal for equal arrays, origin and versions.
+
+    Args:
+        report: Of ``verify``.
+        root, dataset, layout: See ``formats.Description``.
+    """
+    known = {
+        name: value for name, value in vars(report).items() if name in Description.__annotations__
+    }
+    versions = {
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "dinov3-metadata": __version__,
+    }
+    description = Description(root=root, dataset=dataset, layout=layout, versions=versions, **known)
+    return to_json(description, indent=1) + b"\n"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return b"" if path.is_symlink() else read_file(path, SMALL)
+    except OSError:
+        return b""
+
+
+def _is(path: Path, expected: FileDigest) -> bool:
+    """Whether a file, and not a link, is there with the expected bytes."""
+    try:
+        return (
+            not path.is_symlink()
+            and path.stat().st_size == expected.bytes
+            and sha256(path) == expected.sha256
+        )
+    except OSError:
+        return False
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _copy(path: str, expected: str, file: BinaryIO) -> None:
+    """Copy ``path`` into an open file and check the sha256 of the bytes that went through."""
+    hasher = hashlib.sha256()
+    with naming(path), open_regular(path) as source:
+        while block := source.read(1 << 20):
+            hasher.update(block)
+            file.write(block)
+    if hasher.hexdigest() != expected:
+        remove_file(path)
+        raise DamagedError(
+            f"{path} is not the file that was verified, and was removed. "
+            "Run the same command again."
+        )

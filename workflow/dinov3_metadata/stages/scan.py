@@ -1,0 +1,423 @@
+"""Scan: which classes and images a split folder holds, in ImageFolder's order.
+
+Only folders that changed since the previous scan are listed, see ``walk``.
+"""
+
+import os
+import time
+from collections.abc import Collection
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..addresses import LABELLED, is_image, split_folder, why_not_addressable
+from ..artefacts import Scan
+from ..errors import SHOWN, MetadataError, count, listing, logger
+from ..fingerprint import (
+    UNREAD,
+    Record,
+    State,
+    has_times,
+    last_records,
+    read_retired,
+    was_folder,
+    write_record,
+)
+from ..paths import WORK, StrPath, existing, path_of
+from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind
+from ..walk import COARSE_TICK, LOOKS, Folder, Found, folders_below, look, path_below, visit
+from ..witness import image_folder
+
+UNCHANGED = "  all of them in folders that have not changed since the last scan"
+CHANGES_SHOWN = 20  # changed classes named in the log
+
+
+def scan_split(
+    *,
+    scan: StrPath,
+    folders: StrPath,
+    extra: StrPath,
+    root: str,
+    split: str,
+    settings: str,
+    view: str = "",
+    view_name: str = "",
+    engine: str = "scandir",
+    unaddressable: str = "refuse",
+    trust_timestamps: bool = True,
+    watch_links: bool = True,
+    threads: int = 4,
+) -> None:
+    """Scan a split folder, starting from what the last scan in the work folder found.
+
+    Args:
+        scan: Where to write the scan.
+        folders: Where to note the states of the folders, see ``fingerprint.Record``.
+        extra: The folder for the metadata, with the earlier scans in its work folder.
+        root, split: See ``scan_images``.
+        settings: The fingerprint of all else that the scan depends on.
+        view: The record of the view that is scanned, which notes the retired links; empty for none.
+        view_name: The name of that view; empty for none.
+        engine, unaddressable, trust_timestamps, watch_links, threads: See ``scan_images``.
+
+    Raises:
+        MetadataError: See ``scan_images``.
+    """
+    retired = read_retired(view)
+    found, states = scan_images(
+        root,
+        split,
+        engine=engine,
+        unaddressable=unaddressable,
+        trust_timestamps=trust_timestamps,
+        previous=last_scan(extra, split, settings, retired),
+        threads=threads,
+        made_now=bool(view),
+        watch_links=watch_links,
+        retired=retired,
+    )
+    found.save(scan)
+    write_record(folders, Record(settings, states, view_name, tuple(sorted(retired))))
+
+
+def scan_images(
+    root: StrPath,
+    split: str,
+    *,
+    engine: str = "scandir",
+    unaddressable: str = "refuse",
+    trust_timestamps: bool = True,
+    previous: Found | None = None,
+    threads: int = 4,
+    made_now: bool = False,
+    watch_links: bool = True,
+    retired: Collection[str] = (),
+) -> tuple[Scan, dict[str, State]]:
+    """Find the classes and images of a split.
+
+    Classes, images and their order are those of ``torchvision.datasets.ImageFolder``; TEST is flat
+    and in ascending order of ``actual_index``.
+
+    Args:
+        root: The folder that DINOv3 takes for root.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        engine: ``scandir`` lists the folders with our own code; ``torchvision`` lets ImageFolder
+            list them, many times slower. The result is the same. TEST is always listed by us.
+        unaddressable: ``refuse`` raises an error for images that DINOv3 could not open by the path
+            that it rebuilds; ``skip`` leaves them out and counts them.
+        trust_timestamps: Whether a folder with the same timestamps holds the same names; if not,
+            its names are compared.
+        previous: What an earlier scan of the same folder found, see ``last_scan``. Only folders
+            that changed since then are listed.
+        threads: How many folders may be listed at once, if it takes long enough to list one.
+        made_now: Whether the folders are those of a view, whose timestamps may be only seconds old.
+        watch_links: Whether the next scan must notice when the target of an image that is a link
+            changes. A view with a link per image need not be watched: making the view notices the
+            change and replaces the link.
+        retired: The links and class folders of a view to leave out, by their path below the split
+            folder; they are to be removed after the next publication.
+
+    Returns:
+        The scan, and the state of every folder that was visited, all at one moment of the scan.
+
+    Raises:
+        MetadataError: The split folder is missing, empty or of another layout, a class has no
+            images, images are not addressable, or folders keep changing.
+
+    Example:
+        >>> scan, states = scan_images("/data/imagenet", "TRAIN")
+        >>> scan.class_ids[:2], len(scan.actual_index)
+    """
+    folder = Path(root, split_folder(split))
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise MetadataError(
+            f"The {split} split folder {folder} {what}. `root` must be the folder that "
+            f"holds {split_folder(split)}/; `splits` says which splits are wanted, for instance "
+            "`--config splits='[TRAIN]'`."
+        )
+    found = dict(previous or {})
+    left_out: dict[str, set[str]] = {}
+    for path in retired:
+        above, _, name = path.rpartition("/")
+        left_out.setdefault(above, set()).add(name)
+    listed: set[str] = set()
+    for _ in range(LOOKS):
+        changed = look(
+            folder,
+            found,
+            what=f"scan {split}",
+            look_at=partial(_visit, folder, split, left_out),
+            take=partial(_take, folder, split),
+            trust_timestamps=trust_timestamps,
+            threads=threads,
+            links_are_classes=split in LABELLED,
+            watch_links=watch_links,
+            left_out=left_out.get("", set()),
+        )
+        if not changed:
+            break
+        if trust_timestamps and not listed and not made_now:
+            all_changed = bool(previous and previous.keys() <= set(changed))
+            _doubt_times(folder, found, all_changed)
+        listed.update(changed)
+        if engine == "torchvision" and split in LABELLED:
+            _ask_image_folder(folder, split, found, left_out)
+    else:
+        raise MetadataError(
+            f"{folder} keeps changing while it is being scanned (for instance "
+            f"{folder / min(changed)}). Wait until copying has finished and run the same command "
+            "again. If nothing is writing there, this file system's timestamps are unreliable: set "
+            "`scan: trust_timestamps: false`."
+        )
+    classes = [""]
+    if split in LABELLED:
+        classes = sorted(name for name in found[""].below if was_folder(found[name].state))
+    _check(folder, split, found, classes, unaddressable)
+    visited = sorted(name for name in found if was_folder(found[name].state))
+    indices = [found[name].actual_index for name in classes]
+    if split not in LABELLED:
+        indices = [np.sort(indices[0])]
+    scan = Scan(
+        np.array(classes),
+        np.array(list(map(len, indices)), "<i8"),
+        np.concatenate(indices),
+        np.array(visited),
+        np.array([found[name].skipped for name in visited], "<i8"),
+    )
+    _log_changes(previous, found, listed)
+    logger.info(
+        "%s: %s in %s; %d of %s listed",
+        folder,
+        count(len(scan.actual_index), "image"),
+        count(len(classes), "class", "classes"),
+        len(listed.intersection(visited)),
+        count(len(visited), "folder"),
+    )
+    return scan, {name: found[name].state for name in sorted(found)}
+
+
+def last_scan(
+    extra: StrPath, split: str, settings: str, retired: Collection[str] = ()
+) -> Found | None:
+    """What the last scan with the same settings found; None if there is none that can be read.
+
+    A folder in which other links are retired now than then is to be listed again, as its state does
+    not show that.
+
+    Args:
+        extra: The folder for the metadata.
+        split, retired: See ``scan_images``.
+        settings: See ``scan_split``.
+    """
+    state_of = dict(existing(extra, "folders", split=split))
+    for path, record in last_records(state_of, settings):
+        found = found_before(path_of(extra, "scan", **state_of[path]), record.folders)
+        if found is not None:
+            for one in set(record.retired).symmetric_difference(retired):
+                if (above := one.rpartition("/")[0]) in found:
+                    found[above].state = UNREAD
+            return found
+    return None
+
+
+def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
+    """What an earlier scan found, for ``scan_images`` to start from.
+
+    Args:
+        scan: The file of the scan.
+        folders: The states that it noted.
+
+    Returns:
+        None if the file cannot be read or does not fit the states: then every folder is listed.
+    """
+    try:
+        before = Scan.load(scan)
+    except MetadataError:
+        return None
+    visited = sorted(name for name, state in folders.items() if was_folder(state))
+    if visited != before.folders.tolist() or "" not in visited:
+        return None
+    skipped = dict(zip(before.folders.tolist(), before.skipped.tolist(), strict=True))
+    indices = np.split(before.actual_index, np.cumsum(before.counts)[:-1])
+    images = dict(zip(before.class_ids.tolist(), indices, strict=True))
+    below = folders_below(folders)
+    found = {}
+    for name, state in folders.items():
+        index = images.get(name, np.empty(0, "<u4"))  # TEST has its images in ""
+        found[name] = Folder(state, below[name], index, len(index) + skipped.get(name, 0))
+    return found
+
+
+def _visit(
+    folder: Path, split: str, left_out: dict[str, set[str]], name: str, watch: Watch | None
+) -> Listing | None:
+    """List a folder, but for the names to leave out of it."""
+    if split in LABELLED:
+        class_id = name if name and "/" not in name else None
+    else:
+        class_id = None if name else ""
+    listed = visit(folder, split, name, watch, class_id, not name and split in LABELLED)
+    if listed and WORK in listed.subfolders:
+        raise MetadataError(
+            f"{folder / name} contains the work folder {WORK}, so it cannot be a class."
+        )
+    if listed and (names := left_out.get(name)):
+        good, key = image_keys(pack(dict.fromkeys(names, FILE)), split, class_id)
+        others = ~np.isin(listed.actual_index, numbers(key[good]))
+        subfolders, links, files = (
+            [one for one in some if one not in names]
+            for some in (listed.subfolders, listed.links, listed.files)
+        )
+        return listed._replace(
+            subfolders=subfolders,
+            links=links,
+            files=files,
+            actual_index=listed.actual_index[others],
+        )
+    return listed
+
+
+def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
+    """Warn of timestamps that cannot be right: all zero, or all changed and equal to now."""
+    states = (one.state for one in found.values())
+    ctimes = [state.ctime for state in states if state and has_times(state)]
+    if not ctimes:
+        return
+    now = time.time_ns()
+    zero = not any(ctimes)
+    if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
+        logger.warning(
+            "All folder timestamps in %s are %s, so changes cannot be detected from them. If the "
+            "file system does not keep real ones, set `scan: trust_timestamps: false`.",
+            folder,
+            "zero" if zero else "those of this moment",
+        )
+
+
+def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
+    """What counts of a folder's names."""
+    below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
+    images = sorted([*filter(is_image, listed.files), *listed.special])
+    logger.debug(
+        "listed %s: %d images", path_below(folder, name), len(images) + len(listed.actual_index)
+    )
+    if split in LABELLED and not name:  # images beside the class folders belong to no class
+        strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
+        return Folder(state, below, listed.actual_index, 0, strays)
+    class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
+    known = () if inside else listed.actual_index
+    offenders = []
+    for image in images[:SHOWN]:
+        special = listed.special.get(image)
+        why = (
+            f"{special}, not a file"
+            if special
+            else why_not_addressable(image, split, class_id, known)
+        )
+        offenders.append(f"{name}/{image} ({why})".lstrip("/"))
+    return Folder(
+        state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders
+    )
+
+
+def _ask_image_folder(
+    folder: Path, split: str, found: Found, left_out: dict[str, set[str]]
+) -> None:
+    """Put the images that torchvision's ImageFolder finds in the place of those that we found."""
+    images: dict[str, list[str]] = {name: [] for name in found}
+    if found[""].below:
+        for path, _ in image_folder(folder).samples:
+            below, _, name = os.path.relpath(path, folder).rpartition("/")
+            if name in left_out.get(below, ()):
+                continue
+            images.setdefault(below, []).append(name)
+    for name in found.keys() - {""}:
+        class_id = None if "/" in name else name
+        before, special = found[name], {}
+        if before.skipped:  # ImageFolder looks at names alone
+            paths = {image: f"{path_below(folder, name)}/{image}" for image in images[name]}
+            kinds = {image: special_kind(path) for image, path in paths.items()}
+            special = {image: kind for image, kind in kinds.items() if kind}
+        files = [image for image in images[name] if image not in special]
+        good, key = image_keys(pack(dict.fromkeys(files, FILE)), split, class_id)
+        others = [image for image, found in zip(files, good, strict=True) if not found]
+        listed = Listing([], [], others, numbers(key[good]), special, {})
+        found[name] = _take(folder, split, name, listed, before.state)
+        found[name].below = before.below
+
+
+def _check(folder: Path, split: str, found: Found, classes: list[str], unaddressable: str) -> None:
+    """Refuse what cannot become metadata."""
+    strays = found[""].offenders if split in LABELLED else []
+    if strays and not classes:
+        raise MetadataError(
+            f"The {split} split folder {folder} is flat: {strays[0]} and no "
+            "class folders. Kaggle's val/ comes like this: give the folder that holds ILSVRC/ and "
+            "LOC_val_solution.csv for `root`, or sort the images into one folder per class id."
+        )
+    if not classes:
+        raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
+    if strays:
+        logger.warning("Passed over, as beside the class folders in %s: %s", folder, strays[0])
+    if total := sum(one.skipped for one in found.values()):
+        folders = (name for name in sorted(found) if name or split not in LABELLED)
+        shown = islice((text for name in folders for text in found[name].offenders), SHOWN)
+        refusal = _refusal(folder, split, list(shown), total)
+        if unaddressable == "refuse":
+            raise refusal
+        logger.warning("%s", refusal)
+    empty = [name for name in classes if not len(found[name].actual_index)]
+    what = "addressable images" if total else "images"
+    if empty and split not in LABELLED:
+        raise MetadataError(
+            f"The {split} split folder {folder} holds no {what}. Put them there, or take {split} "
+            "out of `splits`."
+        )
+    if empty:
+        raise MetadataError(
+            f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:",
+            listing(empty, len(empty)),
+            "Fill or remove them. A hidden folder (.ipynb_checkpoints) counts as a class too.",
+        )
+
+
+def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None:
+    """Log how many images each changed class gained and lost since the previous scan."""
+    if previous is None:
+        return
+    nothing = np.empty(0, "<u4")
+    classes = sorted({name.partition("/")[0] for name in listed if name})
+    changes = []
+    if listed and not classes:
+        classes = [""]  # TEST
+    for name in classes:
+        before = previous[name].actual_index if name in previous else nothing
+        after = found[name].actual_index if name in found else nothing
+        more, less = (len(np.setdiff1d(*pair)) for pair in ((after, before), (before, after)))
+        new = "" if name in previous else "new, "
+        gone = "" if name in found else "gone, "
+        changes.append((name, f"{new}{gone}+{more:,} \N{MINUS SIGN}{less:,} images"))
+    for name, change in changes[:CHANGES_SHOWN]:
+        logger.info("%s: %s", name or "the split folder", change)
+    if len(changes) > CHANGES_SHOWN:
+        logger.info(
+            "... and %d more; %d changed in all", len(changes) - CHANGES_SHOWN, len(changes)
+        )
+
+
+def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
+    pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
+    if split == "TRAIN":
+        pattern = "<class_id>_<number>"
+    if split in LABELLED:
+        pattern = f"<class_id>/{pattern}"
+    return MetadataError(
+        f"{split}: DINOv3 cannot address {count(total, 'image')} in {folder}. "
+        f"It opens only {pattern}.JPEG:",
+        listing(shown, total) if shown else UNCHANGED,
+        "Rename, move or remove them; or set `scan: unaddressable: skip` to leave them out, or "
+        "`layout: folder` to have links with good names made for all images.",
+    )

@@ -1,0 +1,296 @@
+"""Walk: bring what is known of a tree of folders up to date, listing only folders that changed.
+
+Timestamps must be read with care: an edit right after a listing can leave the very timestamps that
+were read before it, if the clock of the file system has not ticked in between. Therefore a folder
+that changed recently is listed only one tick after its timestamps were read, and a walk has
+finished only when a last look finds every folder as it was read.
+
+No timestamp of a folder changes when the target of a link in it becomes something else. Therefore
+the folders that hold the targets are watched: their timestamps belong to the state of the folder
+with the links, and are also read one tick before the links are followed.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .addresses import is_image
+from .errors import MetadataError
+from .fingerprint import (
+    TOO_MANY,
+    UNREAD,
+    State,
+    class_folders,
+    folder_state,
+    has_times,
+    state_as_noted,
+    was_folder,
+)
+from .progress import progress
+from .readdir import WATCHED, Listing, Watch, list_folder
+
+LOOKS = 10  # at a split folder that keeps changing
+TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
+COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
+PROBES = 4  # folders that show how long one takes
+PAYS = 150_000  # ns for a folder that make one more thread worthwhile
+SHARE = 8  # folders that a thread takes at a time
+
+
+@dataclass
+class Folder:
+    """What was found in one folder.
+
+    Attributes:
+        state: The state of the folder and of those that its links lead into, read before it was
+            listed.
+        below: The paths of the folders in it.
+        actual_index: (images,), ``<u4``: the numbers of its addressable images.
+        images: How many images were found, addressable or not.
+        offenders: The first that are not addressable, with the reason.
+    """
+
+    state: State
+    below: list[str]
+    actual_index: np.ndarray
+    images: int
+    offenders: list[str] = field(default_factory=list)
+
+    @property
+    def skipped(self) -> int:
+        """How many images are not addressable."""
+        return self.images - len(self.actual_index)
+
+
+Found = dict[str, Folder]
+"""Path below the split folder -> what was found there; the split folder itself is ``""``."""
+
+
+def folders_below(names: Iterable[str]) -> dict[str, list[str]]:
+    """The paths of the folders right below each of some folders."""
+    below: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        if name:
+            below.setdefault(name.rpartition("/")[0], []).append(name)
+    return below
+
+
+def look(
+    folder: Path,
+    found: Found,
+    *,
+    what: str,
+    look_at: Callable[[str, Watch | None], Listing | None],
+    take: Callable[[str, Listing, State], Folder],
+    trust_timestamps: bool,
+    threads: int,
+    links_are_classes: bool,
+    watch_links: bool = True,
+    left_out: Collection[str] = (),
+) -> list[str]:
+    """Bring ``found`` up to date, from the split folder down.
+
+    Args:
+        folder: The split folder.
+        found: What is known; changed in place.
+        what: What is being done, for the progress.
+        look_at: Lists a folder, in a thread; returns None if it is missing. Its second argument is
+            passed on to ``readdir.list_folder``.
+        take: Turns a listing into what is to be known of the folder, in the main thread.
+        trust_timestamps: Whether a folder with the same timestamps holds the same names; otherwise
+            its names are compared.
+        threads: How many folders may be listed at once, if it takes long enough to list one.
+        links_are_classes: Whether to check for each link in the split folder if it leads to a
+            folder now, which may change while the split folder stays the same.
+        watch_links: Whether the next look must notice when the target of a link changes.
+        left_out: The names of the folders in the split folder to leave out.
+
+    Returns:
+        The folders that were listed, and those that are gone.
+    """
+    changed: list[str] = []
+    reached: set[str] = set()
+    level = [""]
+    if "" in found and links_are_classes:
+        known = [
+            name for name in found[""].below if name not in found or was_folder(found[name].state)
+        ]
+        if sorted(known) != sorted(set(class_folders(folder)).difference(left_out)):
+            del found[""]
+    targets = Targets()
+
+    def state_of(name: str) -> State:
+        noted = found[name].state if name in found else None
+        return state_as_noted(path_below(folder, name), noted, trust_timestamps, targets.state_of)
+
+    def list_one(name: str) -> Listing | None:
+        watched = watch_links and (name or not links_are_classes)
+        times = trust_timestamps and has_times(states[name])
+        return look_at(name, targets.settled if watched and times else None)
+
+    while level:
+        states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
+        stale = [name for name in level if name not in found or found[name].state != states[name]]
+        if trust_timestamps:
+            wait_for_a_tick([states[name] for name in stale])
+        visited = zip(stale, _in_threads(list_one, stale, threads), strict=True)
+        for name, listed in progress(visited, len(stale), what):
+            if listed:
+                found[name] = take(name, listed, _with_targets(states[name], listed.watched))
+            elif _may_come(folder / name):
+                found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
+            else:  # removed, or no longer a folder, since its parent was listed: list that again
+                found.pop(name, None)
+                found.pop(name.rpartition("/")[0], None)
+        changed += stale
+        reached.update(level)
+        level = [path for name in level if name in found for path in found[name].below]
+    gone = found.keys() - reached
+    for name in gone:
+        del found[name]
+    return changed + sorted(gone)
+
+
+def _in_threads(
+    function: Callable[[Any], Any], items: Sequence[Any], threads: int
+) -> Iterator[Any]:
+    """``map`` in as many threads as the time for one item justifies: one for small folders on a
+    local disk, two for large ones, many for a slow file server."""
+    rest = items[PROBES:]
+    took = []
+    for item in items[:PROBES]:
+        start = time.perf_counter_ns()
+        result = function(item)
+        took.append(time.perf_counter_ns() - start)
+        yield result
+    threads = min(threads, min(took, default=0) // PAYS)
+    if threads < 2:
+        yield from map(function, rest)
+        return
+    share = max(1, min(SHARE, len(rest) // threads))
+    shares = [rest[start : start + share] for start in range(0, len(rest), share)]
+    with ThreadPoolExecutor(threads) as pool:
+        for results in pool.map(lambda share: list(map(function, share)), shares):
+            yield from results
+
+
+def _may_come(path: Path) -> bool:
+    """Whether a path is a link that may lead to a folder later, see ``readdir.Listing``."""
+    return not is_image(path.name) and path.is_symlink() and not path.exists()
+
+
+class Targets:
+    """The states of the folders that links lead into, each read once in a look."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, tuple[State, int]] = {}
+
+    def state_of(self, folder: str) -> State:
+        """The state of a folder."""
+        if folder not in self.read:
+            state = folder_state(folder)
+            self.read.setdefault(folder, (state, time.monotonic_ns()))
+        return self.read[folder][0]
+
+    def settled(self, folder: str) -> State:
+        """The state of a folder if it was read at least one tick ago, so that links into the folder
+        may be followed now. Otherwise ``UNREAD``: the next look lists the folder with the links
+        again."""
+        state = self.state_of(folder)
+        age = time.monotonic_ns() - self.read[folder][1]
+        return state if age >= tick_after([state]) else UNREAD
+
+
+def _with_targets(state: State, watched: dict[str, State]) -> State:
+    """The state to note of a folder whose links lead into some folders."""
+    if state is None or not has_times(state):
+        return state
+    if len(watched) > WATCHED:
+        return TOO_MANY
+    return state._replace(watched=watched)
+
+
+def path_below(folder: Path, name: str) -> str:
+    """The path of a folder in a split folder, many times faster than by ``Path``."""
+    return f"{folder}/{name}" if name else str(folder)
+
+
+def visit(
+    folder: Path,
+    split: str,
+    name: str,
+    watch: Watch | None = None,
+    class_id: str | None = None,
+    holds_classes: bool = False,
+) -> Listing | None:
+    """List a folder below a split folder; None if it is missing.
+
+    Args:
+        folder: The split folder.
+        split: See ``readdir.list_folder``.
+        name: The path below ``folder``.
+        watch, class_id: See ``readdir.list_folder``.
+        holds_classes: Whether a link in it that leads to itself would be a class.
+
+    Raises:
+        MetadataError: The folder cannot be listed, or a link in it leads to a folder above.
+    """
+    try:
+        listed = list_folder(path_below(folder, name), split, class_id, watch)
+        _refuse_loops(folder, name, listed, holds_classes)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return listed
+
+
+def wait_for_a_tick(states: Iterable[State]) -> None:
+    """Wait until any further edit leaves other timestamps than those just read.
+
+    The waiting counts from the reading, whatever the timestamps say, as the clock of a file server
+    may be wrong.
+    """
+    if tick := tick_after(states):
+        time.sleep(tick / 1e9)
+
+
+def tick_after(states: Iterable[State]) -> int:
+    """The ns after which any edit leaves other timestamps than those in some states."""
+    some = list(states)
+    targets = [one for state in some if state for one in state.watched.values()]
+    ctimes = [state.ctime for state in some + targets if state and has_times(state)]
+    if not ctimes:
+        return 0
+    return COARSE_TICK if any(ctime % 10**9 == 0 for ctime in ctimes) else TICK
+
+
+def _refuse_loops(folder: Path, name: str, listed: Listing, holds_classes: bool) -> None:
+    """Refuse link loops, on which torchvision fails or never ends."""
+    if not (listed.links or holds_classes):
+        return
+    parts = name.split("/") if name else []
+    above = [folder.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    paths = [folder / name / link for link in listed.links]
+    loops = [
+        path
+        for path in paths
+        if path.exists() and any(os.path.samefile(path, one) for one in above)
+    ]
+    if holds_classes:  # in a class folder, a link to itself is ignored like any other file
+        loops += [path for path in (folder / file for file in listed.files) if _is_loop(path)]
+    if loops:
+        raise MetadataError(f"{loops[0]} is a symbolic link loop. Remove it.")
+
+
+def _is_loop(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False

@@ -1,0 +1,11 @@
+"""Run one stage for its rule, which gives all that the stage needs as one word of JSON."""
+
+import json
+import sys
+
+from dinov3_metadata.log import stage
+from dinov3_metadata.run import run_stage
+
+call = json.loads(sys.argv[1])
+with stage(call.pop("log"), call.pop("level")):
+    run_stage(**call)
