@@ -25,6 +25,7 @@ include: "rules/classes.smk"
 include: "rules/verify.smk"
 include: "rules/audit.smk"
 include: "rules/publish.smk"
+include: "rules/report.smk"
 
 
 localrules:

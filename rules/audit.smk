@@ -7,21 +7,21 @@ rule audit_images:
     input:
         reads("audit_images"),
     output:
-        share=temp(pattern(stages.extra, "share")),
+        share=temp(where("share")),
     log:
-        log_of("audit_images"),
+        where("audit_images.log"),
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=audit_minutes,
     params:
-        call=call("audit_images"),
+        command=command("audit_images"),
         says=says("audit_images"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"
 
 
 rule audit_split:
@@ -31,17 +31,17 @@ rule audit_split:
     output:
         **makes("audit_split"),
     log:
-        log_of("audit_split"),
+        where("audit_split.log"),
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        call=call("audit_split", scatteritems=gather.audit("{scatteritem}")),
+        command=command("audit_split", scatteritems=gather.audit("{scatteritem}")),
         says=says("audit_split"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"
 
 
 rule audit:

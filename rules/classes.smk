@@ -4,18 +4,18 @@ rule dump_class_arrays:
     output:
         **makes("dump_class_arrays"),
     log:
-        log_of("dump_class_arrays"),
+        where("dump_class_arrays.log"),
     benchmark:
-        times_of("dump_class_arrays")
+        where("dump_class_arrays.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
     params:
-        call=call("dump_class_arrays"),
+        command=command("dump_class_arrays"),
         says=says("dump_class_arrays"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from snakemake.utils import validate
 
@@ -44,10 +44,10 @@ with ending_plainly():
         make_demo(settings.root, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
     stages = Chain(settings)
 
+where = partial(pattern, stages.extra)
 NOW = f"{time.time_ns():x}"
 CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
 PYTHON = "python" if CONDA else sys.executable
-RUN_STAGE = f"{PACKAGES}/scripts/run_stage.py"
 
 
 wildcard_constraints:
@@ -67,74 +67,60 @@ def lock():
         return held
 
 
-def state_of_job(wildcards):
-    """The wildcards of all files that a job may read or make."""
-    split = wildcards.get("split")
-    return (stages.now[split].state if split else {}) | dict(wildcards.items())
+def state_of_job(rule, wildcards):
+    """The wildcards of all files that a job reads or makes; a job on a cluster need not look at
+    each folder of the dataset to know them."""
+    state = dict(wildcards.items())
+    if "view" in STAGES[rule].reads:
+        state["view"] = stages.now[state["split"]].view.name
+    return state
+
+
+def files_of(names, state):
+    """Name -> path of those files that the state of a split needs."""
+    return {name: path_of(stages.extra, name, **state) for name in names if needs(name, state)}
 
 
 def reads(rule):
     """The files that a stage reads, by their names; a function of the wildcards."""
-
-    def files(wildcards):
-        lock()
-        state, names = state_of_job(wildcards), STAGES[rule].reads
-        return {name: path_of(stages.extra, name, **state) for name in names if needs(name, state)}
-
-    return unpack(files)
+    return unpack(lambda wildcards: files_of(STAGES[rule].reads, state_of_job(rule, wildcards)))
 
 
 def makes(rule):
     """The files that a stage makes, by their names."""
-    return {name: pattern(stages.extra, name) for name in STAGES[rule].makes}
+    return {name: where(name) for name in STAGES[rule].makes}
 
 
-def log_of(rule):
-    """The log of a stage."""
-    return pattern(stages.extra, f"{rule}.log")
+def command(rule, **more):
+    """The words of the shell command of a stage. The last one is JSON and has all that it needs. As
+    a function of the output it is no reason for Snakemake to run a job; the names of files are."""
 
-
-def times_of(rule):
-    """The file with the time and the memory that a stage took."""
-    return pattern(stages.extra, f"{rule}.tsv")
-
-
-def call(rule, **more):
-    """All that a stage needs, as one word for the shell: JSON. As a function of the output it is no
-    reason for Snakemake to run a job; the names of the files are."""
-
-    def word(wildcards, output, threads):
-        state, log_level = state_of_job(wildcards), settings.log_level
+    def words(wildcards, output, threads):
+        state = state_of_job(rule, wildcards)
         given = STAGES[rule].given(stages, state.get("split", "")) | more
-        log = path_of(stages.extra, f"{rule}.log", **state)
         call = {"rule": rule, "extra": stages.extra, "state": state, "given": given}
-        return json.dumps(call | {"threads": threads, "log": log, "level": log_level})
+        call |= {"threads": threads, "level": settings.log_level}
+        return [PYTHON, f"{PACKAGES}/scripts/run_stage.py", json.dumps(call)]
 
-    return word
+    return words
 
 
 def says(rule):
-    """What a run says of a stage, see ``call``; a job on a cluster need not look at each folder."""
-
-    def sentence(wildcards, output):
-        if not workflow.is_main_process:
-            return rule
-        split, share = wildcards.get("split"), wildcards.get("scatteritem", "")
-        return stages.now[split].says(rule, share) if split else STAGES[rule].says
-
-    return sentence
+    """What a run says of a stage."""
+    return lambda wildcards, output: (
+        stages.says(rule, **wildcards) if workflow.is_main_process else rule
+    )
 
 
 def shares(wildcards):
     """The shares of a split that are audited one by one."""
-    share = path_of(stages.extra, "share", **wildcards, scatteritem="{scatteritem}")
-    return gather.audit(share)
+    return gather.audit(path_of(stages.extra, "share", **wildcards, scatteritem="{scatteritem}"))
 
 
 def audited(audit):
     """The files that say that an audit of each split has finished."""
-    now = (stages.now[split] for split in stages.splits)
-    return [path_of(stages.extra, "audited", audit=audit, **one.state) for one in now]
+    states = (stages.now[split].state for split in stages.splits)
+    return [path_of(stages.extra, "audited", audit=audit, **state) for state in states]
 
 
 def audits_needed(wildcards):
@@ -152,9 +138,7 @@ def verified(wildcards):
     """The files that must exist before anything is published."""
     names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
     states = [stages.now[split].state for split in stages.splits]
-    return [
-        path_of(stages.extra, name, **one) for one in states for name in names if needs(name, one)
-    ]
+    return [path for state in states for path in files_of(names, state).values()]
 
 
 def artefacts(wildcards):
@@ -162,27 +146,6 @@ def artefacts(wildcards):
     last, makes a stage that was interrupted run again (snakemake#1978)."""
     lock()
     receipt = path_of(stages.extra, "receipt", receipt=stages.receipt)
+    files = [*verified(wildcards), *audits_needed(wildcards)]
     # If the receipt exists, it is true, whatever its job would be given now.
-    return [
-        *verified(wildcards),
-        *audits_needed(wildcards),
-        *([] if os.path.exists(receipt) else [receipt]),
-    ]
-
-
-def pages():
-    """What `--report` shows, drawn for it alone; no job makes it, as it shows what is published."""
-    if "--report-after-run" in sys.argv:
-        sys.exit("Error: --report-after-run: the pages are drawn before a run. Run, then --report.")
-    if not any(re.match("--report(=|$)", argument) for argument in sys.argv):
-        return []
-    from dinov3_metadata.report.pages import draw_report
-
-    with ending_plainly():
-        drawn = draw_report(stages.extra, stages.splits)
-    files = []
-    for page in drawn:
-        caption, labels = f"workflow/report/{page['kind']}.rst", {"page": page["title"]}
-        file = report(page["path"], caption=caption, category=page["category"], labels=labels)
-        files.append(file)
-    return files
+    return files if os.path.exists(receipt) else [*files, receipt]

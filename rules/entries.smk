@@ -4,18 +4,18 @@ rule dump_entries:
     output:
         **makes("dump_entries"),
     log:
-        log_of("dump_entries"),
+        where("dump_entries.log"),
     benchmark:
-        times_of("dump_entries")
+        where("dump_entries.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
     params:
-        call=call("dump_entries"),
+        command=command("dump_entries"),
         says=says("dump_entries"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

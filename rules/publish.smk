@@ -7,14 +7,14 @@ rule publish:
     output:
         **makes("publish"),
     log:
-        log_of("publish"),
+        where("publish.log"),
     retries: 0  # of a cluster's profile, for jobs that were killed
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        call=call("publish"),
+        command=command("publish"),
         says=says("publish"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

@@ -5,9 +5,9 @@ rule scan_split:
     output:
         **makes("scan_split"),
     log:
-        log_of("scan_split"),
+        where("scan_split.log"),
     benchmark:
-        times_of("scan_split")
+        where("scan_split.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
@@ -15,9 +15,9 @@ rule scan_split:
         mem_mb=memory,
         runtime=minutes,
     params:
-        call=call("scan_split"),
+        command=command("scan_split"),
         says=says("scan_split"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

@@ -4,18 +4,18 @@ rule verify:
     output:
         **makes("verify"),
     log:
-        log_of("verify"),
+        where("verify.log"),
     benchmark:
-        times_of("verify")
+        where("verify.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
         mem_mb=memory,
         runtime=minutes,
     params:
-        call=call("verify"),
+        command=command("verify"),
         says=says("verify"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

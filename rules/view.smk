@@ -3,9 +3,9 @@ rule link_view:
     output:
         **makes("link_view"),
     log:
-        log_of("link_view"),
+        where("link_view.log"),
     benchmark:
-        times_of("link_view")
+        where("link_view.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     threads: scan_threads
@@ -13,9 +13,9 @@ rule link_view:
         mem_mb=memory,
         runtime=minutes,
     params:
-        call=call("link_view"),
+        command=command("link_view"),
         says=says("link_view"),
     message:
         "{params.says}"
     shell:
-        "{PYTHON:q} {RUN_STAGE:q} {params.call:q}"
+        "{params.command:q}"

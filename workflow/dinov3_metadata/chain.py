@@ -147,7 +147,7 @@ STAGES = {
     ),
     "audit_images": Stage(
         module="audit",
-        says="Open the images of {split} that are new, {share}",
+        says="Open the images of {split} that are new, {scatteritem}",
         after=("scan_split",),
         reads=("scan",),
         makes=("share",),
@@ -285,6 +285,19 @@ class Chain:
         """The name of the receipt of the current state of all splits."""
         return receipt_name(self.extra, {split: self.now[split].state for split in self.splits})
 
+    def says(self, rule: str, split: str = "", scatteritem: str = "", **others: str) -> str:
+        """What a run says of a stage, for instance "Scan TRAIN: 1 of 1,000 folders changed: cat".
+
+        Args:
+            rule: The name of its rule.
+            split, scatteritem: The split and the share of an audit, if it is about one.
+            others: Further wildcards.
+        """
+        why = ""
+        if rule in ("link_view", "scan_split"):
+            why = (self.now[split].view if rule == "link_view" else self.now[split].tree).why
+        return STAGES[rule].says.format(split=split, why=why, scatteritem=scatteritem)
+
 
 class Present:
     """The current state of a split. Each part of it is looked at once, so that a run has one
@@ -405,13 +418,3 @@ class Present:
         if self.part.annotations:
             contents[f"{self.chain.dataset}/{self.part.annotations}"] = self.annotations
         return contents
-
-    def says(self, rule: str, share: str = "") -> str:
-        """What a run says of a stage, for instance "Scan TRAIN: 1 of 1,000 folders changed: cat".
-
-        Args:
-            rule: The name of its rule.
-            share: Which share of an audit, if it is about one.
-        """
-        why = {"link_view": self.view.why, "scan_split": self.tree.why}.get(rule, "")
-        return STAGES[rule].says.format(split=self.split, why=why, share=share)

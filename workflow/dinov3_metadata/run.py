@@ -145,7 +145,7 @@ def _run(chain: Chain, threads: int) -> None:
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
     now = chain.now[split]
-    logger.info("%s", now.says(rule))
+    logger.info("%s", chain.says(rule, split))
     try:
         run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
     except MetadataError as error:

@@ -4,8 +4,9 @@ import json
 import sys
 
 from dinov3_metadata.log import stage
+from dinov3_metadata.paths import path_of
 from dinov3_metadata.run import run_stage
 
 call = json.loads(sys.argv[1])
-with stage(call.pop("log"), call.pop("level")):
+with stage(path_of(call["extra"], f"{call['rule']}.log", **call["state"]), call.pop("level")):
     run_stage(**call)

@@ -293,7 +293,9 @@ def audit_split(
     scan: StrPath,
     extra: StrPath,
     root: str,
-    state: dict[str, str],
+    split: str,
+    tree: str,
+    audit: str,
     standing: str,
     scatteritems: Sequence[str],
     fail_on: Collection[str],
@@ -306,8 +308,8 @@ def audit_split(
         audited: Where to note that no image has a problem of ``fail_on``. What other audits of the
             split left in the work folder is old, and removed.
         scan: The file with the split's images, see ``artefacts.Scan``.
-        extra, root: See ``audit_share``.
-        state: The wildcards of ``audited``.
+        extra, root, split: See ``audit_share``.
+        tree, audit: The other wildcards of ``audited``.
         standing: The name of an audit with these settings that nobody asked for: if an image has a
             problem of ``fail_on``, that audit no longer holds either.
         scatteritems: The shares, in their order.
@@ -317,7 +319,8 @@ def audit_split(
     Raises:
         MetadataError: Images have a problem of ``fail_on``. Both files have been written.
     """
-    split, class_ids = state["split"], Scan.load(scan).class_ids
+    state = {"split": split, "tree": tree, "audit": audit}
+    class_ids = Scan.load(scan).class_ids
     shares = [path_of(extra, "share", **state, scatteritem=item) for item in scatteritems]
     with _joined(shares, path_of(extra, "joined", **state)) as joined:
         rows = open_or_remove_array(joined)
