@@ -30,9 +30,7 @@ from dinov3_metadata.log import ending_plainly
 from dinov3_metadata.paths import WILDCARDS, existing, path_of, pattern
 from dinov3_metadata.summary import failures, summarise
 
-prepared = with_defaults(prepare(config))
-config.clear()
-config.update(prepared)
+config |= with_defaults(prepare(config))
 try:
     if not is_good(config):
         validate(config, "../workflow/schemas/config.schema.yaml")
@@ -46,8 +44,8 @@ with ending_plainly():
 
 where = partial(pattern, stages.extra)
 NOW = f"{time.time_ns():x}"
-CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
-PYTHON = "python" if CONDA else sys.executable
+IN_CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
+PYTHON = "python" if IN_CONDA else sys.executable
 
 
 wildcard_constraints:

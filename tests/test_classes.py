@@ -21,6 +21,6 @@ def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:
 def test_entries_that_are_none_are_removed(rows: int, tmp_path: Path) -> None:
     entries = tmp_path / "entries-TRAIN.npy"
     np.save(entries, np.arange(rows))
-    with pytest.raises(MetadataError, match="can not be read back"):
+    with pytest.raises(MetadataError, match="cannot be read back"):
         write_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
     assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import entries
 from dinov3_metadata.artefacts import Labels
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.stages import entries
 from dinov3_metadata.stages.entries import write_entries
 from helpers import dump, make_scan
 

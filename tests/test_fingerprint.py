@@ -1,41 +1,53 @@
-"""An upgrade of any module that a stage uses makes the stage run again."""
+"""Fingerprints: states of folders and the records of them survive their JSON."""
 
-import ast
-import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pytest
-from dinov3_metadata.chain import COMMON
-from helpers import REPOSITORY
-
-PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
-SILENT = {"errors", "log", "lock"}  # they say things, and decide no byte
-
-
-def imported(module: str) -> set[str]:
-    """The modules of the package that a module uses, itself and those that they use included."""
-    found, due = {module}, [module]
-    while due:
-        for node in ast.walk(ast.parse((PACKAGE / f"{due.pop()}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-                name = {"layouts": "layouts/__init__"}.get(node.module, node.module)
-                due += {name} - found - SILENT
-                found.add(name)
-    return found - SILENT
-
-
-@pytest.mark.parametrize(
-    ("stage", "named"),
-    [
-        ("view", slice(0, 1)),
-        ("scan", slice(1, 2)),
-        ("labels", slice(2, 3)),
-        ("entries", slice(0, 3)),  # the name of their file holds that of the scan too
-        ("classes", slice(0, 3)),
-        ("verify", slice(0, 4)),
-    ],
+from dinov3_metadata.fingerprint import (
+    A_FILE,
+    UNREAD,
+    FolderState,
+    Record,
+    State,
+    folder_state,
+    has_times,
+    read_record,
+    was_folder,
+    write_record,
 )
-def test_all_modules_of_a_stage_count(stage: str, named: slice) -> None:
-    calls = re.findall(r"of_code\((.+?)\)", (PACKAGE / "chain.py").read_text(), re.DOTALL)
-    assert len(calls) == 4  # view, scan, arrays, checks
-    written = " ".join(calls[named]).replace("*COMMON", " ".join(map(repr, COMMON)))
-    assert imported(stage) <= set(re.findall(r"['\"]([\w/]+)['\"]", written))
+from hypothesis import given
+from hypothesis import strategies as st
+
+WATCHED = st.none() | st.builds(FolderState, st.integers(0, 9), watched=st.just({}))
+
+STATES: st.SearchStrategy[State] = st.none() | st.builds(
+    FolderState,
+    *[st.integers(-1, 2**63)] * 3,
+    st.text("0123456789abcdef", max_size=12),
+    st.dictionaries(
+        st.text(),
+        st.none() | st.builds(FolderState, st.integers(0, 9), watched=st.just({})),
+        max_size=2,
+    ),
+)
+
+
+@given(st.dictionaries(st.text(), STATES), st.lists(st.text(), unique=True))
+def test_a_record_is_read_as_it_was_written(states: dict[str, State], retired: list[str]) -> None:
+    record = Record("settings", states, "after", tuple(sorted(retired)))
+    with TemporaryDirectory() as folder:
+        write_record(f"{folder}/folders.json", record)
+        assert read_record(f"{folder}/folders.json") == record
+
+
+def test_kinds_of_states(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder, names = folder_state(tmp_path), folder_state(tmp_path, trust_timestamps=False)
+    assert has_times(folder)
+    assert was_folder(names)
+    assert not has_times(names)
+    assert folder_state(tmp_path / "file") == A_FILE
+    assert folder_state(tmp_path / "file", trust_timestamps=False) == A_FILE
+    assert folder_state(tmp_path / "missing") is None
+    assert not any(map(was_folder, (A_FILE, None)))
+    assert not any(map(has_times, (A_FILE, UNREAD, None)))

@@ -267,9 +267,12 @@ def test_a_class_folder_without_permission(mode: int, victim: Victim) -> None:
 def test_a_run_that_finds_another_at_work_says_which(victim: Victim) -> None:
     victim.edit()
     before = digests(victim.extra)
-    lock = lock_run(victim.extra / WORK)
+    lock = lock_run(victim.extra)
     said = victim.run(fails=True)
-    assert f"Another run is at work in {victim.extra / WORK}: process {os.getpid()} on host" in said
+    assert (
+        f"Another run is in progress in {victim.extra / WORK}: process {os.getpid()} on host"
+        in said
+    )
     assert f"since {time.strftime('%Y-%m-')}" in said
     assert digests(victim.extra) == before
     lock.close()
@@ -284,19 +287,19 @@ def test_two_runs_at_once(victim: Victim) -> None:
         said = [run.communicate()[0] for run in both]
         assert 0 in [run.returncode for run in both], said
         for run, text in zip(both, said, strict=True):
-            assert run.returncode == 0 or "Another run is at work in" in text, text
+            assert run.returncode == 0 or "Another run is in progress in" in text, text
             assert "Traceback" not in text
         assert digests(victim.extra) == victim.fresh()
 
 
 def test_a_single_file_can_not_be_asked_for_past_the_lock(victim: Victim) -> None:
     victim.edit()
-    with lock_run(victim.extra / WORK):
+    with lock_run(victim.extra):
         (receipt,) = (victim.extra / WORK).rglob("receipt-*.json")
         command = [*victim.command(), "-F", "--", str(receipt)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode
-    assert "Another run is at work in" in done.stderr
+    assert "Another run is in progress in" in done.stderr
 
 
 def test_a_job_that_is_killed_has_the_last_word_said_for_it(victim: Victim) -> None:
@@ -305,11 +308,11 @@ def test_a_job_that_is_killed_has_the_last_word_said_for_it(victim: Victim) -> N
     while run.poll() is None and not (jobs := jobs_of(run.pid)):
         pass
     kill_jobs(jobs)
-    assert "Error: A job ended without a message of ours" in run.communicate()[0]
+    assert "Error: A job failed without giving a reason" in run.communicate()[0]
 
 
 def test_a_dry_run_needs_no_lock(victim: Victim) -> None:
-    with lock_run(victim.extra / WORK):
+    with lock_run(victim.extra):
         victim.edit()
         command = [*victim.command(), "-n"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

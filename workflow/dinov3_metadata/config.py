@@ -62,7 +62,9 @@ def settings_of(config: dict[str, Any]) -> Settings:
     used = flatten({key: value for key, value in config.items() if key != "demo"})
     if not config["root"]:
         used |= {key: config["demo"][key] for key in ("root", "extra", "splits")}
-    return Settings(**used | {"sample": int(used["sample"]), "view": used["view"] or ""})
+    if isinstance(used["sample"], float) and used["sample"].is_integer():
+        used["sample"] = int(used["sample"])  # as JSON Schema takes it
+    return Settings(**used | {"view": used["view"] or ""})
 
 
 def explain(error: Any) -> str:

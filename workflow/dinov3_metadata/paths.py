@@ -196,12 +196,11 @@ def _regex(text: str, file_only: bool = False) -> str:
 
 def state_of(path: StrPath) -> Place | None:
     """What the path of a file of ours says; None for any other path. The inverse of ``path_of``."""
-    text = os.fspath(path)
+    extra = extra_of(path)
+    below = os.path.relpath(path, extra) if os.path.isabs(path) else os.fspath(path)
     for name, relative in FILES.items():
-        found = re.fullmatch(f"(?P<extra>.*)/{_regex(relative)}", text, re.DOTALL)
-        if found:
-            state = found.groupdict()
-            return Place(state.pop("extra") or "/", name, state)
+        if found := re.fullmatch(_regex(relative), below):
+            return Place(extra, name, found.groupdict())
     return None
 
 
