@@ -126,10 +126,10 @@ def _run(chain: Chain, threads: int) -> None:
         state, ran = chain.now[split].state, set[str]()
         for rule in OF_SPLIT:
             stage = STAGES[rule]
-            files = [
-                path_of(chain.extra, name, **state) for name in stage.makes if needs(name, state)
-            ]
-            if not ran.isdisjoint(stage.after) or not all(map(os.path.exists, files)):
+            names = [name for name in stage.makes if needs(name, state)]
+            files = [path_of(chain.extra, name, **state) for name in names]
+            missing = not all(map(os.path.exists, files))
+            if files and (missing or not ran.isdisjoint(stage.after)):
                 _run_one(chain, split, rule, threads)
                 ran.add(rule)
         if chain.settings.fail_on:
