@@ -18,7 +18,7 @@ from helpers import REPOSITORY, make_tree
 
 PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 HELPERS = {("publish", "changes"), ("publish", "sweep"), ("sweep", "links"), ("view", "links")}
-HELPERS |= {("view", "annotations")}
+HELPERS |= {("view", "annotations"), ("view", "numbering"), ("numbering", "links")}
 MORE = {"audit_split": {"scatteritems": ["1-of-1"]}}
 """What a rule knows beside the table: how many shares there are."""
 

@@ -87,7 +87,10 @@ STAGES = {
             "settings": chain.now[split].view_settings,
             "trust_timestamps": chain.settings.trust_timestamps,
         },
-        code=(*WALKING, "stages/annotations", "stages/links", "stages/view"),
+        code=(
+            *WALKING,
+            *("stages/annotations", "stages/links", "stages/numbering", "stages/view"),
+        ),
         threads=True,
         replaces="view",
     ),

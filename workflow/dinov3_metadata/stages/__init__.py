@@ -1,4 +1,5 @@
 """The stages of the chain, one module each; none imports another.
 
-Helpers: ``links`` of view and ``sweep``, ``changes`` and ``sweep`` of publish.
+Helpers of ``view``: ``annotations``, ``links``, ``numbering``. Helpers of ``publish``: ``changes``
+and ``sweep``, which needs ``links``, too.
 """

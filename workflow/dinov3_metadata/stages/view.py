@@ -9,24 +9,17 @@ removes it when new rows have been published. So a run that is refused takes no 
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import count as count_from
 from pathlib import Path
 
 import numpy as np
 
 from ..addresses import (
-    LABELLED,
-    MAX_INDEX,
     SPLITS,
-    image_name,
-    index_of,
     is_image,
     split_folder,
-    trailing_number,
 )
 from ..errors import MetadataError, count, listing, logger
 from ..fingerprint import (
@@ -45,8 +38,7 @@ from ..readdir import Listing, list_folder
 from ..walk import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
 from .annotations import read_annotations
 from .links import MARK, ViewFolder
-
-LONGEST = 255  # bytes of a file name
+from .numbering import Numbering
 
 
 def link_view(
@@ -83,7 +75,7 @@ def link_view(
         threads=threads,
         retired=last.retired if last else (),
     )
-    write_record(view, Record(settings, states, annotations, tuple(one.retired)))
+    write_record(view, Record(settings, states, annotations, tuple(one.numbering.retired)))
 
 
 class View:
@@ -99,9 +91,7 @@ class View:
             (see ``fingerprint.of_content``); empty if it does not matter.
 
     Attributes:
-        added: How many links ``link`` made.
-        retired: The links that are to be removed after the next publication, and the folders of
-            classes that are gone, by their path below the split's folder.
+        numbering: Of the last ``link``.
     """
 
     def __init__(
@@ -121,16 +111,6 @@ class View:
         self.target = f"{root}/{split_folder(split)}"
         self.annotations = f"{dataset}/{self.part.annotations}" if self.part.annotations else ""
         self.content = annotations
-        self.added = 0
-        self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
-        self._old: dict[str, set[str]] = {}  # other class -> its retired links
-
-    @property
-    def retired(self) -> list[str]:
-        below = (
-            self._below(class_id, name) for class_id in self._old for name in self._old[class_id]
-        )
-        return sorted([*self._gone, *below])
 
     def link(
         self,
@@ -149,7 +129,7 @@ class View:
             noted: What this method returned last time, for the same settings and annotations.
             trust_timestamps: See ``fingerprint.folder_state``.
             threads: See ``walk.look``.
-            retired: The attribute of this name, as it was last time.
+            retired: The retired links of last time, see ``numbering.Numbering``.
 
         Returns:
             The states of all folders that the view depends on: those of the dataset by their path
@@ -161,21 +141,16 @@ class View:
                 something.
         """
         self._check_places()
-        for path in retired:
-            above, _, name = path.rpartition("/")
-            if above or self.split not in LABELLED:
-                self._old.setdefault(above, set()).add(name)
-            else:
-                self._gone[name] = 1
         with ViewFolder(self.root, self.split, self.extra, self.dataset) as self.folder:
+            self.numbering = Numbering(self.split, self.folder, self.source, retired)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
                 states = self._link_images(noted or {}, trust_timestamps, threads)
-            self.folder.old_links = bool(self._gone or self._old)
+            self.folder.old_links = bool(self.numbering.retired)
         logger.info("layout %s: %s", self.layout, LAYOUTS[self.layout].explain())
-        less = sum(self._gone.values()) + sum(map(len, self._old.values()))
-        logger.info("%s: %s more, %d less", self.target, count(self.added, "link"), less)
+        more, less = count(self.numbering.added, "link"), self.numbering.less
+        logger.info("%s: %s more, %d less", self.target, more, less)
         return states
 
     def _check_places(self) -> None:
@@ -208,13 +183,13 @@ class View:
                 if not names:
                     raise self._no_images()
                 self.folder.make(self.folder.folder)
-                self._retire_classes(names)
+                self.numbering.retire_classes(names)
                 with self.folder.opened(self.folder.folder) as folder:
                     for name in names:
-                        self._put(folder, "", name, self._folder_of_images(name))
+                        self.numbering.put(folder, "", name, self._folder_of_images(name))
             else:
                 with self.folder.opened("") as folder:
-                    self.added += self.folder.put(folder, self.folder.folder, self.source)
+                    self.numbering.added += self.folder.put(folder, self.folder.folder, self.source)
             if states == self._states_of_whole(trust_timestamps):
                 return states | {self.target: folder_state(self.target, trust_timestamps)}
         raise self._restless()
@@ -320,7 +295,7 @@ class View:
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
             stale = class_id in due or path in damaged or not os.path.isdir(path)
-            if stale and not self._link_class(class_id, self._images_in(names)):
+            if stale and not self.numbering.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         if (empty and not self.part.classes) or not folders:
             raise self._no_images()
@@ -331,7 +306,7 @@ class View:
                 listing(empty, len(empty)),
                 "Fill or remove them, or move them out of the split.",
             )
-        self._retire_classes(folders)
+        self.numbering.retire_classes(folders)
 
     def _no_images(self) -> MetadataError:
         return MetadataError(
@@ -361,8 +336,8 @@ class View:
         for path in images:
             classes.setdefault(class_of[os.path.basename(path)], []).append(path)
         for class_id, some in classes.items():
-            self._link_class(class_id, some)
-        self._retire_classes(classes)
+            self.numbering.link_class(class_id, some)
+        self.numbering.retire_classes(classes)
 
     def _images_in(self, names: Iterable[str]) -> Iterator[str]:
         """The paths of the images right in some folders of the dataset."""
@@ -378,108 +353,11 @@ class View:
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
 
-    def _below(self, class_id: str, name: str) -> str:
-        """The path of a link below the split's folder."""
-        return f"{class_id}/{name}" if class_id else name
-
-    def _link_class(self, class_id: str, images: Iterable[str]) -> int:
-        """Have links to the images of a class, and retire the others.
-
-        An image takes the number that its own name ends with, if no other has it; or else the least
-        that is free. The number of a retired link is free only for an image with it in its name.
-
-        Args:
-            class_id: The class; empty for TEST.
-            images: Their paths.
-
-        Returns:
-            How many there are.
-        """
-        self._check_name(class_id)
-        below = f"{self.folder.folder}/{class_id}".rstrip("/")
-        self.folder.make(below)
-        wanted = set(images)
-        with self.folder.opened(below) as folder:
-            numbers, others = self._numbers(folder, class_id, wanted)
-            new = sorted(wanted - numbers.keys())
-            own = [trailing_number(image) for image in new]
-            often = Counter(own)
-            used = set(numbers.values())
-            held = set(map(trailing_number, others))
-            free = (i for i in count_from() if not (i in used or i in often or i in held))
-            for image, number in zip(new, own, strict=True):
-                if number is None or number in used or often[number] > 1:
-                    number = next(free)
-                used.add(number)
-                name = image_name(self.split, class_id, number)
-                self._put(folder, class_id, name, image)
-                others.discard(name)
-        self._old.pop(class_id, None)
-        if others:
-            self._old[class_id] = others
-        return len(wanted)
-
-    def _numbers(
-        self, folder: int, class_id: str, wanted: set[str]
-    ) -> tuple[dict[str, int], set[str]]:
-        """The wanted images that an open folder of the view links to, with their numbers; and the
-        names of all other links.
-
-        A link to an image that has another one, or with a name that DINOv3 does not ask for, is one
-        of the others. Of several links to an image that says the very path of it comes first.
-        """
-        links: list[tuple[bool, str, str]] = []
-        for name in self.folder.names(folder):
-            below = f"{self.folder.folder}/{self._below(class_id, name)}"
-            image, exact = self.folder.image_behind(folder, below)
-            links.append((not exact, name, image))
-        links.sort()
-        numbers: dict[str, int] = {}
-        others: set[str] = set()
-        for moved, name, image in links:
-            number = index_of(self.split, class_id, name)
-            if number is None or image not in wanted or image in numbers:
-                others.add(name)
-                continue
-            numbers[image] = number
-            if moved:
-                self._put(folder, class_id, name, image)
-        return numbers, others
-
-    def _retire_classes(self, used: Iterable[str]) -> None:
-        """Retire the classes of the view that the dataset has no longer."""
-        if "" in used:
-            return
-        self._gone = {}
-        with self.folder.opened(self.folder.folder) as folder:
-            for name in self.folder.names(folder) - set(used):
-                self._old.pop(name, None)
-                links = self.folder.check(folder, f"{self.folder.folder}/{name}")
-                self._gone[name] = max(1, len(links))
-
-    def _check_name(self, class_id: str) -> None:
-        """Refuse a class whose name DINOv3's format has no room for."""
-        try:
-            length = len(image_name(self.split, class_id, MAX_INDEX).encode())
-        except UnicodeEncodeError:
-            raise MetadataError(
-                f"The class {class_id} in {self.source} has a name that is not UTF-8. Rename it."
-            ) from None
-        if length > LONGEST:
-            raise MetadataError(
-                f"The class name {class_id[:40]}... is too long: the names of its images would "
-                f"have {length} bytes, of which a file system takes {LONGEST}. Shorten it."
-            )
-
     def _restless(self) -> MetadataError:
         return MetadataError(
             f"{self.source} keeps changing while the view of it is made. Run the same command "
             "again when all is copied."
         )
-
-    def _put(self, folder: int, class_id: str, name: str, target: str) -> None:
-        below = f"{self.folder.folder}/{self._below(class_id, name)}"
-        self.added += self.folder.put(folder, below, target)
 
 
 def _images(listed: Listing) -> list[str]:

@@ -1,0 +1,157 @@
+"""Numbering: which image of a class has which number in a view, and which links are retired.
+
+The links themselves tell, so that an image keeps its number while others come and go, and nothing
+else has to be remembered.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import count as count_from
+
+from ..addresses import LABELLED, MAX_INDEX, image_name, index_of, trailing_number
+from ..errors import MetadataError
+from .links import ViewFolder
+
+LONGEST = 255  # bytes of a file name
+
+
+class Numbering:
+    """The links of one split in a view.
+
+    Args:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        folder: The folder of the view, in its block.
+        source: The folder of the dataset with the images, for messages.
+        retired: The attribute of this name, as it was last time.
+
+    Attributes:
+        added: How many links were made.
+        retired: The links that are to be removed after the next publication, and the folders of
+            classes that are gone, by their path below the split's folder.
+        less: How many links are retired.
+    """
+
+    def __init__(self, split: str, folder: ViewFolder, source: str, retired: Iterable[str]) -> None:
+        self.split, self.folder, self.source = split, folder, source
+        self.added = 0
+        self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
+        self._old: dict[str, set[str]] = {}  # other class -> its retired links
+        for path in retired:
+            above, _, name = path.rpartition("/")
+            if above or split not in LABELLED:
+                self._old.setdefault(above, set()).add(name)
+            else:
+                self._gone[name] = 1
+
+    @property
+    def retired(self) -> list[str]:
+        below = (
+            self._below(class_id, name) for class_id in self._old for name in self._old[class_id]
+        )
+        return sorted([*self._gone, *below])
+
+    @property
+    def less(self) -> int:
+        return sum(self._gone.values()) + sum(map(len, self._old.values()))
+
+    def put(self, folder: int, class_id: str, name: str, target: str) -> None:
+        """Have a link to ``target`` in the open folder of a class; empty for the split's own."""
+        below = f"{self.folder.folder}/{self._below(class_id, name)}"
+        self.added += self.folder.put(folder, below, target)
+
+    def link_class(self, class_id: str, images: Iterable[str]) -> int:
+        """Have links to the images of a class, and retire the others.
+
+        An image takes the number that its own name ends with, if no other has it; or else the least
+        that is free. The number of a retired link is free only for an image with it in its name.
+
+        Args:
+            class_id: The class; empty for TEST.
+            images: Their paths.
+
+        Returns:
+            How many there are.
+        """
+        self._check_name(class_id)
+        below = f"{self.folder.folder}/{class_id}".rstrip("/")
+        self.folder.make(below)
+        wanted = set(images)
+        with self.folder.opened(below) as folder:
+            numbers, others = self._numbers(folder, class_id, wanted)
+            new = sorted(wanted - numbers.keys())
+            own = [trailing_number(image) for image in new]
+            often = Counter(own)
+            used = set(numbers.values())
+            held = set(map(trailing_number, others))
+            free = (i for i in count_from() if not (i in used or i in often or i in held))
+            for image, number in zip(new, own, strict=True):
+                if number is None or number in used or often[number] > 1:
+                    number = next(free)
+                used.add(number)
+                name = image_name(self.split, class_id, number)
+                self.put(folder, class_id, name, image)
+                others.discard(name)
+        self._old.pop(class_id, None)
+        if others:
+            self._old[class_id] = others
+        return len(wanted)
+
+    def _numbers(
+        self, folder: int, class_id: str, wanted: set[str]
+    ) -> tuple[dict[str, int], set[str]]:
+        """The wanted images that an open folder of the view links to, with their numbers; and the
+        names of all other links.
+
+        A link to an image that has another one, or with a name that DINOv3 does not ask for, is one
+        of the others. Of several links to an image that says the very path of it comes first.
+        """
+        links: list[tuple[bool, str, str]] = []
+        for name in self.folder.names(folder):
+            below = f"{self.folder.folder}/{self._below(class_id, name)}"
+            image, exact = self.folder.image_behind(folder, below)
+            links.append((not exact, name, image))
+        links.sort()
+        numbers: dict[str, int] = {}
+        others: set[str] = set()
+        for moved, name, image in links:
+            number = index_of(self.split, class_id, name)
+            if number is None or image not in wanted or image in numbers:
+                others.add(name)
+                continue
+            numbers[image] = number
+            if moved:
+                self.put(folder, class_id, name, image)
+        return numbers, others
+
+    def retire_classes(self, used: Iterable[str]) -> None:
+        """Retire the classes of the view that the dataset no longer has.
+
+        Args:
+            used: Its classes.
+        """
+        if "" in used:
+            return
+        self._gone = {}
+        with self.folder.opened(self.folder.folder) as folder:
+            for name in self.folder.names(folder) - set(used):
+                self._old.pop(name, None)
+                links = self.folder.check(folder, f"{self.folder.folder}/{name}")
+                self._gone[name] = max(1, len(links))
+
+    def _check_name(self, class_id: str) -> None:
+        """Refuse a class whose name DINOv3's format has no room for."""
+        try:
+            length = len(image_name(self.split, class_id, MAX_INDEX).encode())
+        except UnicodeEncodeError:
+            raise MetadataError(
+                f"The class {class_id} in {self.source} has a name that is not UTF-8. Rename it."
+            ) from None
+        if length > LONGEST:
+            raise MetadataError(
+                f"The class name {class_id[:40]}... is too long: the names of its images would "
+                f"have {length} bytes, of which a file system takes {LONGEST}. Shorten it."
+            )
+
+    def _below(self, class_id: str, name: str) -> str:
+        """The path of a link below the split's folder."""
+        return f"{class_id}/{name}" if class_id else name
