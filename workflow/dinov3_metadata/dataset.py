@@ -252,7 +252,7 @@ def describe_split(extra: StrPath, split: str) -> Description:
     if about and about.split == split:
         return about
     path = path_of(extra, "metadata", split=split)
-    why = f"is of {about.split}" if about else "is not whole"
+    why = f"describes {about.split}" if about else "is incomplete or damaged"
     try:
         read_file(path)
     except FileNotFoundError:

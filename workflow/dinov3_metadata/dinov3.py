@@ -88,7 +88,7 @@ def _length(extra: StrPath, split: str) -> int:
         pass  # said below
     if type(images) is not int or images < 0:
         raise MetadataError(
-            f"{path} is not whole. Run snakemake or dinov3_metadata.dump_extra again."
+            f"{path} is incomplete or damaged. Run snakemake or dinov3_metadata.dump_extra again."
         )
     return images
 
@@ -108,7 +108,8 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
         known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
     except (AttributeError, KeyError) as error:
         raise MetadataError(
-            f"{module.__name__} is not as this program knows it: {error}. Set the lengths there."
+            f"{module.__name__} is not the version that this program knows: {error}. Set the "
+            "lengths there."
         ) from None
 
     def length(self: Any) -> int:
@@ -147,15 +148,15 @@ def _why_not(dataset: Any, rows: int) -> MetadataError | None:
     """Why an array of so many rows is not that of the metadata; None if it is."""
     extra, split = dataset._extra_root, dataset.split.name
     try:
-        due = _length(extra, split)
+        expected = _length(extra, split)
     except FileNotFoundError:
-        due = dataset.split.length
+        expected = dataset.split.length
     except MetadataError as error:
         return error
-    if rows != due:
+    if rows != expected:
         return MetadataError(
-            f"entries-{split}.npy in {extra} has {rows:,} rows, where {due:,} are due by "
-            f"metadata-{split}.json or, without it, for ImageNet-1k. Run snakemake or "
+            f"entries-{split}.npy in {extra} has {rows:,} rows, but {expected:,} are expected from "
+            f"metadata-{split}.json (or, without it, for ImageNet-1k). Run snakemake or "
             "dinov3_metadata.dump_extra again."
         )
     if is_torn(Path(extra).expanduser(), split):

@@ -95,7 +95,7 @@ def check_content(path: StrPath, now: str, expected: str | None) -> None:
         DatasetChangedError: It has changed.
     """
     if expected and now != expected:
-        raise DatasetChangedError(f"{path} has changed meanwhile. Run the same command again.")
+        raise DatasetChangedError(f"{path} changed during this run. Run the same command again.")
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

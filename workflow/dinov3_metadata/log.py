@@ -17,7 +17,7 @@ from .paths import extra_of
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
 
 NO_MEMORY = (
-    "The memory is not enough. Nothing is lost: run the same command again where there is more."
+    "There is not enough memory. Nothing is lost: run the same command again where there is more."
 )
 
 HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")

@@ -56,7 +56,7 @@ def check_root(dataset: str) -> None:
     folders = list(map(split_folder, SPLITS))
     if not any(os.path.isdir(f"{dataset}/{folder}") for folder in folders):
         raise MetadataError(
-            f"config: root: {dataset} has none of {', '.join(f'{one}/' for one in folders)} in it. "
+            f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in folders)}. "
             f"{_meant(dataset, folders)}"
         )
 
@@ -65,17 +65,17 @@ def _meant(dataset: str, folders: list[str]) -> str:
     """What may be meant by a root that holds no split folder."""
     parent, name = os.path.split(dataset)
     if name in folders:
-        return f"Give the folder that holds {name}/: {parent}."
+        return f"Use the folder that contains {name}/: {parent}."
     with os.scandir(dataset) as entries:
         below = sorted(entry.path for entry in entries if entry.is_dir())
     if inner := next((one for one in below if os.path.isdir(f"{one}/train")), None):
-        return f"{inner} has: give that."
+        return f"{inner} does: use it as `root`."
     if any(map(has_images, below)):
         return (
-            f"If its folders are classes, move them to {dataset}/train/; if they are not, set "
+            f"If its folders are classes, move them to {dataset}/train/. If they are not, set "
             "`layout: flat`."
         )
-    return "Give the folder that holds them."
+    return "Use the folder that contains them."
 
 
 def check_folders(dataset: str, extra: str) -> None:
@@ -90,33 +90,33 @@ def check_folders(dataset: str, extra: str) -> None:
     if not os.path.isdir(dataset):
         raise MetadataError(f"config: root: {dataset} is not a folder.")
     if os.path.exists(extra) and not os.path.isdir(extra):
-        raise MetadataError(f"config: extra: {extra} is a file, where a folder is due.")
+        raise MetadataError(f"config: extra: {extra} is a file, but must be a folder.")
     if "{" in extra or "}" in extra:
         raise MetadataError(
-            f"config: extra: {extra} has braces, which Snakemake takes for wildcards in a path. "
-            "Choose a folder without."
+            f"config: extra: {extra} has braces, which Snakemake reads as wildcards in a path. "
+            "Choose a folder without them."
         )
     try:
         extra.encode()
     except UnicodeEncodeError:
         raise MetadataError(
-            f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without."
+            f"config: extra: {extra} has bytes that are not UTF-8. Choose a folder without them."
         ) from None
     if not extra.isprintable():
         raise MetadataError(
             f"config: extra: {extra} has a control character, which Snakemake would print. "
-            "Choose a folder without."
+            "Choose a folder without it."
         )
     if len(extra.encode()) > LONGEST:
         raise MetadataError(
-            f"config: extra: the path is too long: {len(extra.encode()):,} bytes, of which "
-            f"Snakemake can handle {LONGEST:,}. Choose a folder with a shorter one."
+            f"config: extra: the path is too long: {len(extra.encode()):,} bytes, but "
+            f"Snakemake can handle only {LONGEST:,}. Choose a folder with a shorter path."
         )
     real = os.path.realpath(extra)
     for split in SPLITS:
         folder = os.path.realpath(os.path.join(dataset, split_folder(split)))
         if os.path.commonpath([real, folder]) == folder:
             raise MetadataError(
-                f"config: extra: {extra} lies in the split folder {folder}. Choose root itself or "
+                f"config: extra: {extra} is in the split folder {folder}. Choose root itself or "
                 "a folder elsewhere."
             )

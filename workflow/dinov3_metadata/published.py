@@ -178,8 +178,8 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
             records[source] = path_of(extra, "view", **noted.state)
     if not noted or not all(map(read_record, records.values())):
         raise MetadataError(
-            f"{work_folder(extra)} does not tell the state of the dataset from which the published "
-            f"metadata of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+            f"{work_folder(extra)} has no record of the dataset from which the published metadata "
+            f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
     return changed_since(records, noted.contents)
 

@@ -141,7 +141,7 @@ def list_folder(
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
-        raise MetadataError(f"The folder {folder} can not be listed: {error.strerror}.") from None
+        raise MetadataError(f"The folder {folder} cannot be listed: {error.strerror}.") from None
     return Listing(subfolders, links, files, numbers(np.concatenate(keys)), special, watched)
 
 

@@ -145,7 +145,9 @@ def undo_unfinished(extra: StrPath) -> None:
     under the lock of the run, before anything else is looked at."""
     for journal, _ in _journals(extra):
         if plan := load(Plan, journal):
-            logger.warning("%s: a publication was interrupted. Its files are taken back.", extra)
+            logger.warning(
+                "%s: a publication was interrupted. Its files are being rolled back.", extra
+            )
             _put_back(extra, plan)
         remove_file(journal)  # one that is not whole was written before any rename
     stamps = _stamps(extra)
@@ -173,7 +175,7 @@ def is_torn(extra: StrPath, split: str) -> bool:
 def torn(extra: StrPath, split: str) -> MetadataError:
     """What to say of a split of which ``is_torn`` is true, and stays so."""
     return MetadataError(
-        f"The files of {split} in {extra} are of two publications, as one was interrupted. "
+        f"The files of {split} in {extra} belong to two publications, because one was interrupted. "
         "Run snakemake or dinov3_metadata.dump_extra again."
     )
 
@@ -268,7 +270,7 @@ def make_room(path: StrPath, size: int) -> None:
     while size > (free := shutil.disk_usage(folder).free):
         if not old:
             raise MetadataError(
-                f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free there. "
+                f"{path} needs {size / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free. "
                 "Make room and run the same command again."
             )
         _forget(extra, old.pop(0))

@@ -59,7 +59,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
     try:
         lines += strings
     except ValueError as error:
-        lines.append(f"  dataset_path for DINOv3: none, as {error}")
+        lines.append(f"  dataset_path for DINOv3: none, because {error}")
     return "\n".join(map(printable, lines))
 
 
@@ -96,8 +96,8 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
     for path in (os.fspath(root), os.fspath(extra)):
         if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
             raise ValueError(
-                "it can have no ':', '=', ' #', '${' or control character in a folder: "
-                f"{path}. Make a link to it elsewhere, and take that for root or extra."
+                "no folder may contain ':', '=', ' #', '${' or a control character: "
+                f"{path}. Make a link to it elsewhere, and use that as root or extra."
             )
     return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"
 

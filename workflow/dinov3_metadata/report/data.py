@@ -78,7 +78,7 @@ class Published:
             with reading(Path(extra, name)):
                 if (array.dtype, array.shape) != (dtype, (many,)):
                     described = file_name("metadata", split=self.split)
-                    raise ValueError(f"it is not as {described} says")
+                    raise ValueError(f"it does not match {described}")
             arrays.append(array)
         return arrays
 

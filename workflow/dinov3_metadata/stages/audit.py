@@ -376,10 +376,10 @@ def audit_split(
             )
             raise MetadataError(
                 f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` "
-                "names:",
+                "lists:",
                 listing(shown, len(wrong)),
-                f"{extra}/{listed} names all. Repair or remove them, and run the same command "
-                "again.",
+                f"{extra}/{listed} lists them all. Repair or remove them, and run the same "
+                "command again.",
             )
 
 

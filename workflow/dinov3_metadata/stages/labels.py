@@ -65,12 +65,14 @@ def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
             and a name, or the same id twice; with file and line number. Or it has changed.
     """
     if not path:
-        logger.info("the names of the class folders are those of the classes")
+        logger.info("class names: the names of the class folders")
         return Labels("", "folders", {})
     try:
         return _read_rows(path, fingerprint)
     except MemoryError:
-        raise MetadataError(f"The labels file {path} is too large for the memory.") from None
+        raise MetadataError(
+            f"The labels file {path} is too large: there is not enough memory."
+        ) from None
 
 
 def _read_rows(path: StrPath, fingerprint: str | None) -> Labels:
@@ -81,8 +83,8 @@ def _read_rows(path: StrPath, fingerprint: str | None) -> Labels:
     for line, class_id, class_name in rows:
         if class_id in names:
             raise MetadataError(
-                f"{path}, line {line}: the class id {class_id!r} stands already in line "
-                f"{line_of[class_id]}. Each class has one row: remove one of the two."
+                f"{path}, line {line}: the class id {class_id!r} is already in line "
+                f"{line_of[class_id]}. Each class must have one row: remove one of the two."
             )
         for what, value in (("class id", class_id), ("class name", class_name)):
             if not value:
@@ -91,7 +93,8 @@ def _read_rows(path: StrPath, fingerprint: str | None) -> Labels:
                 )
             if "\0" in value or value != value.encode(errors="replace").decode():
                 raise MetadataError(
-                    f"{path}, line {line}: the {what} holds a character that is no text. Remove it."
+                    f"{path}, line {line}: the {what} contains a character that is not text. "
+                    "Remove it."
                 )
         names[class_id], line_of[class_id] = class_name, line
     if not names:
@@ -114,7 +117,7 @@ def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
             FORMS,
         ) from None
     except OSError as error:
-        raise MetadataError(f"The labels file {path} can not be read: {error.strerror}.") from None
+        raise MetadataError(f"The labels file {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         coding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
@@ -190,14 +193,14 @@ def _check_columns(row: list[str], path: StrPath, line: int) -> list[str]:
     if len(row) > 2:
         quoted = ",".join(row[1:]).replace('"', '""')
         raise MetadataError(
-            f"{path}, line {line}: {len(row)} columns where an id and a name are due. "
+            f"{path}, line {line}: {len(row)} columns, but an id and a name are expected. "
             "A name with a comma needs quotes:",
             f'  {row[0]},"{quoted}"',
         )
     if len(row) < 2:
         raise MetadataError(
-            f"{path}, line {line}: only one column ({row[0][:80]!r}), where an id, a comma and a "
-            "name are due.",
+            f"{path}, line {line}: only one column ({row[0][:80]!r}), but an id, a comma and a "
+            "name are expected.",
             FORMS,
         )
     return row
@@ -209,7 +212,7 @@ def _json_rows(text: str, path: StrPath) -> Rows:
         classes = json.loads(text, object_pairs_hook=list)  # the same key twice is two entries
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise MetadataError(f"{path}, line {line}: this is no JSON ({error}).", FORMS) from None
+        raise MetadataError(f"{path}, line {line}: this is not JSON ({error}).", FORMS) from None
     for entry, pair in enumerate(classes, 1):
         keyed = isinstance(pair, tuple)
         name, row = pair if keyed else (entry, pair)

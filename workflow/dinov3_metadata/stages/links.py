@@ -78,16 +78,16 @@ class ViewFolder:
     def __enter__(self) -> ViewFolder:
         if os.path.islink(self.root):
             raise MetadataError(
-                f"{self.root} is a link, and the folder of a view must not be one. Set `view:` to "
-                "the folder that it leads to, or remove the link."
+                f"{self.root} is a link, but a view folder must not be one. Point `view:` at the "
+                "folder that it leads to, or remove the link."
             )
         make_folder(self.root)
         self._view = os.open(self.root, FOLDER | os.O_NOFOLLOW)
         try:
             if self._is_used() and not self._state(self.mark):
                 raise MetadataError(
-                    f"{self.path} is there already, and no view of ours. Choose another folder "
-                    "with `view:`, or move it away."
+                    f"{self.path} already exists and is not a view made by this program. Point "
+                    "`view:` at another folder, or move it elsewhere."
                 )
             self._open_mark(MARK).close()
             self._file = self._open_mark(self.mark)
@@ -128,7 +128,7 @@ class ViewFolder:
                 if time.monotonic() > end:
                     raise MetadataError(
                         f"{self.root}/{self.mark} is locked by another program. Run the same "
-                        "command again when that has ended."
+                        "command again when it has finished."
                     ) from None
                 time.sleep(0.05)
             except OSError:  # a file system that knows no locks
@@ -257,8 +257,8 @@ class ViewFolder:
                 self.image_behind(inner, f"{below}/{name}")
             if others := set(os.listdir(inner)).difference(names):
                 raise MetadataError(
-                    f"{self.root}/{below}/{min(others)} is in the way: the class is gone, and its "
-                    "folder of links is to be removed. Remove it."
+                    f"{self.root}/{below}/{min(others)} is in the way: its class no longer exists, "
+                    "so the folder of links must be removed. Remove the file."
                 )
         return names
 
@@ -275,8 +275,8 @@ class ViewFolder:
 
     def _stranger(self, path: str) -> MetadataError:
         return MetadataError(
-            f"{path} is no link into {self.dataset}. The folder of a view is made by the program "
-            "alone: move this away, or set `view:` to another folder."
+            f"{path} is not a link into {self.dataset}. A view folder may contain only links made "
+            "by this program. Move the file elsewhere, or point `view:` at another folder."
         )
 
     def _state(self, name: str) -> os.stat_result | None:
@@ -306,8 +306,8 @@ class ViewFolder:
                 return file
             file.close()
         raise MetadataError(
-            f"{self.root}/{name} is {kind_of(state)}. A view is marked by a file of this name: "
-            f"remove it and {self.path}, and run the same command again."
+            f"{self.root}/{name} is {kind_of(state)}. A view is marked by a file of this name. "
+            f"Remove it and {self.path}, and run the same command again."
         )
 
     def _read_mark(self) -> Mark:
@@ -338,6 +338,6 @@ class ViewFolder:
         view = os.path.realpath(self.root)
         if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
             raise MetadataError(
-                f"The view {self.root} belongs to the metadata in {owner}. Choose another folder "
-                "with `view:`, or take the view itself for `root`."
+                f"The view {self.root} belongs to the metadata in {owner}. Point `view:` at "
+                "another folder, or use the view itself as `root`."
             )

@@ -135,8 +135,8 @@ def scan_images(
         what = "is not a folder" if folder.exists() else "does not exist"
         raise MetadataError(
             f"The {split} split folder {folder} {what}. `root` must be the folder that "
-            f"holds {split_folder(split)}/; `splits` says which splits are wanted, for instance "
-            "`--config splits='[TRAIN]'`."
+            f"contains {split_folder(split)}/. If you do not need this split, leave it out of "
+            "`splits`, for instance `--config splits='[TRAIN]'`."
         )
     found = dict(previous or {})
     left_out: dict[str, set[str]] = {}
@@ -354,14 +354,18 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
         raise MetadataError(
-            f"The {split} split folder {folder} is flat: {strays[0]} and no "
-            "class folders. Kaggle's val/ comes like this: give the folder that holds ILSVRC/ and "
-            "LOC_val_solution.csv for `root`, or sort the images into one folder per class id."
+            f"The {split} split folder {folder} is flat: {strays[0]} and no class folders. "
+            "Kaggle's val/ is like this: use the folder that contains ILSVRC/ and "
+            "LOC_val_solution.csv as `root`, or sort the images into one folder per class id."
         )
     if not classes:
-        raise MetadataError(f"The {split} split folder {folder} is empty: no class folders in it.")
+        raise MetadataError(
+            f"The {split} split folder {folder} is empty: it contains no class folders."
+        )
     if strays:
-        logger.warning("Passed over, as beside the class folders in %s: %s", folder, strays[0])
+        logger.warning(
+            "Ignored, because they are beside the class folders in %s: %s", folder, strays[0]
+        )
     if total := sum(one.skipped for one in found.values()):
         folders = (name for name in sorted(found) if name or split not in LABELLED)
         shown = islice((text for name in folders for text in found[name].offenders), SHOWN)
@@ -373,14 +377,14 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
     what = "addressable images" if total else "images"
     if empty and split not in LABELLED:
         raise MetadataError(
-            f"The {split} split folder {folder} holds no {what}. Put them there, or take {split} "
-            "out of `splits`."
+            f"The {split} split folder {folder} contains no {what}. Add them, or remove {split} "
+            "from `splits`."
         )
     if empty:
         raise MetadataError(
-            f"{split}: {count(len(empty), 'class folder')} in {folder} without {what}:",
+            f"{split}: {count(len(empty), 'class folder')} in {folder} with no {what}:",
             listing(empty, len(empty)),
-            "Fill or remove them. A hidden folder (.ipynb_checkpoints) counts as a class too.",
+            "Add images or remove them. A hidden folder (.ipynb_checkpoints) is also a class.",
         )
 
 
@@ -418,6 +422,6 @@ def _refusal(folder: Path, split: str, shown: list[str], total: int) -> Metadata
         f"{split}: DINOv3 cannot address {count(total, 'image')} in {folder}. "
         f"It opens only {pattern}.JPEG:",
         listing(shown, total) if shown else UNCHANGED,
-        "Rename, move or remove them; or set `scan: unaddressable: skip` to leave them out, or "
-        "`layout: folder` to have links with good names made for all images.",
+        "Rename, move or remove them. Or set `scan: unaddressable: skip` to leave them out, or "
+        "`layout: folder` to make links with good names for all images.",
     )

@@ -147,33 +147,33 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
             Path(path).unlink(missing_ok=True)
         raise MetadataError(
             error.args,
-            f"Nothing of {split} was published. If the dataset changed meanwhile, run the "
-            "same command again.",
+            f"Nothing of {split} was published. If the dataset changed during the run, run "
+            "the same command again.",
         ) from None
 
 
 def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]) -> str:
     """Check the very bytes before the data, and that the file ends with the data."""
-    for (name, path), dtype, due in zip(files.items(), types, rows, strict=False):
-        header = npy_header(dtype, due)
+    for (name, path), dtype, many in zip(files.items(), types, rows, strict=False):
+        header = npy_header(dtype, many)
         with reading_or_removing(path), open(path, "rb") as file:
             found = file.read(len(header))
-        if found != header or os.path.getsize(path) != len(header) + due * dtype.itemsize:
-            raise MetadataError(f"{name}: header or size are not those of {due:,} x {dtype}.")
+        if found != header or os.path.getsize(path) != len(header) + many * dtype.itemsize:
+            raise MetadataError(f"{name}: header or size do not match {many:,} x {dtype}.")
     return "headers, dtypes, field order and shapes"
 
 
 def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[str]) -> str:
     class_ids, class_names = classes
     if class_ids.tolist() != ids:
-        raise MetadataError("The class ids are not those of the scan.")
+        raise MetadataError("The class ids differ from those of the scan.")
     wrong = [
-        f"{class_id}: {found!r} where {due!r} is due"
-        for class_id, found, due in zip(ids, class_names.tolist(), names, strict=True)
-        if found != due
+        f"{class_id}: {found!r}, but {expected!r} is expected"
+        for class_id, found, expected in zip(ids, class_names.tolist(), names, strict=True)
+        if found != expected
     ]
     if wrong:
-        raise MetadataError("Class names unlike the labels:", listing(wrong, len(wrong)))
+        raise MetadataError("Class names that differ from the labels:", listing(wrong, len(wrong)))
     return f"ids and names of all {count(len(ids), 'class', 'classes')}"
 
 
@@ -185,14 +185,14 @@ def _check_rows(
     per_class["class_index"] = np.arange(len(per_class)) if classes else MAX_INDEX
     if classes:
         per_class["class_id"], per_class["class_name"] = classes
-    found, due = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
-    starts = range(0, len(entries), len(due))
+    found, block = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
+    starts = range(0, len(entries), len(block))
     with open(str(entries.filename), "rb") as file:
         hasher = hashlib.sha256(file.read(entries.offset))
         for start in progress(starts, len(starts), f"verify {name}"):
-            actual_index = scan.actual_index[start : start + len(due)]
+            actual_index = scan.actual_index[start : start + len(block)]
             index = scan.class_index(start, start + len(actual_index))
-            expected = per_class.take(index, out=due[: len(index)], mode="clip")
+            expected = per_class.take(index, out=block[: len(index)], mode="clip")
             expected["actual_index"] = actual_index
             rows = found[: len(index)]
             file.readinto(rows)
@@ -201,7 +201,9 @@ def _check_rows(
             if wrong.any():
                 bad = np.flatnonzero(wrong.any(1))
                 shown = (f"row {start + i}: {rows[i].item()}" for i in bad)
-                raise MetadataError(f"{name}: rows unlike the scan:", listing(shown, len(bad)))
+                raise MetadataError(
+                    f"{name}: rows that differ from the scan:", listing(shown, len(bad))
+                )
     if classes and not scan.counts.all():
         raise MetadataError(f"{name}: no row of class {classes[0][scan.counts.argmin()]}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
@@ -230,8 +232,8 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
     ]
     if gone:
         raise MetadataError(
-            f"{split}: {count(len(gone), 'image')} of {len(rows):,} looked up "
-            f"can not be opened in {root}:",
+            f"{split}: {len(gone):,} of the {count(len(rows), 'image')} checked cannot be opened "
+            f"in {root}:",
             listing(gone, len(gone)),
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
@@ -242,10 +244,10 @@ def _why_not(path: str) -> str:
     try:
         state = os.stat(path)
     except FileNotFoundError:
-        return "a link that leads nowhere" if os.path.islink(path) else "not there, or no longer"
+        return "a dangling link" if os.path.islink(path) else "missing"
     except OSError as error:
         return error.strerror or str(error)
-    return "it is there now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
+    return "it exists now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
 
 
 def _check_witness(

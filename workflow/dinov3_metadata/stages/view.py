@@ -157,8 +157,8 @@ class View:
         if not os.path.isdir(self.source):
             raise MetadataError(
                 f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
-                f"is: {LAYOUTS[self.layout].explain()}. `splits` says which splits are wanted, "
-                "for instance `--config splits='[TRAIN]'`."
+                f"is: {LAYOUTS[self.layout].explain()}. If you do not need this split, leave it "
+                "out of `splits`, for instance `--config splits='[TRAIN]'`."
             )
         view = os.path.realpath(self.root)
         for split in SPLITS:
@@ -168,8 +168,8 @@ class View:
             inside = os.path.commonpath([view, source])
             if inside == view or (inside == source and source != os.path.realpath(self.dataset)):
                 raise MetadataError(
-                    f"One of the view {self.root} and the folder {folder} is inside the other. "
-                    "Choose another folder with `view:`."
+                    f"The view {self.root} is inside {folder}, or {folder} is inside the view. "
+                    "Point `view:` at another folder."
                 )
 
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
@@ -210,8 +210,9 @@ class View:
         folder = f"{self.source}/{name}"
         if self.part.inside and not os.path.isdir(f"{folder}/{self.part.inside}"):
             raise MetadataError(
-                f"The class folder {folder} has no {self.part.inside}/ in it, as in the layout "
-                f"{self.layout}: {LAYOUTS[self.layout].explain()}. Move it away or fill it."
+                f"The class folder {folder} contains no {self.part.inside}/, unlike the layout "
+                f"{self.layout}: {LAYOUTS[self.layout].explain()}. Move the folder elsewhere or "
+                f"add {self.part.inside}/."
             )
         return f"{folder}/{self.part.inside}".rstrip("/")
 
@@ -273,11 +274,11 @@ class View:
         ]
         hidden = [subfolder for subfolder in listed.subfolders if subfolder.startswith(".")]
         if hidden:
-            logger.info("passed over, as hidden: %s", f"{folder}/{min(hidden)}")
+            logger.info("ignored, because it is hidden: %s", f"{folder}/{min(hidden)}")
         images = _images(listed) if not name and self.part.classes else []
         if images:
             logger.warning(
-                "Passed over, as beside the class folders in %s: %s (for instance %s)",
+                "Ignored, because they are beside the class folders in %s: %s (for instance %s)",
                 self.source,
                 count(len(images), "image"),
                 min(images),
@@ -290,11 +291,11 @@ class View:
         for name in sorted(found):
             if was_folder(found[name].state) and (name or not self.part.classes):
                 folders.setdefault(self._class_of(name), []).append(name)
-        due = set(map(self._class_of, changed))
+        affected = set(map(self._class_of, changed))
         empty = []
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
-            stale = class_id in due or path in damaged or not os.path.isdir(path)
+            stale = class_id in affected or path in damaged or not os.path.isdir(path)
             if stale and not self.numbering.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         if (empty and not self.part.classes) or not folders:
@@ -302,16 +303,16 @@ class View:
         if empty:
             what = count(len(empty), "class folder")
             raise MetadataError(
-                f"{self.split}: {what} in {self.source} without images:",
+                f"{self.split}: {what} in {self.source} with no images:",
                 listing(empty, len(empty)),
-                "Fill or remove them, or move them out of the split.",
+                "Add images or remove them, or move them out of the split.",
             )
         self.numbering.retire_classes(folders)
 
     def _no_images(self) -> MetadataError:
         return MetadataError(
-            f"The {self.split} split folder {self.source} holds no images. Put them there, or "
-            f"take {self.split} out of `splits`."
+            f"The {self.split} split folder {self.source} contains no images. Add them, or "
+            f"remove {self.split} from `splits`."
         )
 
     def _class_of(self, folder: str) -> str:
@@ -328,7 +329,7 @@ class View:
                 f"{count(len(strangers), 'image')} in {self.source} without a class in "
                 f"{self.annotations}:",
                 listing(map(os.path.basename, strangers), len(strangers)),
-                "Add a row for each, or move them away.",
+                "Add a row for each, or move them elsewhere.",
             )
         if not images:
             raise self._no_images()
@@ -355,8 +356,8 @@ class View:
 
     def _restless(self) -> MetadataError:
         return MetadataError(
-            f"{self.source} keeps changing while the view of it is made. Run the same command "
-            "again when all is copied."
+            f"{self.source} keeps changing while the view of it is being made. Wait until "
+            "copying has finished and run the same command again."
         )
 
 
