@@ -12,24 +12,26 @@ from unittest.mock import patch
 
 import pytest
 import yaml
-from dinov3_metadata import __version__
-from dinov3_metadata import scan as scan_module
+from dinov3_metadata import __version__, walk
 from dinov3_metadata.config import settings_of
 from dinov3_metadata.demo import make_demo
+from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.files import open_array, write_atomically
+from dinov3_metadata.files import open_or_remove_array, write_atomically
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
+from dinov3_metadata.paths import folder_of, path_of
 from dinov3_metadata.preflight import check_folders, check_layout
 from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.run import dump_extra
-from dinov3_metadata.stages.audit import audit_images, publish_audit, save
+from dinov3_metadata.stages.audit import audit_share, audit_split, write_share
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
-from dinov3_metadata.stages.verify import verify
+from dinov3_metadata.stages.verify import check_files, verify
 from dinov3_metadata.stages.view import View
 from helpers import LABELS, REPOSITORY, dump, make_tree
 
+TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
 TWINS = {"README.md": "README.zh-CN.md", "docs/errors.md": "docs/errors.zh-CN.md"}
 
@@ -59,14 +61,14 @@ def missing(root: Path) -> None:
 
 
 def restless(root: Path) -> None:
-    real, names = scan_module.list_folder, iter(range(100, 1000))
+    real, names = walk.list_folder, iter(range(100, 1000))
 
     def list_folder(*what: object) -> object:
         found = real(*what)
         (root / f"train/n01440764/n01440764_{next(names)}.JPEG").touch()
         return found
 
-    with patch.object(scan_module, "list_folder", list_folder):
+    with patch.object(walk, "list_folder", list_folder):
         scan_images(root, "TRAIN")
 
 
@@ -113,17 +115,28 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
         paths = {name: str(path) for name, path in dump(root, root / "extra", "TRAIN").items()}
         found, _ = scan_images(root, "TRAIN")
         edit(root)
-        verify(root, "TRAIN", found, read_labels(root / "labels.txt"), paths)
+        check_files(paths, found, read_labels(root / "labels.txt"), root=root, split="TRAIN")
 
     return case
 
 
 def empty_image(root: Path) -> None:
     scan, _ = scan_images(root, "TRAIN")
-    save(audit_images(root, root / "extra", "TRAIN", scan, "1-of-1"), root / "1.npy")
-    out = root / "extra/tree/settings/audit-TRAIN.json"
-    out.parent.mkdir(parents=True)
-    publish_audit([root / "1.npy"], root, root / "extra", "TRAIN", scan, ["zero-bytes"], out)
+    extra, state = root / "extra", {"split": "TRAIN", "tree": TREE, "audit": 12 * "a"}
+    scan.save(root / "scan.npz")
+    rows = audit_share(scan, extra=extra, root=root, split="TRAIN", scatteritem="1-of-1")
+    make_folder(folder_of(extra, "share", **state))
+    write_share(rows, path_of(extra, "share", scatteritem="1-of-1", **state))
+    audit_split(
+        **state,
+        audited=path_of(extra, "audited", **state),
+        scan=root / "scan.npz",
+        extra=extra,
+        root=str(root),
+        standing=12 * "a",
+        scatteritems=["1-of-1"],
+        fail_on=["zero-bytes"],
+    )
 
 
 def folder_in_the_way(root: Path) -> None:
@@ -147,13 +160,13 @@ def moved(root: Path) -> None:
         return verify(*what, **how)
 
     numbers = iter(range(100, 1000))
-    with patch("dinov3_metadata.run.verify", verify_and_move):
+    with patch("dinov3_metadata.stages.verify.verify", verify_and_move):
         dump_extra(root, root / "extra", ["TRAIN"])
 
 
 def locked(root: Path) -> None:
-    with lock_run(root / "extra/.dinov3-metadata"):
-        lock_run(root / "extra/.dinov3-metadata")
+    with lock_run(root / "extra"):
+        lock_run(root / "extra")
 
 
 def too_large(root: Path) -> None:
@@ -165,7 +178,7 @@ def damaged(root: Path) -> None:
     path = root / "extra/.dinov3-metadata/TRAIN/class-ids-TRAIN.npy"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    open_array(path)
+    open_or_remove_array(path)
 
 
 def refusing(function: str, error: OSError) -> Callable[[Path], object]:
@@ -179,6 +192,12 @@ def refusing(function: str, error: OSError) -> Callable[[Path], object]:
     return case
 
 
+def link(dataset: Path, root: str = "", **how: str) -> None:
+    """Make a view of a dataset."""
+    how = {"extra": f"{dataset}/extra", "split": "TRAIN", "layout": "folder"} | how
+    View(str(dataset), root or f"{dataset}/extra/view", **how).link()
+
+
 def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path], object]:
     """Link a split of a dataset with some more files, and some with a text."""
 
@@ -186,7 +205,7 @@ def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path],
         make_tree(root, files)
         for name, text in texts.items():
             (root / name.replace("__", ".")).write_text(text)
-        View(str(root), f"{root}/extra/view", f"{root}/extra", split, layout).link()
+        link(root, split=split, layout=layout)
 
     return case
 
@@ -195,11 +214,10 @@ def view_with(name: str) -> Callable[[Path], object]:
     """Put a file into a class of a view, whose images then go."""
 
     def case(root: Path) -> None:
-        one = View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder")
-        one.link()
+        link(root)
         make_tree(root, [f"extra/view/train/n01440764/{name}"])
         shutil.rmtree(root / "train/n01440764")
-        one.link()
+        link(root)
 
     return case
 
@@ -207,13 +225,13 @@ def view_with(name: str) -> Callable[[Path], object]:
 def changed_annotations(root: Path) -> None:
     make_tree(root, [KAGGLE])
     (root / "LOC_val_solution.csv").write_text("a,b\n")
-    View(str(root), f"{root}/extra/view", "", "VAL", "kaggle", "another").link()
+    link(root, split="VAL", layout="kaggle", annotations="another")
 
 
 def view_of_another(root: Path) -> None:
     (root / "extra/.dinov3-metadata").mkdir()
     for extra in (root / "extra", root / "other"):
-        View(str(root), f"{root}/links", str(extra), "TRAIN", "folder").link()
+        link(root, f"{root}/links", extra=str(extra))
 
 
 def planted(name: str, plant: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -223,7 +241,7 @@ def planted(name: str, plant: Callable[[Path], object]) -> Callable[[Path], obje
         path = root / "extra" / name
         path.parent.mkdir(exist_ok=True)
         plant(path)
-        View(str(root), f"{root}/extra/view", f"{root}/extra", "TRAIN", "folder").link()
+        link(root)
 
     return case
 
@@ -256,9 +274,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "annotations of another shape": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a\nb\n"),
     "image without annotation": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a,b\n"),
     "class name too long": view("folder", "TRAIN", f"train/{'x' * 245}/1.jpg"),
-    "view in a split": lambda root: View(
-        str(root), f"{root}/train/v", "", "TRAIN", "folder"
-    ).link(),
+    "view in a split": lambda root: link(root, f"{root}/train/v"),
     "tiny class without images/": view("tiny-imagenet", "TRAIN"),
     "folder that is no view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
     "file in the view": view_with("mine.txt"),
