@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from dinov3_metadata.addresses import LABELLED
 from dinov3_metadata.artefacts import Scan
+from dinov3_metadata.disk import make_folder
 from dinov3_metadata.files import sha256
-from dinov3_metadata.paths import array_names
+from dinov3_metadata.paths import array_names, folder_of, path_of
+from dinov3_metadata.stages.audit import audit_images, audit_split
 from dinov3_metadata.stages.classes import write_class_arrays
 from dinov3_metadata.stages.entries import write_entries
 from dinov3_metadata.stages.labels import read_labels
@@ -70,6 +72,31 @@ def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> 
     if split in LABELLED:
         write_class_arrays(paths[0], scan, *paths[1:])
     return {path.name: path for path in paths}
+
+
+AUDIT = {"tree": f"3-folders-{'0' * 12}", "audit": "0" * 12}
+"""The wildcards of an audit that no state of a dataset asks for, but for the split."""
+
+
+def audit_all(root: Path, extra: Path, shares: int = 1, fail_on: Sequence[str] = ()) -> None:
+    """Run the stages of an audit of TRAIN on what a scan finds now."""
+    extra.mkdir(exist_ok=True)
+    scan, state = extra / "scan.npz", {"split": "TRAIN", **AUDIT}
+    scan_images(root, "TRAIN")[0].save(scan)
+    make_folder(folder_of(extra, "share", **state))
+    items = [f"{share}-of-{shares}" for share in range(1, shares + 1)]
+    given = {"scan": scan, "extra": extra, "root": str(root)}
+    for item in items:
+        share = path_of(extra, "share", **state, scatteritem=item)
+        audit_images(share=share, split="TRAIN", scatteritem=item, is_view=False, **given)
+    audit_split(
+        audited=path_of(extra, "audited", **state),
+        standing=AUDIT["audit"],
+        scatteritems=items,
+        fail_on=fail_on,
+        **state,
+        **given,
+    )
 
 
 def make_scan(class_ids: list[str], counts: list[int], actual_index: list[int]) -> Scan:

@@ -11,28 +11,33 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from dinov3_metadata import audit
+from dinov3_metadata import images
 from dinov3_metadata.addresses import IMG_EXTENSIONS
 from dinov3_metadata.demo import make_demo
+from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.formats import PROBLEMS, first_not_ok
+from dinov3_metadata.files import write_atomically
+from dinov3_metadata.formats import PROBLEMS, NotOk, first_not_ok
 from dinov3_metadata.images import RASTER, raster_formats
+from dinov3_metadata.paths import StrPath, existing, folder_of, path_of
+from dinov3_metadata.stages import audit
 from dinov3_metadata.stages.audit import (
     BIT,
     ROW,
-    audit_images,
+    audit_split,
     examine,
-    publish_audit,
-    save,
+    write_share,
     wrong_suffix,
 )
 from dinov3_metadata.stages.scan import scan_images
-from helpers import REPOSITORY, file_states, make_scan, make_tree
+from helpers import AUDIT, REPOSITORY, audit_all, file_states, make_scan, make_tree
 from PIL import Image
 
 COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), "u1")
@@ -111,37 +116,54 @@ def drawn(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def audit_all(
-    root: Path, extra: Path, shards: int = 3, fail_on: Sequence[str] = ()
+def audited(
+    root: Path, extra: Path, shares: int = 3, fail_on: Sequence[str] = ()
 ) -> tuple[dict, int]:
     """Audit TRAIN; gives the summary and how many images were opened."""
-    scan, _ = scan_images(root, "TRAIN")
-    names = [f"{shard}-of-{shards}" for shard in range(1, shards + 1)]
-    extra.mkdir(exist_ok=True)
     with patch.object(audit, "examine", side_effect=examine) as opened:
-        for name in names:
-            save(audit_images(root, extra, "TRAIN", scan, name), extra / name)
-    shares = [extra / name for name in names]
-    out = extra / ".dinov3-metadata/audit/TRAIN/tree/settings/audit-TRAIN.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    publish_audit(shares, root, extra, "TRAIN", scan, fail_on, out)
+        audit_all(root, extra, shares, fail_on)
     return json.loads((extra / "audit-TRAIN.json").read_text()), opened.call_count
+
+
+def publish_rows(rows: np.ndarray, extra: Path, split: str = "TRAIN", keep: float = 14) -> None:
+    """Publish what an audit has found in a single share."""
+    state = {"split": split, **AUDIT}
+    scan, share = extra / f"{split}.npz", path_of(extra, "share", **state, scatteritem="1-of-1")
+    make_scan(["n01440764"], [len(rows)], rows["actual_index"].tolist()).save(scan)
+    make_folder(folder_of(extra, "share", **state))
+    write_share(rows, share)
+    audit_split(
+        audited=path_of(extra, "audited", **state),
+        scan=scan,
+        extra=extra,
+        root=str(extra),
+        standing=AUDIT["audit"],
+        scatteritems=["1-of-1"],
+        fail_on=[],
+        keep=keep,
+        **state,
+    )
 
 
 def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_path: Path) -> None:
     before = file_states((irregular / "train").rglob("*_[0-8]*.JPEG"))
-    summary, opened = audit_all(irregular, tmp_path / "extra")
+    summary, opened = audited(irregular, tmp_path / "extra")
     found = {Path(one["image"]).name: set(one["problems"]) for one in summary["not_ok"]}
     assert found == {name: problems for name, (_, problems) in IRREGULAR.items() if problems}
     assert opened == summary["images"] == len(IRREGULAR)
     assert summary["ok"] == 2
     assert set(summary["problems"]) == set(PROBLEMS)
-    assert first_not_ok(tmp_path / "extra", "TRAIN", 3) == summary["not_ok"][:3]
+    named = [
+        NotOk(one["image"], one["problems"], one["mode"], one.get("file", ""))
+        for one in summary["not_ok"]
+    ]
+    assert first_not_ok(tmp_path / "extra", "TRAIN", 3) == named[:3]
+    assert first_not_ok(tmp_path / "extra", "TRAIN", 99) == named
     assert file_states((irregular / "train").rglob("*_[0-8]*.JPEG")) == before
 
 
 def test_the_table_has_a_row_per_entry(irregular: Path, tmp_path: Path) -> None:
-    audit_all(irregular, tmp_path / "extra")
+    audited(irregular, tmp_path / "extra")
     table = np.load(tmp_path / "extra/audit-TRAIN.npy", allow_pickle=False)
     scan, _ = scan_images(irregular, "TRAIN")
     assert table.dtype == ROW
@@ -253,7 +275,7 @@ def test_work_without_end_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert examine(str(path)) == (bomb, 9400, 9400, "L", "JPEG")
     path.write_bytes(scans(64, 1000))
     assert examine(str(path))[0] & bomb == 0
-    monkeypatch.setattr(audit, "READS", 1000)
+    monkeypatch.setattr(images, "READS", 1000)
     draw(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:2] + b"\xff" * 2000 + whole[2:])
@@ -274,7 +296,7 @@ def test_work_without_end_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert examine(str(path))[0] == 0
     path.write_bytes(whole[:2] + segment + b"junk" + segment * 3 + whole[2:])
     assert examine(str(path)) == (bomb, 0, 0, "", "")
-    monkeypatch.setattr(audit, "LARGEST", 100)
+    monkeypatch.setattr(images, "LARGEST", 100)
     draw(path, as_format="WEBP")
     assert examine(str(path)) == (bomb, 0, 0, "", "")
 
@@ -318,35 +340,34 @@ def test_a_second_audit_opens_none_and_says_the_same(irregular: Path, tmp_path: 
         for image in folder.iterdir():
             if not image.is_symlink():
                 os.link(image, regular / "train" / folder.name / image.name)
-    first, opened = audit_all(regular, tmp_path / "extra")
+    first, opened = audited(regular, tmp_path / "extra")
     assert opened == len(IRREGULAR) - 1
-    again, opened = audit_all(regular, tmp_path / "extra", shards=2)
+    again, opened = audited(regular, tmp_path / "extra", shares=2)
     assert opened == 0
     assert again | {"audited": ""} == first | {"audited": ""}
 
 
 def test_one_changed_image_opens_one(drawn: Path, tmp_path: Path) -> None:
-    _, opened = audit_all(drawn, tmp_path / "extra")
+    _, opened = audited(drawn, tmp_path / "extra")
     assert opened == 20
     image = min((drawn / "train/n01440764").iterdir())
     image.write_bytes(image.read_bytes()[:-100])
-    summary, opened = audit_all(drawn, tmp_path / "extra")
+    summary, opened = audited(drawn, tmp_path / "extra")
     assert opened == 1
     assert [one["image"] for one in summary["not_ok"]] == [f"train/n01440764/{image.name}"]
 
 
 def test_a_renamed_image_is_not_opened_again(drawn: Path, tmp_path: Path) -> None:
-    audit_all(drawn, tmp_path / "extra")
+    audited(drawn, tmp_path / "extra")
     image = min((drawn / "train/n01440764").iterdir())
     image.rename(image.with_name("n01440764_99999.JPEG"))
-    summary, opened = audit_all(drawn, tmp_path / "extra")
+    summary, opened = audited(drawn, tmp_path / "extra")
     assert (opened, summary["images"], summary["ok"]) == (0, 20, 20)
 
 
 KILLED = """
 import os, signal, sys
-from dinov3_metadata import audit
-from dinov3_metadata.images import RASTER, raster_formats
+from dinov3_metadata.stages import audit
 from dinov3_metadata.stages.scan import scan_images
 root, extra, after = sys.argv[1:]
 real, opened = audit.examine, []
@@ -356,7 +377,8 @@ def examine(path):
     opened.append(path)
     return real(path)
 audit.examine = examine
-audit.audit_images(root, extra, "TRAIN", scan_images(root, "TRAIN")[0], "1-of-1")
+scan, _ = scan_images(root, "TRAIN")
+audit.audit_share(scan, extra=extra, root=root, split="TRAIN", scatteritem="1-of-1")
 """
 
 
@@ -365,42 +387,39 @@ def test_a_kill_in_the_middle_loses_no_finished_work(drawn: Path, tmp_path: Path
     command = [sys.executable, "-c", KILLED, str(drawn), str(tmp_path / "extra"), "7"]
     done = subprocess.run(command, check=False, cwd=REPOSITORY / "workflow")
     assert done.returncode == -signal.SIGKILL
-    summary, opened = audit_all(drawn, tmp_path / "extra")
+    assert len(list(existing(tmp_path / "extra", "found", split="TRAIN"))) == 1
+    summary, opened = audited(drawn, tmp_path / "extra")
     assert (opened, summary["ok"]) == (13, 20)
-    kept = (tmp_path / "extra/.dinov3-metadata/audit/TRAIN").glob("kept-*")
+    kept = Path(folder_of(tmp_path / "extra", "audited", "tree", split="TRAIN")).glob("kept-*")
     assert not list(kept)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"[]"])
 def test_a_damaged_table_is_made_anew(drawn: Path, tmp_path: Path, damage: bytes) -> None:
-    audit_all(drawn, tmp_path / "extra")
+    audited(drawn, tmp_path / "extra")
     (tmp_path / "extra/audit-TRAIN.npy").write_bytes(damage)
-    assert audit_all(drawn, tmp_path / "extra")[1] == 20
+    assert audited(drawn, tmp_path / "extra")[1] == 20
 
 
 def test_what_could_not_be_read_is_tried_again(drawn: Path, tmp_path: Path) -> None:
     bad = (BIT["unreadable"], 0, 0, "", "")
     with patch.object(sys.modules[__name__], "examine", return_value=bad):
-        assert audit_all(drawn, tmp_path / "extra")[0]["ok"] == 0
-    summary, opened = audit_all(drawn, tmp_path / "extra")
+        assert audited(drawn, tmp_path / "extra")[0]["ok"] == 0
+    summary, opened = audited(drawn, tmp_path / "extra")
     assert (summary["ok"], opened) == (20, 20)
 
 
 def test_another_pillow_opens_all(drawn: Path, tmp_path: Path) -> None:
-    audit_all(drawn, tmp_path / "extra")
+    audited(drawn, tmp_path / "extra")
     with patch("PIL.__version__", "99"):
-        assert audit_all(drawn, tmp_path / "extra")[1] == 20
+        assert audited(drawn, tmp_path / "extra")[1] == 20
 
 
 def test_memory_does_not_grow_with_the_images_that_are_not_ok(tmp_path: Path) -> None:
     rows = np.zeros(20_000, ROW)
     rows["problems"], rows["actual_index"] = BIT["other-mode"], np.arange(len(rows))
-    save(rows, tmp_path / "1.npy")
-    scan = make_scan(["n01440764"], [len(rows)], rows["actual_index"].tolist())
-    out = tmp_path / "tree/settings/audit-TRAIN.json"
-    out.parent.mkdir(parents=True)
     tracemalloc.start()
-    publish_audit([tmp_path / "1.npy"], tmp_path, tmp_path, "TRAIN", scan, [], out)
+    publish_rows(rows, tmp_path)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 3 * rows.nbytes
@@ -411,7 +430,7 @@ def test_fail_on_names_the_images_after_both_files_are_written(
     irregular: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(MetadataError, match=r"TRAIN: 4 images with .*\n.*n00000001_11.JPEG"):
-        audit_all(irregular, tmp_path / "extra", fail_on=["truncated", "zero-bytes"])
+        audited(irregular, tmp_path / "extra", fail_on=["truncated", "zero-bytes"])
     summary = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
     assert summary["problems"]["truncated"] == 3
     assert (tmp_path / "extra/audit-TRAIN.npy").exists()
@@ -419,7 +438,7 @@ def test_fail_on_names_the_images_after_both_files_are_written(
 
 def opened_in(extra: Path) -> int:
     """How many images the last audit opened, by the logs of its shares."""
-    logs = [log.read_text() for log in extra.glob(".dinov3-metadata/audit/*/*/*/*-of-*.log")]
+    logs = [Path(log).read_text() for log, _ in existing(extra, "audit_images.log")]
     assert logs
     return sum(int(re.search(r"([\d,]+) of them opened", log)[1]) for log in logs)
 
@@ -435,7 +454,8 @@ def test_snakemake_audit(drawn: Path, tmp_path: Path, snakemake: Callable) -> No
     assert opened_in(config["extra"]) == 1
     assert "VAL, audited" in done.stdout
     assert "1 zero-bytes" in done.stdout
-    assert len(list(config["extra"].glob(".dinov3-metadata/audit/VAL/*/*"))) == 1
+    trees = Path(folder_of(config["extra"], "audited", "tree", split="VAL"))
+    assert len(list(trees.glob("*/*"))) == 1
 
 
 def test_fail_on_stops_publishing_until_the_image_is_mended(
@@ -494,14 +514,12 @@ def test_of_a_view_the_file_behind_the_link_is_judged(tmp_path: Path, snakemake:
 
 def test_audits_of_several_splits_at_once(tmp_path: Path) -> None:
     """Each is a publication of its own; none takes what another keeps to be undone."""
-    scan = make_scan(["n01440764"], [2], [1, 2])
-    save(np.zeros(2, ROW), tmp_path / "1.npy")
+    rows = np.zeros(2, ROW)
+    rows["actual_index"] = [1, 2]
 
     def run(split: str) -> None:
         for _ in range(5):
-            out = tmp_path / f".dinov3-metadata/audit/{split}/tree/settings/audit-{split}.json"
-            out.parent.mkdir(parents=True, exist_ok=True)
-            publish_audit([tmp_path / "1.npy"], tmp_path, tmp_path, split, scan, [], out, 0)
+            publish_rows(rows, tmp_path, split, keep=0)
 
     away = patch("dinov3_metadata.replace.is_local", return_value=False)
     with away, ThreadPoolExecutor() as pool:
@@ -509,20 +527,26 @@ def test_audits_of_several_splits_at_once(tmp_path: Path) -> None:
     for split in ("TRAIN", "VAL"):
         assert np.load(tmp_path / f"audit-{split}.npy").dtype == ROW
         assert json.loads((tmp_path / f"audit-{split}.json").read_text())["images"] == 2
-    work = tmp_path / ".dinov3-metadata/published"
-    assert not list(work.glob("journal-*"))
-    assert not list(work.glob(".*.tmp"))
+    assert not list(existing(tmp_path, "journal"))
+    assert not list(Path(folder_of(tmp_path, "journal")).glob(".*.tmp"))
 
 
 def test_an_audit_is_replaced_as_one_set(drawn: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra"
-    audit_all(drawn, extra)
+    audited(drawn, extra)
     before = file_states(extra.glob("audit-*"))
+    noted = path_of(extra, "audit_summary", split="TRAIN")
+
+    def full(path: StrPath, size: int = 0) -> AbstractContextManager[BinaryIO]:
+        if path == noted:
+            raise OSError(28, "No space left on device")
+        return write_atomically(path, size)
+
     with (
-        patch.object(audit, "audit_file", side_effect=OSError(28, "No space left on device")),
+        patch.object(audit, "write_atomically", full),
         pytest.raises(OSError, match="No space"),
     ):
-        audit_all(drawn, extra)
+        audited(drawn, extra)
     now = file_states(extra.glob("audit-*"))
     assert {name: state[:3] for name, state in now.items()} == {
         name: state[:3] for name, state in before.items()

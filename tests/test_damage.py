@@ -9,39 +9,33 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from dinov3_metadata import ImageNetMetadata, dinov3, report
+from dinov3_metadata import ImageNetMetadata, dinov3
 from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import DamagedError, MetadataError
 from dinov3_metadata.formats import npy_header
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import FILES, existing, path_of
+from dinov3_metadata.report import plots
 from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.run import dump_extra
-from dinov3_metadata.stages.audit import audit_images, publish_audit, save
-from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.summary import summarise
-from helpers import digests, make_scan
+from helpers import audit_all, digests, make_scan
 
 SPLITS = ["TRAIN"]
 
-FILES = [
-    f"{WORK}/labels/*/labels.json",
-    f"{WORK}/views/TRAIN/*/folders.json",
-    f"{WORK}/TRAIN/*/folders.json",
-    f"{WORK}/TRAIN/*/scan.npz",
-    f"{WORK}/TRAIN/*/*/entries-TRAIN.npy",
-    f"{WORK}/TRAIN/*/*/class-names-TRAIN.npy",
-    f"{WORK}/TRAIN/*/*/*/verify-TRAIN.json",
-    f"{WORK}/published/receipt-*.json",
-    f"{WORK}/published/TRAIN.json",
-    f"{WORK}/published/TRAIN.npz",
-    f"{WORK}/published/audit-TRAIN.json",
-    f"{WORK}/published/journal-0123456789abcdef.json",
-    "view/.dinov3-view-TRAIN",
-    "metadata-TRAIN.json",
-    "audit-TRAIN.json",
-    "audit-TRAIN.npy",
-]
+MARK = "view/.dinov3-view-TRAIN"  # below EXTRA
+STAMP = "0123456789abcdef"
+
+DRAWN = (
+    *("report", "receipt", "changes", "last_scan", "audit_summary", "journal"),
+    *("metadata", "audit_list", "audit_table"),
+)
+"""The names of what is published, and of what the work folder says of it."""
+
+DAMAGED = (
+    *("labels", "view", "folders", "scan", "new_entries", "new_class_names", MARK),
+    *DRAWN,
+)
 """What a run and an audit leave behind, in EXTRA and below; a journal only if it was killed."""
 
 
@@ -92,15 +86,6 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def one_audit(root: Path, extra: Path) -> None:
-    scan, _ = scan_images(root, "TRAIN")
-    save(audit_images(root, extra, "TRAIN", scan, "1-of-1"), extra / "share.npy")
-    out = extra / WORK / f"audit/TRAIN/tree/{'0' * 12}/audit-TRAIN.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    publish_audit([extra / "share.npy"], root, extra, "TRAIN", scan, [], out)
-    (extra / "share.npy").unlink()
-
-
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset that is seen through a view, what a good run and an audit made of it, and the
@@ -112,26 +97,27 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image.write_bytes(b"no image")
     image.rename(image.with_name("a.jpg"))
     chain = dump_extra(place / "root", place / "extra", SPLITS, layout="folder")
-    one_audit(Path(chain.base), place / "extra")
+    audit_all(Path(chain.root), place / "extra")
     return place
 
 
-WHOLE: dict[str, bytes] = {}
-"""Name -> what a file held before it was damaged for the first time."""
+WHOLE: dict[tuple[str, str], bytes] = {}
+"""One of ``DAMAGED``, and file name -> what it held before it was damaged for the first time."""
 
 
 def planted(place: Path, name: str, plant: Callable[[Path], object]) -> None:
     """Damage one file of a run."""
-    paths = list((place / "extra").glob(name))
-    if "journal" in name:
-        paths = [place / "extra" / name]
+    extra = place / "extra"
+    if name == "journal":
         new = {"entries-TRAIN.npy": [f".{'0' * 12}-{'0' * 32}.tmp", 5]}
-        paths[0].write_text(json.dumps({"stamp": "0123456789abcdef", "new": new}))
+        text = json.dumps({"stamp": STAMP, "new": new})
+        Path(path_of(extra, name, stamp=STAMP)).write_text(text)
+    paths = [extra / MARK] if name == MARK else [Path(path) for path, _ in existing(extra, name)]
     assert paths, name
     for path in paths:
-        if path.name in WHOLE:
-            path.write_bytes(WHOLE[path.name])
-        WHOLE[path.name] = path.read_bytes()
+        if (name, path.name) in WHOLE:
+            path.write_bytes(WHOLE[name, path.name])
+        WHOLE[name, path.name] = path.read_bytes()
         plant(path)
 
 
@@ -143,14 +129,13 @@ def readers_of(place: Path, name: str) -> list[Callable[[], object]]:
         lambda: ImageNetMetadata(root, extra, check="stat"),
         lambda: dinov3._length(extra, "TRAIN"),
     ]
-    drawn = ("published/", "audit-", "metadata-", "verify-")
-    return readers + [lambda: draw_report(extra, SPLITS)] * any(one in name for one in drawn)
+    return readers + [lambda: draw_report(extra, SPLITS)] * (name in DRAWN)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files(name: str, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_svg", lambda _: b"<?xml")  # which takes most of the time
-    extra, arrays = good / "extra", name.endswith(("npy", "npz"))
+    monkeypatch.setattr(plots, "_svg", lambda _: b"<?xml")  # which takes most of the time
+    extra, arrays = good / "extra", FILES.get(name, "").endswith(("npy", "npz"))
     due = {one: sha for one, sha in digests(extra).items() if "audit" not in one}
     readers = readers_of(good, name)
     for kind, plant in DAMAGES.items():
@@ -162,16 +147,15 @@ def test_damaged_files(name: str, good: Path, monkeypatch: pytest.MonkeyPatch) -
                 with suppress(MetadataError):
                     read()
             # Each file of the work folder is read again where there is no receipt and no entries.
-            others = ["published/receipt-*.json", "TRAIN/*/*/entries-TRAIN.npy"]
-            for path in (path for one in others for path in (extra / WORK).glob(one)):
-                if path.name.partition("-")[0] not in name:
-                    path.unlink()
+            for other in {"receipt", "new_entries"} - {name}:
+                for path, _ in existing(extra, other):
+                    os.unlink(path)
             dump_extra(good / "root", extra, SPLITS, layout="folder")
             assert digests(extra).items() >= due.items()
         except Exception as error:
             raise AssertionError(kind) from error
-        if "audit" in name:
-            one_audit(extra / "view", extra)
+        if name.startswith("audit"):
+            audit_all(extra / "view", extra)
     for read in readers:
         read()
     assert dinov3._length(extra, "TRAIN") == 4

@@ -35,5 +35,5 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     assert list(map(len, found)) == [1000, 1000, 500]
     assert np.array_equal(np.concatenate(found), rows[index])
     (tmp_path / "a.npy").write_bytes(b"no array")
-    with pytest.raises(MetadataError, match="can not be read back"):
+    with pytest.raises(MetadataError, match="cannot be read back"):
         list(rows_at(tmp_path / "a.npy", index))

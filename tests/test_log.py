@@ -68,7 +68,8 @@ def test_a_defect_of_ours_keeps_its_traceback(log: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_on_the_default_path() -> None:
-    modules = ["scan", "entries", "classes", "verify", "publish", "labels", "summary"]
+    stages = ["scan", "entries", "classes", "verify", "publish", "labels", "view"]
+    modules = ["run", "summary", *(f"stages.{name}" for name in stages)]
     code = f"import sys, {', '.join(f'dinov3_metadata.{name}' for name in modules)}\n"
     code += "heavy = {'torch', 'torchvision', 'pandas', 'PIL', 'tqdm', 'matplotlib'}\n"
     code += "print(sorted(heavy & set(sys.modules)))"

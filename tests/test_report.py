@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.paths import folder_of, path_of
 from dinov3_metadata.report.pages import TILES, draw_report
 from dinov3_metadata.report.plots import BARS
 from dinov3_metadata.run import dump_extra
@@ -109,7 +110,7 @@ def test_nothing_published_is_said_in_one_sentence(tmp_path: Path, snakemake: Ca
 
 def test_without_the_work_folders_checks_the_rest_is_shown(tmp_path: Path) -> None:
     dump_extra(dataset(tmp_path / "root", "n1,one\n"), tmp_path / "extra", ["TRAIN"])
-    shutil.rmtree(tmp_path / "extra/.dinov3-metadata/published")
+    shutil.rmtree(folder_of(tmp_path / "extra", "receipt"))
     pages = drawn(tmp_path / "extra", ("TRAIN",))
     assert "went with the work folder" in pages["Verification"]
     assert "went with the work folder" in pages["Since the last publication"]
@@ -120,7 +121,7 @@ def test_a_published_file_that_is_damaged_is_named_and_stays(tmp_path: Path) -> 
     dump_extra(dataset(tmp_path / "root", "n1,one\n"), tmp_path / "extra", ["TRAIN"])
     entries = tmp_path / "extra/entries-TRAIN.npy"
     entries.write_bytes(b"damaged")
-    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy can not be read \(.*run snakemake"):
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy cannot be read \(.*run snakemake"):
         drawn(tmp_path / "extra")
     assert entries.read_bytes() == b"damaged"
 
@@ -134,7 +135,7 @@ def test_a_damaged_audit_is_left_out(damage: str, tmp_path: Path, snakemake: Cal
     snakemake("audit", "--set-scatter", "audit=1", **config)
     (tmp_path / "extra/audit-TRAIN.json").write_text(damage)
     drawn(tmp_path / "extra")
-    (tmp_path / "extra/.dinov3-metadata/published/audit-TRAIN.json").write_text(damage)
+    Path(path_of(tmp_path / "extra", "audit_summary", split="TRAIN")).write_text(damage)
     assert "Audit, TRAIN" not in drawn(tmp_path / "extra")
     assert "audited" not in snakemake(**config).stdout
 
