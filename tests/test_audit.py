@@ -27,10 +27,12 @@ from dinov3_metadata.files import write_atomically
 from dinov3_metadata.formats import PROBLEMS, NotOk, first_not_ok
 from dinov3_metadata.images import RASTER, raster_formats
 from dinov3_metadata.paths import StrPath, existing, folder_of, path_of
+from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages import audit
 from dinov3_metadata.stages.audit import (
     BIT,
     ROW,
+    audit_share,
     audit_split,
     examine,
     write_share,
@@ -250,6 +252,17 @@ def test_what_is_no_regular_file_is_unreadable(kind: str, tmp_path: Path) -> Non
     elif kind == "folder":
         path.mkdir()
     assert examine(str(path)) == (BIT["unreadable"], 0, 0, "", "")
+
+
+def test_a_link_to_itself_is_unreadable_and_stops_nothing(drawn: Path, tmp_path: Path) -> None:
+    loop = drawn / "train/n01440764/n01440764_99999.JPEG"
+    loop.symlink_to(loop.name)
+    scan, _ = scan_images(drawn, "TRAIN")
+    rows = audit_share(
+        scan, extra=tmp_path / "extra", root=drawn, split="TRAIN", scatteritem="1-of-1"
+    )
+    assert rows["problems"][rows["actual_index"] == 99999].tolist() == [BIT["unreadable"]]
+    assert np.count_nonzero(rows["problems"] == 0) == 20 == len(rows) - 1
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -487,6 +500,19 @@ def test_fail_on_stops_publishing_until_the_image_is_mended(
         name: state for name, state in published.items() if "audit" not in name
     }
     assert "class-ids-TRAIN.npy" not in now
+
+
+def test_fail_on_stops_a_run_in_one_process_too(drawn: Path, tmp_path: Path) -> None:
+    image = min((drawn / "train/n01440764").iterdir())
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-100])
+    given = {"splits": ["TRAIN"], "fail_on": ["truncated"]}
+    with pytest.raises(MetadataError, match=f"TRAIN: 1 image with .*\n.*{image.name}"):
+        dump_extra(drawn, tmp_path / "extra", **given)
+    assert not list((tmp_path / "extra").glob("entries-*"))
+    image.write_bytes(whole)
+    dump_extra(drawn, tmp_path / "extra", **given)
+    assert (tmp_path / "extra/entries-TRAIN.npy").exists()
 
 
 def test_shares_of_a_run_that_was_killed_are_done_again(

@@ -1,3 +1,5 @@
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,29 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bytes_reach_the_disk_before_the_name_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, replace, done = os.fsync, os.replace, []
+
+    def record_fsync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("folder" if folder else f"file of {os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def record_replace(*args: str, **options: int) -> None:
+        done.append("rename")
+        replace(*args, **options)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with write_atomically(path) as file:
+        file.write(b"newer")
+    assert done == ["file of 5 bytes", "rename", "folder"]
 
 
 def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
