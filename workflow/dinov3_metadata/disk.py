@@ -18,7 +18,6 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
-from secrets import token_hex
 from typing import Any, BinaryIO
 
 from .errors import MetadataError
@@ -27,7 +26,7 @@ from .paths import OWN, ROOMS, STATE, TEMPORARY, WORK, StrPath, existing
 MOST = 1 << 28  # bytes of a file that is read whole; no labels file and no record comes near
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-_mark = token_hex(6)
+_mark = os.urandom(6).hex()
 
 KINDS = {
     stat.S_IFLNK: "a link",
@@ -187,7 +186,7 @@ def create_anew(path: StrPath) -> BufferedWriter:
 
 def temporary_name() -> str:
     """A name that nobody can guess, for a file that is renamed when it is whole."""
-    return f".{_mark}-{token_hex(16)}.tmp"
+    return f".{_mark}-{os.urandom(16).hex()}.tmp"  # secrets would take 10 ms to import
 
 
 def mark_temporaries(mark: str) -> None:

@@ -7,12 +7,10 @@ an NFS mount keeps locks to itself (``nolock``, ``local_lock``), it holds on one
 
 import fcntl
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from secrets import token_hex
 from typing import BinaryIO
 
 from .disk import (
@@ -66,7 +64,7 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
     """
     make_folder(work_folder(extra))
     file = _lock(extra, "run", fcntl.LOCK_EX | fcntl.LOCK_NB)
-    before, mark = _marks(extra), token_hex(6)
+    before, mark = _marks(extra), os.urandom(6).hex()
     mark_temporaries(mark)
     _write_run(extra, file, [*before, mark])
     try:
@@ -85,7 +83,7 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
 def _write_run(extra: StrPath, file: BinaryIO | None, marks: list[str]) -> None:
     """Say who holds the lock, and which marks the temporary files may have that are still there."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    run = Run(socket.gethostname(), os.getpid(), since, marks)
+    run = Run(os.uname().nodename, os.getpid(), since, marks)
     path = path_of(extra, "run")
     with suppress(OSError), open(path, "ab") if file is None else nullcontext(file) as text:
         text.truncate(0)

@@ -14,7 +14,6 @@ from .log import NO_MEMORY, refused
 from .paths import StrPath, existing, folder_of, path_of
 from .published import published_state
 from .settings import Settings, flatten
-from .stages.sweep import sweep
 
 ATTEMPTS = 3  # at finding the dataset at rest, and the work folder whole
 
@@ -140,6 +139,8 @@ def _run(chain: Chain, threads: int) -> None:
         given = STAGES["publish"].given(chain, "")
         run_stage("publish", chain.extra, {"receipt": chain.receipt}, given)
     else:  # a run that was killed right after its publication may have left old links
+        from .stages.sweep import sweep  # with numpy, which not every job needs
+
         sweep(chain.extra, chain.root, chain.dataset, states)
 
 
