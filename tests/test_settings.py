@@ -58,9 +58,14 @@ VALUES = st.sampled_from(
 KEYS = st.sampled_from([*CONFIG, "engine", "level", "mine"])
 
 
-@given(st.dictionaries(KEYS, VALUES, max_size=3))
-def test_what_is_good_is_what_the_schema_wants(changes: dict[str, Any]) -> None:
-    config = with_defaults(prepare(CONFIG | {"root": "/root", "extra": "/extra"} | changes))
+@given(
+    st.dictionaries(KEYS, VALUES, max_size=3),
+    st.sampled_from([{}, {"root": "/root", "extra": "/extra"}]),
+)
+def test_what_is_good_is_what_the_schema_wants(
+    changes: dict[str, Any], folders: dict[str, str]
+) -> None:
+    config = with_defaults(prepare(CONFIG | folders | changes))
     if is_good(config):
         assert VALIDATOR.is_valid(config), [*VALIDATOR.iter_errors(config)]
 

@@ -139,7 +139,7 @@ def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None
         ({"scan": "{engin: x}"}, "scan: there is no setting 'engin'. Did you mean 'engine'?"),
         ({"splits": "[TRIAN]"}, "splits: 'TRIAN' is not one of TRAIN, VAL, TEST."),
         ({"splits": "TRAIN"}, "splits: 'TRAIN' is not a list, for instance '[TRAIN]'."),
-        ({"splits": "[TRAIN,TRAIN]"}, "splits: something stands twice in ['TRAIN', 'TRAIN']."),
+        ({"splits": "[TRAIN,TRAIN]"}, "splits: ['TRAIN', 'TRAIN'] names something twice."),
         ({"splits": "[]"}, "splits: the list is empty."),
         ({"verify": "{sample: 0}"}, "verify: sample: 0 is below 1."),
         ({"verify": "{sample: many}"}, "verify: sample: 'many' is not a whole number."),
@@ -149,13 +149,13 @@ def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None
         ),
         ({"log": "debug"}, "log: 'debug' is not a section, for instance '{level: debug}'."),
         ({"scan": "skip"}, "scan: 'skip' is not a section, for instance '{unaddressable: skip}'."),
-        ({"engine": "scandir"}, "It stands below `scan`: scan='{engine: ...}'."),
+        ({"engine": "scandir"}, "It is in the section `scan`: scan='{engine: ...}'."),
         ({"root": "[x]", "extra": "/x"}, "is not text."),
         ({"root": "/nowhere", "extra": "/x"}, "root: /nowhere is not a folder."),
         ({"root": "/tmp"}, "`root` is set, but not `extra`"),
         ({"extra": "/tmp"}, "`extra` is set, but not `root`"),
         ({"root": "2024", "extra": "/tmp"}, "root: '2024' is not text; put it in quotes."),
-        ({"root": "/tmp", "extra": "/tmp/train/x"}, "/tmp/train/x lies in the split folder"),
+        ({"root": "/tmp", "extra": "/tmp/train/x"}, "/tmp/train/x is in the split folder"),
         ({"root": "/tmp", "extra": "/tmp/{split}"}, "has braces"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_refusal_stands_on_the_last_screen(tree: Path, snakemake, tmp_path: Pa
     said = snakemake("--keep-going", root=tree, extra=tmp_path / "extra", fails=True).stdout
     screen = "\n".join(said.splitlines()[-24:])
     assert f"Error: {tree}/labels.txt, line 2: only one column ('n01443537')" in screen
-    assert "Error: VAL: DINOv3 can not address 1 image" in screen
+    assert "Error: VAL: DINOv3 cannot address 1 image" in screen
     assert "n01440764/val_0.JPEG (DINOv3 would open" in screen
     assert digests(tmp_path / "extra") == {}
 

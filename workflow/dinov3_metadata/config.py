@@ -38,7 +38,8 @@ def is_good(config: dict[str, Any]) -> bool:
     """Whether a config is what its schema wants; found out without jsonschema, whose import is a
     twentieth of a run that has nothing to do. If it is not good, jsonschema says why."""
     try:
-        settings_of(config)
+        used = _used(config)
+        Settings(**used | {"root": used["root"] or "/", "extra": used["extra"] or "/"})
     except (MetadataError, TypeError, KeyError, ValueError):
         return False
     if not config.keys() <= {*with_defaults({}), "demo"}:
@@ -59,12 +60,18 @@ def settings_of(config: dict[str, Any]) -> Settings:
         )
     if config["extra"] and not config["root"]:
         raise MetadataError("config: `extra` is set, but not `root`: name the dataset's folder.")
-    used = flatten({key: value for key, value in config.items() if key != "demo"})
+    used = _used(config)
     if not config["root"]:
         used |= {key: config["demo"][key] for key in ("root", "extra", "splits")}
+    return Settings(**used)
+
+
+def _used(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as the arguments of ``Settings``."""
+    used = flatten({key: value for key, value in config.items() if key != "demo"})
     if isinstance(used["sample"], float) and used["sample"].is_integer():
         used["sample"] = int(used["sample"])  # as JSON Schema takes it
-    return Settings(**used | {"view": used["view"] or ""})
+    return used | {"view": used["view"] or ""}
 
 
 def explain(error: Any) -> str:
