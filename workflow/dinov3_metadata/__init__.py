@@ -1,6 +1,7 @@
 """The metadata files DINOv3 trains from, made from an ImageNet-style folder of images."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -9,8 +10,13 @@ _LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra":
 
 __all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]
 
+if TYPE_CHECKING:
+    from .dataset import ImageNetMetadata
+    from .dump import dump_extra
+    from .errors import MetadataError
+else:  # so that a type checker complains about other names
 
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
