@@ -4,7 +4,7 @@
     python benchmarks/run.py             ImageNet-1k and ImageNet-22k in size: 40 minutes, 10 GB
 
 Prints a table of medians, and draws time against size: benchmarks/time.png or time-quick.png.
-Needs the extra `bench` of pyproject.toml and a C compiler.
+Needs the package to be installed, for its dependencies, and a C compiler.
 """
 
 import argparse
