@@ -378,7 +378,8 @@ def test_the_chinese_twin_shows_the_same(document: str) -> None:
 
 def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
-    changes = re.findall(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    headings = (REPOSITORY / "CHANGELOG.md").read_text()
+    changes = re.findall(r"^## \[(\d\S*)\] - \S+$", headings, re.MULTILINE)
     assert citation["version"] == changes[0] == __version__
 
 
