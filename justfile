@@ -1,0 +1,33 @@
+set positional-arguments
+
+[private]
+default:
+    @just --list
+
+# Make the metadata; options of Snakemake may follow: just run --config root=<ROOT> extra=<EXTRA>
+run *options:
+    snakemake --cores 4 "$@"
+
+# Run all tests, or those that are named: just test tests/test_scan.py
+test *options:
+    pytest "$@"
+
+# Check style, Snakemake's advice and types
+lint:
+    ruff check . && ruff format --check . && snakefmt --check . && snakemake --lint && mypy
+
+# Bring the style of all files in order, as far as the tools can
+format:
+    ruff check --fix . && ruff format . && snakefmt .
+
+# Check that the documents agree with each other and with the program
+docs:
+    pytest tests/test_docs.py
+
+# Measure the speed as a ratio to a baseline; --quick takes two minutes
+bench *options:
+    python benchmarks/run.py "$@"
+
+# Break the code in many places, and list where no test noticed it
+mutants *options:
+    python benchmarks/mutants.py "$@"
