@@ -24,6 +24,11 @@ format:
 docs:
     pytest tests/test_docs.py
 
+# Run tests as `just test` does, and list the lines of the package that none of them reached
+cover *options:
+    COVERAGE_PROCESS_START="$PWD/pyproject.toml" COVERAGE_FILE="$PWD/.coverage" pytest "$@"
+    coverage combine --quiet && coverage report
+
 # Measure the speed as a ratio to a baseline; --quick takes two minutes
 bench *options:
     python benchmarks/run.py "$@"
