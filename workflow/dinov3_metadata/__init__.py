@@ -12,8 +12,8 @@ __all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]
 
 if TYPE_CHECKING:
     from .dataset import ImageNetMetadata
-    from .dump import dump_extra
     from .errors import MetadataError
+    from .run import dump_extra
 else:  # so that a type checker complains about other names
 
     def __getattr__(name: str) -> object:
