@@ -52,8 +52,8 @@ def check_paths():
     for path in [*paths, workflow.basedir, os.getcwd()]:
         if {"'", "\\"} & set(path) or not path.isprintable():
             sys.exit(
-                f"Error: {path!r} has a quote, a backslash or an unprintable character in it, which "
-                "Snakemake cannot pass on to the jobs of a cluster. Use a path without."
+                f"Error: {path!r} contains a quote, a backslash or an unprintable character, which "
+                "Snakemake cannot pass on to the jobs of a cluster. Use a path without these."
             )
 
 

@@ -13,7 +13,7 @@ from snakemake.utils import validate
 # Jobs are processes of their own and must run the code of this checkout, whatever is installed.
 PACKAGES = os.path.join(workflow.basedir, "workflow")
 if os.pathsep in PACKAGES:
-    sys.exit(f"Error: {workflow.basedir} has a {os.pathsep!r} in it. Move this checkout elsewhere.")
+    sys.exit(f"Error: {workflow.basedir} contains a {os.pathsep!r}. Move it to a path without one.")
 sys.path.insert(0, PACKAGES)
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))

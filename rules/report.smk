@@ -5,7 +5,9 @@
 def pages():
     """The pages of the report, drawn only if somebody asks for it."""
     if "--report-after-run" in sys.argv:
-        sys.exit("Error: --report-after-run: the pages are drawn before a run. Run, then --report.")
+        sys.exit(
+            "Error: --report-after-run does not work: the report is drawn before the run. Run first, then use --report."
+        )
     if not any(re.match("--report(=|$)", argument) for argument in sys.argv):
         return []
     from dinov3_metadata.report.pages import draw_report

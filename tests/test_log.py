@@ -64,7 +64,7 @@ def test_an_error_is_one_message_and_exit_code_1(action: str, message: str, log:
 def test_a_defect_of_ours_keeps_its_traceback(log: Path) -> None:
     done = run(log, "1 / 0")
     assert "ZeroDivisionError" in done.stderr
-    assert error_in(log).startswith("unexpected, please report it\nTraceback")
+    assert error_in(log).startswith("Unexpected error, please report it\nTraceback")
 
 
 def test_nothing_heavy_is_imported_on_the_default_path() -> None:

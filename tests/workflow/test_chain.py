@@ -149,7 +149,7 @@ def test_settings_of_a_configfile(tree: Path, snakemake, tmp_path: Path) -> None
         ),
         ({"log": "debug"}, "log: 'debug' is not a section, for instance '{level: debug}'."),
         ({"scan": "skip"}, "scan: 'skip' is not a section, for instance '{unaddressable: skip}'."),
-        ({"engine": "scandir"}, "It is in the section `scan`: scan='{engine: ...}'."),
+        ({"engine": "scandir"}, "It belongs in a section: scan='{engine: ...}'."),
         ({"root": "[x]", "extra": "/x"}, "is not text."),
         ({"root": "/nowhere", "extra": "/x"}, "root: /nowhere is not a folder."),
         ({"root": "/tmp"}, "`root` is set, but not `extra`"),

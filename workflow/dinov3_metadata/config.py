@@ -90,10 +90,13 @@ def explain(error: Any) -> str:
 
         close = get_close_matches(str(unknown[0]), known, 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
-        for name, section in error.schema["properties"].items():
-            if unknown[0] in section.get("properties", {}):
-                guess = f" It is in the section `{name}`: {name}='{{{unknown[0]}: ...}}'."
-        return f"{start}there is no setting {unknown[0]!r}.{guess} Known are {', '.join(known)}."
+        sections = error.schema["properties"].items()
+        holding = [name for name, one in sections if unknown[0] in one.get("properties", {})]
+        if holding:
+            shown = " or ".join(f"{name}='{{{unknown[0]}: ...}}'" for name in holding)
+            guess = f" It belongs in a section: {shown}."
+        names = ", ".join(known)
+        return f"{start}there is no setting {unknown[0]!r}.{guess} The known settings are {names}."
     if error.validator == "enum":
         return f"{start}{value!r} is not one of {', '.join(map(str, expected))}."
     if error.validator == "type":

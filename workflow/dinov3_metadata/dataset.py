@@ -11,7 +11,7 @@ from torchvision.datasets import VisionDataset
 
 from .addresses import LABELLED, SPLITS, image_path, split_folder
 from .disk import read_file
-from .errors import MetadataError, listing
+from .errors import MetadataError, count, listing
 from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
@@ -92,8 +92,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         changed = check and changed_since_published(self.root, self.extra, split, self._about)
         if changed:
             raise MetadataError(
-                f"{split}: {len(changed):,} of its folders and files changed since the metadata in "
-                f"{self.extra} was made:",
+                f"{split}: {count(len(changed), 'folder or file has', 'folders and files have')} "
+                f"changed since the metadata in {self.extra} was made:",
                 listing(changed, len(changed)),
                 "Run snakemake or dinov3_metadata.dump_extra again.",
             )
@@ -260,8 +260,8 @@ def describe_split(extra: StrPath, split: str) -> Description:
     except OSError as error:
         why = f"cannot be read ({error.strerror})"
     raise MetadataError(
-        f"{path} {why}. It is made together with the arrays by snakemake or "
-        "dinov3_metadata.dump_extra: run it again."
+        f"{path} {why}. It is made together with the arrays. Run snakemake or "
+        "dinov3_metadata.dump_extra again."
     )
 
 

@@ -109,7 +109,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     except (AttributeError, KeyError) as error:
         raise MetadataError(
             f"{module.__name__} is not the version that this program knows: {error}. Set the "
-            "lengths there."
+            "lengths in its code."
         ) from None
 
     def length(self: Any) -> int:
@@ -201,7 +201,9 @@ def main() -> None:
             "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ..."
         )
     if os.pathsep in STARTUP:
-        sys.exit(f"Error: {STARTUP} has a {os.pathsep!r} in it. Move this package elsewhere.")
+        sys.exit(
+            f"Error: {STARTUP} contains a {os.pathsep!r}. Move this package to a path without one."
+        )
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # exec drops what Python has not written yet. If writing fails, the command will meet that too.

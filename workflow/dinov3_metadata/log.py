@@ -61,7 +61,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         logger.error(INTERRUPTED)
         sys.exit(130)
     except Exception:
-        logger.exception("unexpected, please report it")
+        logger.exception("Unexpected error, please report it")
         raise
 
 

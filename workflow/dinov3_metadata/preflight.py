@@ -86,7 +86,9 @@ def check_folders(dataset: str, extra: str) -> None:
             Snakemake can not handle.
     """
     if "\0" in dataset + extra:
-        raise MetadataError("config: root or extra has a NUL character, which no path can have.")
+        raise MetadataError(
+            "config: root or extra contains a NUL character, which a path cannot contain."
+        )
     if not os.path.isdir(dataset):
         raise MetadataError(f"config: root: {dataset} is not a folder.")
     if os.path.exists(extra) and not os.path.isdir(extra):

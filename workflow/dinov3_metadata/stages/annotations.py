@@ -43,7 +43,7 @@ def read_annotations(
             image = class_id = ""
         if not class_id or class_id.startswith(".") or re.search(r"[/\0]", class_id):
             raise MetadataError(
-                f"{path}, line {number}: {line[:80]!r} is not an image and its class."
+                f"{path}, line {number}: {line[:80]!r} does not name an image and its class."
             )
         if class_of.setdefault(image, class_id) != class_id:
             raise MetadataError(

@@ -18,13 +18,13 @@ Rows = Iterator[tuple[int, str, str]]
 """Line, class id and class name of each row."""
 
 FORMS = """\
-A labels file has one class a line, its id before its name, in one of these forms:
+A labels file has one class per line, its id before its name, in one of these forms:
   n01440764,tench                    CSV; names with commas in quotes: n01443537,"goldfish, carp"
-  n01440764 tench, Tinca tinca       a blank, a tab or a colon; the first of several names counts
-or is JSON as Keras has it: {"0": ["n01440764", "tench"], ...}""".splitlines()
+  n01440764 tench, Tinca tinca       a space, a tab or a colon; of several names, the first is used
+or JSON in Keras' format: {"0": ["n01440764", "tench"], ...}""".splitlines()
 
 LINES = {
-    "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a blank"),
+    "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a space"),
     "tab": (r"([^\t]*[^\t ]) *\t\s*+([^\t]+)", "a tab"),
     "colon": (r"([^:]*[^:\s])\s*:(?!\s*\d+\s*:)\s*+(.+)", "a colon"),
 }
@@ -105,7 +105,7 @@ def _read_rows(path: StrPath, fingerprint: str | None) -> Labels:
 
 def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
     if os.path.exists(path) and not os.path.isfile(path):
-        raise MetadataError(f"The labels file {path} is not a file.")
+        raise MetadataError(f"The labels file {path} is not a regular file.")
     try:
         content = read_file(path)
         text = content.decode("utf-8-sig")

@@ -306,7 +306,7 @@ class ViewFolder:
                 return file
             file.close()
         raise MetadataError(
-            f"{self.root}/{name} is {kind_of(state)}. A view is marked by a file of this name. "
+            f"{self.root}/{name} is {kind_of(state)}. A file with this name must mark the view. "
             f"Remove it and {self.path}, and run the same command again."
         )
 

@@ -149,7 +149,7 @@ class Numbering:
         if length > LONGEST:
             raise MetadataError(
                 f"The class name {class_id[:40]}... is too long: the names of its images would "
-                f"have {length} bytes, but a file system takes {LONGEST}. Shorten it."
+                f"have {length} bytes, but file systems allow at most {LONGEST}. Shorten it."
             )
 
     def _below(self, class_id: str, name: str) -> str:

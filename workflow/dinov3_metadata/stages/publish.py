@@ -181,6 +181,5 @@ def _copy(path: str, expected: str, file: BinaryIO) -> None:
     if hasher.hexdigest() != expected:
         remove_file(path)
         raise DamagedError(
-            f"{path} is not the file that was verified, and was removed. "
-            "Run the same command again."
+            f"{path} changed after it was verified, and was removed. Run the same command again."
         )

@@ -65,7 +65,7 @@ def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
                 _note(paths[1], "", removed, left, touched)
                 folder.old_links = bool(left)
         except (OSError, MetadataError) as error:
-            logger.warning("%s: old links of the view stay (%s).", root, error)
+            logger.warning("%s: old links of the view could not be removed (%s).", root, error)
         else:
             logger.info("%s: %s removed", folder.path, count(len(removed), "old link"))
 

@@ -147,7 +147,7 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
             Path(path).unlink(missing_ok=True)
         raise MetadataError(
             error.args,
-            f"Nothing of {split} was published. If the dataset changed during the run, run "
+            f"{split} was not published. If the dataset changed during the run, run "
             "the same command again.",
         ) from None
 
@@ -159,7 +159,9 @@ def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]
         with reading_or_removing(path), open(path, "rb") as file:
             found = file.read(len(header))
         if found != header or os.path.getsize(path) != len(header) + many * dtype.itemsize:
-            raise MetadataError(f"{name}: header or size do not match {many:,} x {dtype}.")
+            raise MetadataError(
+                f"{name}: the header or the size does not match {many:,} rows of {dtype}."
+            )
     return "headers, dtypes, field order and shapes"
 
 
@@ -205,7 +207,7 @@ def _check_rows(
                     f"{name}: rows that differ from the scan:", listing(shown, len(bad))
                 )
     if classes and not scan.counts.all():
-        raise MetadataError(f"{name}: no row of class {classes[0][scan.counts.argmin()]}.")
+        raise MetadataError(f"{name}: no row for class {classes[0][scan.counts.argmin()]}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
     return check, hasher.hexdigest()
 

@@ -326,7 +326,7 @@ class View:
         strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
         if strangers:
             raise MetadataError(
-                f"{count(len(strangers), 'image')} in {self.source} without a class in "
+                f"{count(len(strangers), 'image')} in {self.source} with no class in "
                 f"{self.annotations}:",
                 listing(map(os.path.basename, strangers), len(strangers)),
                 "Add a row for each, or move them elsewhere.",
