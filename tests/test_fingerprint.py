@@ -10,7 +10,9 @@ from dinov3_metadata.fingerprint import (
     Record,
     State,
     folder_state,
+    folder_states,
     has_times,
+    of_tree,
     read_record,
     was_folder,
     write_record,
@@ -51,3 +53,14 @@ def test_kinds_of_states(tmp_path: Path) -> None:
     assert folder_state(tmp_path / "missing") is None
     assert not any(map(was_folder, (A_FILE, None)))
     assert not any(map(has_times, (A_FILE, UNREAD, None)))
+
+
+def test_a_record_of_other_settings_hides_no_true_one(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    (folder / "cat").mkdir(parents=True)
+    records = [(name, tmp_path / f"{name}.json") for name in ("a", "b", "c")]
+    for (_, path), settings in zip(records, ("others", "ours", "others"), strict=True):
+        write_record(path, Record(settings, folder_states(folder)))
+    assert of_tree(folder, records, "ours").name == "b"
+    (tmp_path / "a.json").write_text("damaged")
+    assert of_tree(folder, records, "ours").name == "b"

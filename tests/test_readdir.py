@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import folder
+from dinov3_metadata import readdir
 from dinov3_metadata.addresses import IMG_EXTENSIONS, MAX_INDEX, image_name
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.readdir import UNKNOWN, Listing, Names, list_folder
@@ -15,7 +15,7 @@ from dinov3_metadata.stages.scan import scan_images
 from helpers import make_tree
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.datasets import folder as torchvision_folder
+from torchvision.datasets.folder import IMG_EXTENSIONS as TORCHVISION_EXTENSIONS
 
 Read = Callable[[str], Iterator[Names]]
 
@@ -25,16 +25,16 @@ IMAGES = st.sets(st.tuples(STEMS, st.sampled_from([".JPEG", ".JPEG", ".jpeg", ".
 
 
 def test_an_image_is_what_torchvision_says() -> None:
-    assert IMG_EXTENSIONS == torchvision_folder.IMG_EXTENSIONS
+    assert IMG_EXTENSIONS == TORCHVISION_EXTENSIONS
 
 
 def unknown_kinds(path: str) -> Iterator[Names]:
     """As on file systems that do not note the kinds of names."""
-    for names in folder._by_getdents(path):
+    for names in readdir._by_getdents(path):
         yield Names(names.buffer, names.start, np.full_like(names.kind, UNKNOWN))
 
 
-@pytest.mark.parametrize("read", [folder._by_getdents, folder._by_scandir, unknown_kinds])
+@pytest.mark.parametrize("read", [readdir._by_getdents, readdir._by_scandir, unknown_kinds])
 @pytest.mark.parametrize("chunk", [1 << 16, 1 << 10])
 def test_kinds_of_names(
     read: Read, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,8 +51,8 @@ def test_kinds_of_names(
         "self": "self",
     }.items():
         (tmp_path / "c" / name).symlink_to(target)
-    monkeypatch.setattr(folder, "read_names", read)
-    monkeypatch.setattr(folder, "CHUNK", chunk)
+    monkeypatch.setattr(readdir, "read_names", read)
+    monkeypatch.setattr(readdir, "CHUNK", chunk)
     found = list_folder(str(tmp_path / "c"), "TRAIN", "c")
     assert sorted(found.subfolders) == ["c_1.JPEG", "c_4.JPEG", "coming", "sub", "to"]
     assert sorted(found.links) == ["c_4.JPEG", "coming", "to"]
@@ -108,8 +108,8 @@ def test_a_folder_that_can_not_be_listed(
             raise OSError(error, os.strerror(error), path)
         return read(path)
 
-    read = folder.read_names
-    monkeypatch.setattr(folder, "read_names", refuse)
+    read = readdir.read_names
+    monkeypatch.setattr(readdir, "read_names", refuse)
     message = rf"n01443537 can not be listed: {os.strerror(error)}"
     with pytest.raises(MetadataError, match=message):
         scan_images(tree, "TRAIN")
@@ -119,9 +119,9 @@ def test_what_the_kernel_refuses_while_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_what: int) -> int:
-        folder.ctypes.set_errno(errno.EIO)
+        readdir.ctypes.set_errno(errno.EIO)
         return -1
 
-    monkeypatch.setattr(folder, "_getdents64", refuse)
+    monkeypatch.setattr(readdir, "_getdents64", refuse)
     with pytest.raises(MetadataError, match=r"can not be listed: Input/output error"):
         list_folder(str(tmp_path), "TRAIN", "c")

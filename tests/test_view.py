@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -10,13 +11,15 @@ from unittest.mock import patch
 import pytest
 from dinov3_metadata.addresses import trailing_number
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import RECORD, folder_state, read_record, write_record
+from dinov3_metadata.fingerprint import Record, folder_state, read_record, write_record
 from dinov3_metadata.layouts import recognise
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import path_of, work_folder
+from dinov3_metadata.readdir import Listing
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages.links import MARK
 from dinov3_metadata.stages.sweep import sweep
 from dinov3_metadata.stages.view import View
+from dinov3_metadata.walk import visit
 from helpers import digests, exchange, make_tree
 
 FOLDER = [
@@ -36,14 +39,20 @@ class Linker:
     """A dataset and the view of one split of it."""
 
     def __init__(self, tmp_path: Path, files: Iterable[str], layout: str, split: str) -> None:
-        self.root, self.view = make_tree(tmp_path / "数据 set", files), tmp_path / "view"
+        self.dataset, self.root = make_tree(tmp_path / "数据 set", files), tmp_path / "view"
         self.extra = tmp_path / "extra"
         self.layout, self.split, self.noted, self.retired = layout, split, None, []
         self.link()
 
     def link_only(self) -> View:
         """Bring the view up to date, as a run does that publishes nothing."""
-        view = View(str(self.root), str(self.view), str(self.extra), self.split, self.layout)
+        view = View(
+            str(self.dataset),
+            str(self.root),
+            extra=str(self.extra),
+            split=self.split,
+            layout=self.layout,
+        )
         self.noted = view.link(self.noted, retired=self.retired)
         self.retired = view.retired
         return view
@@ -52,29 +61,33 @@ class Linker:
         """Bring the view up to date, as a run does that publishes; how many links came and went."""
         before = self.all_links()
         added = self.link_only().added
-        state = {"view": "view", "tree": "tree"}
-        for folder in (f"views/{self.split}/view", f"{self.split}/tree"):
-            path = self.extra / WORK / folder / RECORD
+        state = {"split": self.split, "view": "view", "tree": "tree"}
+        for name in ("view", "folders"):
+            path = Path(path_of(self.extra, name, **state))
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_record(path, "", self.noted, retired=self.retired)
-        origin = {"root": str(self.view), "dataset": str(self.root)}
-        sweep(self.extra, origin, {self.split: state})
-        record = read_record(self.extra / WORK / f"views/{self.split}/view" / RECORD)
-        self.noted, self.retired = record["folders"], record["retired"]
-        shutil.rmtree(self.extra / WORK)
+            write_record(path, Record("", self.noted, retired=tuple(self.retired)))
+        sweep(self.extra, str(self.root), str(self.dataset), {self.split: state})
+        record = read_record(path_of(self.extra, "view", **state))
+        self.noted, self.retired = record.folders, record.retired
+        shutil.rmtree(work_folder(self.extra))
         return added, len(before - self.all_links())
 
     def all_links(self) -> set[str]:
         """The paths of all links in the view."""
-        return {str(path) for path in self.view.rglob("*") if path.is_symlink()}
+        return {str(path) for path in self.root.rglob("*") if path.is_symlink()}
 
     def links(self) -> dict[str, str]:
         """Path in the view -> path in the dataset, of each image of the split."""
         return {
-            str(path.relative_to(self.view)): os.path.relpath(os.path.realpath(path), self.root)
-            for path in sorted((self.view / self.split.lower()).rglob("*"))
+            str(path.relative_to(self.root)): os.path.relpath(os.path.realpath(path), self.dataset)
+            for path in sorted((self.root / self.split.lower()).rglob("*"))
             if path.is_file()
         }
+
+
+def link(dataset: Path, root: Path, split: str, layout: str) -> None:
+    """Make or update a view that belongs to no metadata."""
+    View(str(dataset), str(root), extra="", split=split, layout=layout).link()
 
 
 @pytest.fixture
@@ -95,21 +108,23 @@ def test_own_numbers_are_kept_where_they_are_unique(folder: Linker) -> None:
 def test_an_image_keeps_its_number(folder: Linker) -> None:
     before = folder.links()
     assert folder.link() == (0, 0)
-    make_tree(folder.root, ["train/cat/0.jpg", "train/cat/again 13.jpg", "train/owl/1.jpg"])
+    make_tree(folder.dataset, ["train/cat/0.jpg", "train/cat/again 13.jpg", "train/owl/1.jpg"])
     assert folder.link() == (3, 0)
     after = folder.links()
     assert before.items() <= after.items()
     assert after["train/owl/owl_1.JPEG"] == "train/owl/1.jpg"
-    (folder.root / "train/cat/IMG_0013.PNG").unlink()
-    (folder.root / "train/cat/no number.webp").rename(folder.root / "train/owl/no number.webp")
+    (folder.dataset / "train/cat/IMG_0013.PNG").unlink()
+    (folder.dataset / "train/cat/no number.webp").rename(
+        folder.dataset / "train/owl/no number.webp"
+    )
     assert folder.link() == (1, 2)
     kept = {
         path for path, image in after.items() if "IMG_0013" not in image and "no nu" not in image
     }
     assert kept <= folder.links().keys()
     assert set(folder.links().values()) == {
-        str(path.relative_to(folder.root))
-        for path in (folder.root / "train").rglob("*.*")
+        str(path.relative_to(folder.dataset))
+        for path in (folder.dataset / "train").rglob("*.*")
         if path.is_file() and "/." not in str(path)
     }
 
@@ -118,7 +133,7 @@ def test_an_image_keeps_its_number(folder: Linker) -> None:
 def test_random_edits(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     linker = Linker(tmp_path, ["train/cat/1.jpg", "train/owl/x.png"], "folder", "TRAIN")
-    train = linker.root / "train"
+    train = linker.dataset / "train"
     names = ["1.jpg", "01.png", "IMG_7.JPG", "x.webp", "cat_3.JPEG", "7.bmp", "狗_2.jpg"]
     for _ in range(40):
         before = {image: path for path, image in linker.links().items()}
@@ -141,42 +156,42 @@ def test_random_edits(seed: int, tmp_path: Path) -> None:
         for folder in list(train.iterdir()):
             if not any(path.is_file() for path in folder.rglob("*")):
                 shutil.rmtree(folder)
-        make_tree(linker.root, ["train/owl/stays.jpg"])
+        make_tree(linker.dataset, ["train/owl/stays.jpg"])
         linker.link()
-        images = {str(path.relative_to(linker.root)) for path in train.rglob("*.*")}
+        images = {str(path.relative_to(linker.dataset)) for path in train.rglob("*.*")}
         after = {image: path for path, image in linker.links().items()}
-        assert after.keys() == {image for image in images if (linker.root / image).is_file()}
+        assert after.keys() == {image for image in images if (linker.dataset / image).is_file()}
         assert {image: after[image] for image in after if image in before} == {
             image: before[image] for image in after if image in before
         }
 
 
 def test_folders_that_go(folder: Linker) -> None:
-    os.rename(folder.root / "train/cat/a b", folder.root / "train/cat/c")
+    os.rename(folder.dataset / "train/cat/a b", folder.dataset / "train/cat/c")
     assert folder.link() == (1, 1)
-    for path in sorted((folder.root / "train/cat").rglob("*"), reverse=True):
+    for path in sorted((folder.dataset / "train/cat").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    (folder.root / "train/cat").rmdir()
+    (folder.dataset / "train/cat").rmdir()
     assert folder.link() == (0, 4)
-    assert [path.name for path in (folder.view / "train").iterdir()] == ["狗 und mehr"]
+    assert [path.name for path in (folder.root / "train").iterdir()] == ["狗 und mehr"]
 
 
 def test_links_that_were_tampered_with_are_put_back(folder: Linker) -> None:
     before = folder.links()
-    (folder.view / "train/cat/cat_13.JPEG").unlink()
-    (folder.view / "train/cat/cat_99.JPEG").symlink_to(folder.root / "nowhere")
+    (folder.root / "train/cat/cat_13.JPEG").unlink()
+    (folder.root / "train/cat/cat_99.JPEG").symlink_to(folder.dataset / "nowhere")
     assert folder.link() == (1, 1)
     assert folder.links() == before
 
 
 def test_a_file_in_the_view_that_is_no_link_is_left_alone(folder: Linker) -> None:
-    (folder.view / "train/cat/mine.txt").write_text("mine")
+    (folder.root / "train/cat/mine.txt").write_text("mine")
     with pytest.raises(MetadataError, match=r"mine.txt is no link into"):
         folder.link()
 
 
 def test_nothing_of_others_is_removed(folder: Linker) -> None:
-    link = folder.view / "train/owl/owl_1.JPEG"
+    link = folder.root / "train/owl/owl_1.JPEG"
     link.parent.mkdir()
     link.symlink_to("/elsewhere/owl.jpg")
     with pytest.raises(MetadataError, match=r"owl_1.JPEG is no link into"):
@@ -188,12 +203,12 @@ def test_nothing_of_others_is_removed(folder: Linker) -> None:
     "where", [".", "train", "train/cat", "val/v", "alias", "alias/train/x", ".."]
 )
 def test_a_view_over_the_dataset_is_refused(where: str, tmp_path: Path) -> None:
-    root = make_tree(tmp_path / "a/root", FOLDER)
-    (root / "alias").symlink_to(root)
-    before = sorted(root.rglob("*"))
-    with pytest.raises(MetadataError, match="or the other way round"):
-        View(str(root), os.path.normpath(f"{root}/{where}"), "", "TRAIN", "folder").link()
-    assert sorted(root.rglob("*")) == before
+    dataset = make_tree(tmp_path / "a/set", FOLDER)
+    (dataset / "alias").symlink_to(dataset)
+    before = sorted(dataset.rglob("*"))
+    with pytest.raises(MetadataError, match=r"One of the view .* is inside the other"):
+        link(dataset, Path(os.path.normpath(f"{dataset}/{where}")), "TRAIN", "folder")
+    assert sorted(dataset.rglob("*")) == before
 
 
 def test_numbers_do_not_depend_on_the_order_of_folders(tmp_path: Path) -> None:
@@ -205,35 +220,35 @@ def test_numbers_do_not_depend_on_the_order_of_folders(tmp_path: Path) -> None:
         "train/c/c_5.JPEG": "train/c/d/5.jpg",
         "train/c/c_6.JPEG": "train/c/e/6.jpg",
     }
-    os.rename(linker.root / "train/c/d", linker.root / "train/c/f")
+    os.rename(linker.dataset / "train/c/d", linker.dataset / "train/c/f")
     linker.link()
     assert linker.links()["train/c/c_5.JPEG"] == "train/c/f/5.jpg"
-    os.rename(linker.root / "train/c/f/5.jpg", linker.root / "train/c/a/5.jpg")
+    os.rename(linker.dataset / "train/c/f/5.jpg", linker.dataset / "train/c/a/5.jpg")
     linker.link()
     assert linker.links()["train/c/c_5.JPEG"] == "train/c/a/5.jpg"
 
 
 def test_a_dataset_that_moves_keeps_its_numbers(folder: Linker, tmp_path: Path) -> None:
-    make_tree(folder.root, ["train/cat/0.jpg"])
+    make_tree(folder.dataset, ["train/cat/0.jpg"])
     folder.link()
     before = folder.links()
-    folder.root.rename(tmp_path / "moved")
-    folder.root = tmp_path / "moved"
+    folder.dataset.rename(tmp_path / "moved")
+    folder.dataset = tmp_path / "moved"
     folder.noted = None
     assert folder.link()[1] == 0
     assert folder.links() == before
-    assert all(os.path.exists(path) for path in folder.view.rglob("*.JPEG"))
+    assert all(os.path.exists(path) for path in folder.root.rglob("*.JPEG"))
 
 
 def test_a_link_to_a_class_that_goes_dead(tmp_path: Path) -> None:
     make_tree(tmp_path / "elsewhere", ["dog/1.jpg"])
     linker = Linker(tmp_path, ["train/cat/1.jpg"], "folder", "TRAIN")
-    (linker.root / "train/dog").symlink_to(tmp_path / "elsewhere/dog")
+    (linker.dataset / "train/dog").symlink_to(tmp_path / "elsewhere/dog")
     linker.link()
-    assert (linker.view / "train/dog/dog_1.JPEG").exists()
+    assert (linker.root / "train/dog/dog_1.JPEG").exists()
     (tmp_path / "elsewhere/dog").rename(tmp_path / "elsewhere/gone")
     linker.link()
-    assert os.listdir(linker.view / "train") == ["cat"]
+    assert os.listdir(linker.root / "train") == ["cat"]
 
 
 def test_empty_classes_are_named_as_in_the_dataset(tmp_path: Path) -> None:
@@ -245,39 +260,39 @@ def test_empty_classes_are_named_as_in_the_dataset(tmp_path: Path) -> None:
 
 
 def test_a_view_belongs_to_one_extra(folder: Linker, tmp_path: Path) -> None:
-    (folder.extra / ".dinov3-metadata").mkdir(parents=True)
+    Path(work_folder(folder.extra)).mkdir(parents=True)
     folder.extra = tmp_path / "other"
     with pytest.raises(MetadataError, match=r"belongs to the metadata in .*extra\."):
         folder.link()
-    (tmp_path / "extra/.dinov3-metadata").rmdir()
+    Path(work_folder(tmp_path / "extra")).rmdir()
     assert folder.link() == (0, 0)
 
 
 def test_a_folder_that_is_no_view_is_left_alone(tmp_path: Path) -> None:
-    root = make_tree(tmp_path / "root", ["train/cat/1.jpg"])
+    dataset = make_tree(tmp_path / "set", ["train/cat/1.jpg"])
     for mine in ("view/train/picks/best.png", "other/train"):
-        link = tmp_path / mine
-        link.parent.mkdir(parents=True)
-        link.symlink_to(root / "train/cat")
-        view = tmp_path / mine.partition("/")[0]
+        path = tmp_path / mine
+        path.parent.mkdir(parents=True)
+        path.symlink_to(dataset / "train/cat")
+        root = tmp_path / mine.partition("/")[0]
         with pytest.raises(MetadataError, match="is there already, and no view of ours"):
-            View(str(root), str(view), "", "TRAIN", "folder").link()
-        assert link.is_symlink()
+            link(dataset, root, "TRAIN", "folder")
+        assert path.is_symlink()
 
 
 def test_a_dataset_that_moves_up_a_folder_keeps_its_numbers(tmp_path: Path) -> None:
     linker = Linker(tmp_path / "up", ["train/cat/a.jpg", "train/cat/b.jpg"], "folder", "TRAIN")
-    (linker.root / "train/cat/a.jpg").unlink()
+    (linker.dataset / "train/cat/a.jpg").unlink()
     linker.link()
-    (linker.root / "train").rename(linker.root.parent / "train")
-    linker.root, linker.noted = linker.root.parent, None
+    (linker.dataset / "train").rename(linker.dataset.parent / "train")
+    linker.dataset, linker.noted = linker.dataset.parent, None
     assert linker.link()[1] == 0
     assert linker.links() == {"train/cat/cat_1.JPEG": "train/cat/b.jpg"}
 
 
 def test_a_class_of_a_hidden_folder(tmp_path: Path) -> None:
     make_tree(tmp_path / ".photos", ["1.jpg"])
-    View(str(tmp_path / ".photos"), str(tmp_path / "view"), "", "TRAIN", "flat").link()
+    link(tmp_path / ".photos", tmp_path / "view", "TRAIN", "flat")
     assert (tmp_path / "view/train/photos/photos_1.JPEG").exists()
 
 
@@ -285,15 +300,15 @@ def test_another_layout_leaves_no_classes_behind(tmp_path: Path) -> None:
     linker = Linker(tmp_path, ["train/cat/1.jpg", "train/dog/1.jpg"], "folder", "TRAIN")
     linker.layout, linker.noted = "flat", None
     linker.link()
-    assert os.listdir(linker.view / "train") == ["train"]
+    assert os.listdir(linker.root / "train") == ["train"]
 
 
 def test_a_flat_root_holds_neither_views_nor_other_splits(tmp_path: Path) -> None:
     linker = Linker(tmp_path, ["a.jpg", "b/1.jpg", "val/2.jpg", "test/3.jpg"], "flat", "TRAIN")
-    for view in (linker.root / "extra/view", linker.root / "view"):
+    for root in (linker.dataset / "extra/view", linker.dataset / "view"):
         for _ in range(2):
-            View(str(linker.root), str(view), "", "TRAIN", "flat").link()
-        assert len(list((view / "train" / linker.root.name).iterdir())) == 2
+            link(linker.dataset, root, "TRAIN", "flat")
+        assert len(list((root / "train" / linker.dataset.name).iterdir())) == 2
 
 
 def test_a_tiny_class_without_its_images_folder(tmp_path: Path) -> None:
@@ -304,10 +319,10 @@ def test_a_tiny_class_without_its_images_folder(tmp_path: Path) -> None:
 
 def test_a_tiny_class_that_loses_its_images_folder(snakemake, tmp_path: Path) -> None:
     files = [f"train/n0{i}/images/n0{i}_0.JPEG" for i in (1, 2)] + ["val/images/", "wnids.txt"]
-    root = make_tree(tmp_path / "root", files, "n01,one\nn02,two\n")
-    options = {"root": root, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
+    dataset = make_tree(tmp_path / "set", files, "n01,one\nn02,two\n")
+    options = {"root": dataset, "extra": tmp_path / "extra", "splits": "[TRAIN]"}
     snakemake(**options)
-    os.rename(root / "train/n02/images", root / "train/n02/pictures")
+    os.rename(dataset / "train/n02/images", dataset / "train/n02/pictures")
     assert "n02 has no images/ in it" in snakemake(**options, fails=True).stdout
 
 
@@ -315,14 +330,14 @@ def test_a_tiny_class_that_loses_its_images_folder(snakemake, tmp_path: Path) ->
     "row", ["val_0.JPEG\t", "val_0.JPEG\t.", "val_0.JPEG\ta/b", "val_0.JPEG\ta\0b"]
 )
 def test_annotations_that_tell_no_class(row: str, tmp_path: Path) -> None:
-    root = make_tree(tmp_path / "root", ["val/images/val_0.JPEG"])
+    dataset = make_tree(tmp_path / "set", ["val/images/val_0.JPEG"])
     for text, message in {
-        f"val_0.JPEG\tn01\n\n{row}\tx": "line 3: .* does not tell the class",
-        "val_0.JPEG\tn01\t1\nval_0.JPEG\tn02\t1": "line 2: val_0.JPEG has another class",
+        f"val_0.JPEG\tn01\n\n{row}\tx": "line 3: .* is not an image and its class",
+        "val_0.JPEG\tn01\t1\nval_0.JPEG\tn02\t1": "line 2: .* gives val_0.JPEG another class",
     }.items():
-        (root / "val/val_annotations.txt").write_text(text)
+        (dataset / "val/val_annotations.txt").write_text(text)
         with pytest.raises(MetadataError, match=message):
-            View(str(root), str(tmp_path / "view"), "", "VAL", "tiny-imagenet").link()
+            link(dataset, tmp_path / "view", "VAL", "tiny-imagenet")
 
 
 def test_a_class_name_that_is_too_long(tmp_path: Path) -> None:
@@ -332,7 +347,7 @@ def test_a_class_name_that_is_too_long(tmp_path: Path) -> None:
 
 def test_all_images_of_a_flat_folder_are_one_class(tmp_path: Path) -> None:
     flat = Linker(tmp_path, ["a.jpg", "b/c 3.png", "d/e/f.gif"], "flat", "TRAIN")
-    name = flat.root.name
+    name = flat.dataset.name
     assert flat.links() == {
         f"train/{name}/{name}_0.JPEG": "a.jpg",
         f"train/{name}/{name}_3.JPEG": "b/c 3.png",
@@ -346,12 +361,12 @@ def test_kaggle(tmp_path: Path) -> None:
     files += [f"{data}/test/ILSVRC2012_test_00000001.JPEG"]
     train = Linker(tmp_path, files, "kaggle", "TRAIN")
     assert train.links().keys() == set()  # links to folders are not followed by rglob
-    assert os.listdir(train.view / "train/n01") == os.listdir(train.root / data / "train/n01")
+    assert os.listdir(train.root / "train/n01") == os.listdir(train.dataset / data / "train/n01")
     solution = "ImageId,PredictionString\nILSVRC2012_val_00000001,n02 1 2 3 4\n"
-    (train.root / "LOC_val_solution.csv").write_text(solution)
+    (train.dataset / "LOC_val_solution.csv").write_text(solution)
     with pytest.raises(MetadataError, match=r"1 image .* without a class(?s:.)*val_00000002"):
         Linker(tmp_path, files, "kaggle", "VAL")
-    (train.root / "LOC_val_solution.csv").write_text(
+    (train.dataset / "LOC_val_solution.csv").write_text(
         f"{solution}ILSVRC2012_val_00000002,n01 5 6 7 8 n01 1 1 1 1\n"
     )
     val = Linker(tmp_path, files, "kaggle", "VAL")
@@ -360,22 +375,22 @@ def test_kaggle(tmp_path: Path) -> None:
         "val/n02/ILSVRC2012_val_00000001.JPEG": f"{data}/val/ILSVRC2012_val_00000001.JPEG",
     }
     test = Linker(tmp_path, files, "kaggle", "TEST")
-    assert os.listdir(test.view / "test") == ["ILSVRC2012_test_00000001.JPEG"]
+    assert os.listdir(test.root / "test") == ["ILSVRC2012_test_00000001.JPEG"]
 
 
 def test_tiny_imagenet(tmp_path: Path) -> None:
     files = ["train/n01/images/n01_0.JPEG", "train/n01/n01_boxes.txt", "val/images/val_0.JPEG"]
     files += ["val/images/val_1.JPEG", "test/images/test_7.JPEG", "train/.DS_Store", "wnids.txt"]
     train = Linker(tmp_path, files, "tiny-imagenet", "TRAIN")
-    assert os.listdir(train.view / "train/n01") == ["n01_0.JPEG"]
+    assert os.listdir(train.root / "train/n01") == ["n01_0.JPEG"]
     rows = "val_0.JPEG\tn01\t0\t0\t1\t1\nval_1.JPEG\tn02\t0\t0\t1\t1\n"
-    (train.root / "val/val_annotations.txt").write_text(rows)
+    (train.dataset / "val/val_annotations.txt").write_text(rows)
     val = Linker(tmp_path, files, "tiny-imagenet", "VAL")
     assert val.links() == {
         "val/n01/ILSVRC2012_val_00000000.JPEG": "val/images/val_0.JPEG",
         "val/n02/ILSVRC2012_val_00000001.JPEG": "val/images/val_1.JPEG",
     }
-    assert recognise(train.root) == "tiny-imagenet"
+    assert recognise(train.dataset) == "tiny-imagenet"
     test = Linker(tmp_path, files, "tiny-imagenet", "TEST")
     assert test.links() == {"test/ILSVRC2012_test_00000007.JPEG": "test/images/test_7.JPEG"}
 
@@ -424,13 +439,13 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(
         MetadataError, match=r"The VAL folder .*val does not exist. The layout folder is"
     ):
-        View(str(tmp_path), str(tmp_path / "view"), "", "VAL", "folder").link()
+        link(tmp_path, tmp_path / "view", "VAL", "folder")
 
 
 def test_a_link_is_replaced_when_a_special_file_comes_or_goes(tmp_path: Path) -> None:
     """The folder of the view must change, as the scan lists no other."""
     linker = Linker(tmp_path, ["train/cat/1.jpg", "train/cat/2.jpg"], "folder", "TRAIN")
-    folder, image = linker.view / "train/cat", linker.root / "train/cat/2.jpg"
+    folder, image = linker.root / "train/cat", linker.dataset / "train/cat/2.jpg"
     for kind in ("FIFO", "file", "FIFO"):
         before = folder_state(folder)
         exchange(image, kind)
@@ -447,8 +462,8 @@ def test_a_class_behind_a_link_that_comes_and_goes(layout: str, tmp_path: Path) 
         "kaggle": ("ILSVRC/Data/CLS-LOC/train", ""),
         "tiny-imagenet": ("train", "images/"),
     }[layout]
-    root = make_tree(tmp_path / "root", [f"{train}/n01/{inside}n01_1.JPEG"])
-    (root / train / "n02").symlink_to(tmp_path / "n02")
+    dataset = make_tree(tmp_path / "set", [f"{train}/n01/{inside}n01_1.JPEG"])
+    (dataset / train / "n02").symlink_to(tmp_path / "n02")
     for kind in ("file", "folder", "file", "folder", "nothing"):
         exchange(tmp_path / "n02", kind)
         if kind == "folder" and inside:
@@ -457,7 +472,7 @@ def test_a_class_behind_a_link_that_comes_and_goes(layout: str, tmp_path: Path) 
             if extra != "extra":
                 shutil.rmtree(tmp_path / extra, ignore_errors=True)
             options = {"layout": layout, "unaddressable": "skip"}
-            dump_extra(root, tmp_path / extra, ["TRAIN"], "folders", **options)
+            dump_extra(dataset, tmp_path / extra, ["TRAIN"], "folders", **options)
         assert digests(tmp_path / "extra") == digests(tmp_path / f"fresh {kind}")
 
 
@@ -467,7 +482,7 @@ DAMAGED = [b"null", b'[1, {"a": 2}]', b"[" * 100_000, b"\xff", b"[]", b'{"roots"
 @pytest.mark.parametrize("mark", DAMAGED)
 def test_a_damaged_mark_says_nothing(mark: bytes, folder: Linker) -> None:
     before = folder.links()
-    (folder.view / ".dinov3-view-TRAIN").write_bytes(mark)
+    (folder.root / ".dinov3-view-TRAIN").write_bytes(mark)
     assert folder.link() == (0, 0)
     assert folder.links() == before
 
@@ -477,7 +492,7 @@ def test_a_damaged_mark_says_nothing(mark: bytes, folder: Linker) -> None:
 def test_a_mark_that_is_not_a_file_is_refused(
     name: str, kind: str, folder: Linker, tmp_path: Path
 ) -> None:
-    path, victim = folder.view / name, tmp_path / "victim"
+    path, victim = folder.root / name, tmp_path / "victim"
     path.unlink()
     if kind == "FIFO":
         os.mkfifo(path)
@@ -498,7 +513,7 @@ def test_a_mark_that_is_not_a_file_is_refused(
 def test_links_that_others_planted_are_refused(place: str, first: bool, tmp_path: Path) -> None:
     linker = Linker(tmp_path, FOLDER, "folder", "TRAIN")
     victim = make_tree(tmp_path / "victim", ["keep.txt", "cat/keep.txt", "train/keep.txt"])
-    path = linker.view / place
+    path = linker.root / place
     shutil.rmtree(path)
     path.symlink_to(victim)
     if first:
@@ -511,20 +526,20 @@ def test_links_that_others_planted_are_refused(place: str, first: bool, tmp_path
 
 
 def test_only_the_temporary_link_of_a_killed_run_is_removed(folder: Linker) -> None:
-    others = [folder.view / "train/cat/.7.tmp", folder.view / f".{'a' * 32}.tmp"]
+    others = [folder.root / "train/cat/.7.tmp", folder.root / f".{'a' * 32}.tmp"]
     for path in others:
         path.symlink_to("mine")
 
     def kill(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    folder.root.rename(folder.root.parent / "moved")
-    folder.root, folder.noted = folder.root.parent / "moved", None
+    folder.dataset.rename(folder.dataset.parent / "moved")
+    folder.dataset, folder.noted = folder.dataset.parent / "moved", None
     with patch("dinov3_metadata.stages.links.os.replace", kill), pytest.raises(KeyboardInterrupt):
         folder.link_only()
-    assert len(list(folder.view.glob(".*.tmp"))) == 2
+    assert len(list(folder.root.glob(".*.tmp"))) == 2
     folder.link()
-    assert list(folder.view.glob(".*.tmp")) == others[1:]
+    assert list(folder.root.glob(".*.tmp")) == others[1:]
     assert all(path.is_symlink() for path in others)
 
 
@@ -538,20 +553,45 @@ def test_links_are_on_the_disk_before_the_record(tmp_path: Path) -> None:
 
     with patch("os.fsync", fsync):
         linker = Linker(tmp_path, FOLDER, "folder", "TRAIN")
-    first = [os.path.relpath(path, linker.view) for path in synced]
+    first = [os.path.relpath(path, linker.root) for path in synced]
     for place in (".", "train", "train/cat", "train/狗 und mehr", f"{MARK}-TRAIN", ".."):
         assert place in first
+
+
+def test_a_dataset_that_will_not_hold_still_ends_the_view(folder: Linker) -> None:
+    numbers = count(100)
+
+    def visit_and_edit(*what: object) -> Listing | None:
+        make_tree(folder.dataset, [f"train/cat/{next(numbers)}.jpg"])
+        return visit(*what)
+
+    make_tree(folder.dataset, ["train/cat/99.jpg"])
+    with (
+        patch("dinov3_metadata.stages.view.visit", visit_and_edit),
+        pytest.raises(MetadataError, match=r"set/train keeps changing while the view"),
+    ):
+        folder.link_only()
+
+
+def test_images_beside_the_class_folders_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    linker = Linker(tmp_path, ["train/stray.jpg", "train/cat/1.jpg"], "folder", "TRAIN")
+    assert linker.links() == {"train/cat/cat_1.JPEG": "train/cat/1.jpg"}
+    folder = linker.dataset / "train"
+    message = f"Passed over, as beside the class folders in {folder}: 1 image (for instance "
+    assert f"{message}stray.jpg)" in caplog.text
 
 
 def test_links_to_where_the_dataset_was_are_retired_as_they_are(
     folder: Linker, tmp_path: Path
 ) -> None:
     before = {path: os.readlink(path) for path in folder.all_links()}
-    shutil.copytree(folder.root, tmp_path / "copy")
+    shutil.copytree(folder.dataset, tmp_path / "copy")
     (tmp_path / "copy/train/cat/IMG_0013.PNG").unlink()
-    folder.root, folder.noted = tmp_path / "copy", None
+    folder.dataset, folder.noted = tmp_path / "copy", None
     folder.link_only()
-    path = str(folder.view / "train/cat/cat_13.JPEG")
+    path = str(folder.root / "train/cat/cat_13.JPEG")
     assert os.readlink(path) == before[path]
     assert folder.link_only().retired == ["cat/cat_13.JPEG"]
     folder.link()
@@ -561,8 +601,8 @@ def test_links_to_where_the_dataset_was_are_retired_as_they_are(
 def test_a_folder_that_others_change_while_links_are_removed_is_looked_at_again(
     folder: Linker,
 ) -> None:
-    (folder.root / "train/cat/IMG_0013.PNG").unlink()
-    stranger = folder.view / "train/cat/cat_99.JPEG"
+    (folder.dataset / "train/cat/IMG_0013.PNG").unlink()
+    stranger = folder.root / "train/cat/cat_99.JPEG"
     with patch(
         "dinov3_metadata.stages.sweep.wait_for_a_tick", lambda _: stranger.symlink_to("mine")
     ):

@@ -1,5 +1,6 @@
 """Scanning again: only what changed is listed, and the result is that of a full scan."""
 
+import json
 import os
 import shutil
 import time
@@ -8,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import fingerprint, scan
+from dinov3_metadata import fingerprint, walk
 from dinov3_metadata.addresses import LABELLED, split_folder
 from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import RECORD, of_tree, read_record, write_record
+from dinov3_metadata.fingerprint import FolderState, Record, of_tree, read_record, write_record
+from dinov3_metadata.paths import existing, folder_of, path_of
 from dinov3_metadata.readdir import WATCHED, Listing
-from dinov3_metadata.stages.scan import last_scan, scan_images
+from dinov3_metadata.stages.scan import found_before, last_scan, scan_images, scan_split
 from helpers import exchange, make_tree
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,31 +27,49 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 class Scanner:
     """Scan a split as the workflow does: the last scan is kept, and taken while it is true."""
 
-    def __init__(self, root: Path, work: Path, split: str = "TRAIN", trust: bool = True) -> None:
-        self.root, self.work, self.split, self.trust = root, work, split, trust
+    def __init__(self, root: Path, extra: Path, split: str = "TRAIN", trust: bool = True) -> None:
+        self.root, self.extra, self.split, self.trust = root, extra, split, trust
 
     def due(self) -> bool:
-        return not (self.work / self.name() / RECORD).exists()
+        return not self.record().exists()
 
     def name(self) -> str:
-        folder = self.root / split_folder(self.split)
-        return of_tree(self.work, folder, "", self.split in LABELLED, self.trust).name
+        """The name of the scan of the folders as they are now."""
+        records = existing(self.extra, "folders", split=self.split)
+        return of_tree(
+            self.root / split_folder(self.split),
+            ((state["tree"], path) for path, state in records),
+            "",
+            classes=self.split in LABELLED,
+            trust_timestamps=self.trust,
+        ).name
+
+    def record(self) -> Path:
+        """The record of that scan."""
+        return Path(path_of(self.extra, "folders", split=self.split, tree=self.name()))
+
+    def folder(self) -> Path:
+        """The folder of the scan that there is, true or not."""
+        (folder,) = Path(folder_of(self.extra, "scan", "tree", split=self.split)).iterdir()
+        return folder
 
     def scan(self) -> Scan:
-        folder = self.work / self.name()
-        if not (folder / RECORD).exists():
-            found, states = scan_images(
-                self.root,
-                self.split,
+        record = self.record()
+        scan = record.with_name("scan.npz")
+        if not record.exists():
+            record.parent.mkdir(parents=True)
+            scan_split(
+                scan=scan,
+                folders=record,
+                extra=self.extra,
+                root=str(self.root),
+                split=self.split,
+                settings="",
                 unaddressable="skip",
                 trust_timestamps=self.trust,
-                previous=last_scan(self.work, ""),
             )
-            folder.mkdir(parents=True)
-            found.save(folder / "scan.npz")
-            write_record(folder / RECORD, "", states)
-            remove_folders(folder.parent, {folder.name})
-        return Scan.load(folder / "scan.npz")
+            remove_folders(record.parent.parent, {record.parent.name})
+        return Scan.load(scan)
 
     def is_true(self) -> bool:
         full, _ = scan_images(
@@ -60,7 +80,7 @@ class Scanner:
 
 @pytest.fixture
 def scanner(tree: Path, tmp_path: Path) -> Scanner:
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     scanner.scan()
     return scanner
 
@@ -69,13 +89,13 @@ def scanner(tree: Path, tmp_path: Path) -> Scanner:
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the folders that are listed from now on."""
     names: list[str] = []
-    real = scan.list_folder
+    real = walk.list_folder
 
     def list_folder(folder: str, *what: object) -> Listing:
         names.append(Path(folder).name)
         return real(folder, *what)
 
-    monkeypatch.setattr(scan, "list_folder", list_folder)
+    monkeypatch.setattr(walk, "list_folder", list_folder)
     return names
 
 
@@ -133,7 +153,7 @@ def test_an_edit_right_after_the_scan_is_seen(scanner: Scanner) -> None:
 
 def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]) -> None:
     """Make one edit after each listing of a folder, as long as there are any."""
-    real = scan.list_folder
+    real = walk.list_folder
 
     def list_folder(folder: str, *what: object) -> Listing:
         found = real(folder, *what)
@@ -141,7 +161,7 @@ def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]
             edits.pop(0)()
         return found
 
-    monkeypatch.setattr(scan, "list_folder", list_folder)
+    monkeypatch.setattr(walk, "list_folder", list_folder)
 
 
 class Clock:
@@ -170,7 +190,7 @@ def test_an_edit_within_a_tick_of_the_listing_is_seen(
     tick: int, ahead: int, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(tick, ahead * 10**9, monkeypatch)
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     edits: list[Callable[[], object]] = []
     interfere(monkeypatch, edits)
     for i in range(20 if tick < 10**9 else 2):
@@ -225,7 +245,7 @@ def test_an_mtime_in_the_future_neither_hides_edits_nor_makes_work(scanner: Scan
 def test_a_link_whose_target_comes_goes_and_changes(link: str, tree: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     (tree / link).symlink_to(target)
-    scanner = Scanner(tree, tmp_path / "work", link.split("/")[0].upper())
+    scanner = Scanner(tree, tmp_path / "extra", link.split("/")[0].upper())
     kinds = ["nothing", "folder", "nothing", "folder", "nothing"]
     for kind in [*kinds, "file", "nothing", "folder"] if link == "train/n02" else kinds:
         exchange(target, kind)
@@ -281,7 +301,7 @@ def test_a_link_in_the_place_of_an_image_whose_target_changes(
     make_tree(tree, [f"{Path(image).parent}/"])
     make_tree(tmp_path, ["pool/"])
     link_to(target, tree / image, way)
-    scanner = Scanner(tree, tmp_path / "work", image.split("/")[0].upper(), trust)
+    scanner = Scanner(tree, tmp_path / "extra", image.split("/")[0].upper(), trust)
     for kind in KINDS:
         exchange(target, kind)
         assert scanner.due()
@@ -293,7 +313,7 @@ def test_a_link_in_a_path_that_leads_elsewhere_now(tree: Path, tmp_path: Path) -
     make_tree(tmp_path, ["one/x", "two/x/"])
     (tmp_path / "current").symlink_to("one")
     (tree / IMAGES[0]).symlink_to(tmp_path / "current/x")
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     assert 5 in scanner.scan().actual_index
     (tmp_path / "current").unlink()
     (tmp_path / "current").symlink_to("two")
@@ -310,11 +330,12 @@ def test_links_into_many_folders(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
         (folder / f"n01440764_{100 + i}.JPEG").symlink_to(target)
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     assert len(scanner.scan().actual_index) == 34
     assert not scanner.due()
-    record = read_record(scanner.work / scanner.name() / RECORD)
-    assert len(record["folders"]["n01440764"]) == (1 if folders > WATCHED else 4)
+    state = read_record(scanner.record()).folders["n01440764"]
+    assert bool(state.names) == (folders > WATCHED)
+    assert len(state.watched) == (0 if folders > WATCHED else folders)
     for target in targets[3:5]:
         exchange(target, "folder")
         assert scanner.due()
@@ -333,7 +354,7 @@ def test_each_folder_that_links_lead_into_is_asked_once(
     for i in range(300):
         name = ["n01440764", "n01443537", "n01484850"][i % 3]
         (tree / f"train/{name}/{name}_{100 + i}.JPEG").symlink_to(tmp_path / f"pool/{i}")
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     scanner.scan()
     asked: list[str] = []
     real = os.stat
@@ -356,7 +377,7 @@ def test_a_target_that_changes_right_after_the_scan_is_seen(tree: Path, tmp_path
     target = tmp_path / "pool/x"
     make_tree(tmp_path, ["pool/x"])
     (tree / IMAGES[0]).symlink_to(target)
-    scanner = Scanner(tree, tmp_path / "work")
+    scanner = Scanner(tree, tmp_path / "extra")
     for _ in range(30):
         assert 5 in scanner.scan().actual_index
         target.unlink()
@@ -376,7 +397,7 @@ def test_a_target_that_changes_within_a_tick_of_the_listing_is_seen(
     target = tmp_path / "pool/x"
     make_tree(tmp_path, ["pool/x"])
     (tree / IMAGES[0]).symlink_to(target)
-    real, turns = scan.list_folder, [0]
+    real, turns = walk.list_folder, [0]
 
     def list_folder(folder: str, *what: object) -> Listing:
         """Edit right before the listing, too, so that the time of the edit after it is the same."""
@@ -389,16 +410,36 @@ def test_a_target_that_changes_within_a_tick_of_the_listing_is_seen(
             exchange(target, "folder")
         return found
 
-    monkeypatch.setattr(scan, "list_folder", list_folder)
+    monkeypatch.setattr(walk, "list_folder", list_folder)
     for i in range(10 if tick < 10**9 else 1):
-        scanner = Scanner(tree, tmp_path / f"work{i}")
+        scanner = Scanner(tree, tmp_path / f"extra{i}")
         turns[0] = 1 + i % 2
         assert 5 not in scanner.scan().actual_index
         assert not scanner.due()
 
 
 def other_settings(folder: Path) -> None:
-    write_record(folder / RECORD, "other", read_record(folder / RECORD)["folders"])
+    path = folder / "folders.json"
+    write_record(path, read_record(path)._replace(settings="other"))
+
+
+def with_folders(**folders: FolderState) -> Callable[[Path], None]:
+    """Note more folders than were visited."""
+
+    def forge(folder: Path) -> None:
+        path = folder / "folders.json"
+        record = read_record(path)
+        write_record(path, record._replace(folders=record.folders | folders))
+
+    return forge
+
+
+def of_the_first_version(folder: Path) -> None:
+    """States as lists of three numbers."""
+    path = folder / "folders.json"
+    record = json.loads(path.read_text())
+    record["folders"] = {name: state[:3] for name, state in record["folders"].items()}
+    path.write_text(json.dumps(record))
 
 
 def forged(**arrays: np.ndarray) -> Callable[[Path], None]:
@@ -414,11 +455,17 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "scan empty": lambda folder: (folder / "scan.npz").write_bytes(b""),
     "scan truncated": lambda folder: os.truncate(folder / "scan.npz", 700),
     "scan of zeros": lambda folder: (folder / "scan.npz").write_bytes(bytes(5000)),
-    "record gone": lambda folder: (folder / RECORD).unlink(),
-    "record empty": lambda folder: (folder / RECORD).write_bytes(b""),
-    "record of another kind": lambda folder: (folder / RECORD).write_text('{"folders": []}'),
+    "record gone": lambda folder: (folder / "folders.json").unlink(),
+    "record empty": lambda folder: (folder / "folders.json").write_bytes(b""),
+    "record of another kind": lambda folder: (folder / "folders.json").write_text(
+        '{"folders": []}'
+    ),
+    "record of the first version": of_the_first_version,
     "record of other settings": other_settings,
-    "record of other folders": lambda folder: write_record(folder / RECORD, "", {"": [1, 2, 3]}),
+    "record of other folders": lambda folder: write_record(
+        folder / "folders.json", Record("", {"": FolderState(1, 2, 3)})
+    ),
+    "record of one more folder": with_folders(n07=FolderState(1, 2, 3)),
     "an object array": forged(class_ids=np.array([{}, {}, {}], object)),
     "absurd counts": forged(counts=np.array([2**62, 1, 1])),
     "negative counts": forged(counts=np.array([-1, 4, 1])),
@@ -430,24 +477,30 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "counts with a point": forged(counts=np.array([2.0, 1.0, 1.0])),
     "wide numbers": forged(actual_index=np.array([2**40, 1, 1, 1])),
     "skipped as text": forged(skipped=np.array(["a"] * 4)),
-    "a record of what can be no path": lambda folder: write_record(
-        folder / RECORD, "", read_record(folder / RECORD)["folders"] | {"a\0b": [1, 2, 3]}
-    ),
+    "a record of what can be no path": with_folders(**{"a\0b": FolderState(1, 2, 3)}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_scan_that_can_not_be_used_is_made_anew(damage: str, scanner: Scanner) -> None:
     make_tree(scanner.root, ["train/n01440764/n01440764_5.JPEG"])
-    DAMAGES[damage](scanner.work / next(scanner.work.iterdir()).name)
+    DAMAGES[damage](scanner.folder())
     assert scanner.is_true()
+
+
+def test_a_record_of_one_more_folder_is_not_of_that_scan(scanner: Scanner) -> None:
+    scan, states = scanner.folder() / "scan.npz", read_record(scanner.record()).folders
+    assert found_before(scan, states).keys() == states.keys()
+    assert found_before(scan, states | {"n07": FolderState(1, 2, 3)}) is None
+    del states[""]
+    assert found_before(scan, states) is None
 
 
 def test_names_are_compared_where_times_mean_nothing(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", None)  # nothing to wait for
-    scanner = Scanner(tree, tmp_path / "work", trust=False)
+    scanner = Scanner(tree, tmp_path / "extra", trust=False)
     scanner.scan()
     os.utime(tree / "train/n01440764")
     (tree / "train/n01440764").chmod(0o700)
@@ -465,10 +518,15 @@ def test_times_that_are_all_zero_bring_a_warning(
 ) -> None:
     Clock(2**63, 0, monkeypatch)
     scan_images(tree, "TRAIN")
-    assert "are zero, so edits can not" in caplog.text
+    assert "are zero, so changes cannot" in caplog.text
     assert "scan: trust_timestamps: false" in caplog.text
     caplog.clear()
     scan_images(tree, "TRAIN", trust_timestamps=False)
+    assert caplog.text == ""
+
+
+def test_times_of_a_new_tree_bring_no_warning(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scan_images(tree, "TRAIN")
     assert caplog.text == ""
 
 
@@ -484,8 +542,8 @@ def test_times_that_are_always_now_bring_a_warning(
 
     monkeypatch.setattr(fingerprint.os, "stat", stat)
     with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
-        scan_images(scanner.root, "TRAIN", previous=last_scan(scanner.work, ""))
-    assert "are those of right now" in caplog.text
+        scan_images(scanner.root, "TRAIN", previous=last_scan(scanner.extra, "TRAIN", ""))
+    assert "are those of this moment" in caplog.text
 
 
 CLASSES = st.sampled_from(["n00", "n01", "n02", "a b", "鱥"])
@@ -505,7 +563,7 @@ class Edits(RuleBasedStateMachine):
                  "TEST": "ILSVRC2012_test_00000001"}[split]  # fmt: skip
         make_tree(self.home / "root", [f"{split_folder(split)}/{first}.JPEG"])
         self.kept = self.train / f"{first}.JPEG"
-        self.scanner = Scanner(self.home / "root", self.home / "work", split, trust)
+        self.scanner = Scanner(self.home / "root", self.home / "extra", split, trust)
 
     def image(self, class_id: str, number: int) -> Path:
         if self.split == "TEST":

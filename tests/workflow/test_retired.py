@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from dinov3_metadata.addresses import LABELLED, image_path
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import work_folder
 from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, file_states, make_tree
 
@@ -28,20 +28,20 @@ class Published:
     """A dataset with a view, and what a training that has begun needs of the view."""
 
     def __init__(self, home: Path, layout: str = "folder", **settings: object) -> None:
-        self.home, self.root, self.extra = home, home / "root", home / "extra"
+        self.home, self.dataset, self.extra = home, home / "root", home / "extra"
         self.settings = {"layout": layout, "labels": "folders", "splits": ["TRAIN"]} | settings
-        make_tree(self.root, FOLDER if layout == "folder" else TINY)
-        (self.root / "labels.txt").unlink()
+        make_tree(self.dataset, FOLDER if layout == "folder" else TINY)
+        (self.dataset / "labels.txt").unlink()
         if layout == "tiny-imagenet":
             self.annotate({i: f"n0{1 + i % 3}" for i in range(6)})
         self.run()
 
     def annotate(self, class_of: dict[int, str]) -> None:
         rows = "".join(f"val_{i}.JPEG\t{one}\t0\t0\t1\t1\n" for i, one in class_of.items())
-        (self.root / "val/val_annotations.txt").write_text(rows)
+        (self.dataset / "val/val_annotations.txt").write_text(rows)
 
     def run(self, extra: Path | None = None, **settings: object) -> None:
-        dump_extra(self.root, extra or self.extra, **self.settings | settings)
+        dump_extra(self.dataset, extra or self.extra, **self.settings | settings)
 
     def needed(self, extra: Path | None = None) -> dict[str, str]:
         """Path of each published row below the view -> what is behind it."""
@@ -96,34 +96,36 @@ class Published:
         """What tells that nothing in the work folder was made again."""
         paths = [
             path
-            for path in (self.extra / WORK).rglob("*")
+            for path in Path(work_folder(self.extra)).rglob("*")
             if path.suffix in (".json", ".npz", ".npy")
         ]
         return file_states(paths)
 
 
 def empty_class(one: Published) -> Callable[[], object]:
-    make_tree(one.root, ["train/empty/"])
-    return lambda: (one.root / "train/empty").rmdir()
+    make_tree(one.dataset, ["train/empty/"])
+    return lambda: (one.dataset / "train/empty").rmdir()
 
 
 def missing_label(one: Published) -> Callable[[], object]:
-    labels = "".join(f"{name.name},{name.name}\n" for name in (one.root / "train").iterdir())
+    labels = "".join(f"{name.name},{name.name}\n" for name in (one.dataset / "train").iterdir())
     one.settings["labels"] = "labels.txt"
-    (one.root / "labels.txt").write_text("".join(labels.splitlines(True)[1:]))
-    return lambda: (one.root / "labels.txt").write_text(labels)
+    (one.dataset / "labels.txt").write_text("".join(labels.splitlines(True)[1:]))
+    return lambda: (one.dataset / "labels.txt").write_text(labels)
 
 
 REFUSALS = {"another class is empty": empty_class, "a label is missing": missing_label}
 
 
 EDITS: dict[str, Callable[[Published], object]] = {
-    "an image is removed": lambda one: (one.root / "train/cat/IMG_1.jpg").unlink(),
-    "an image is moved": lambda one: (one.root / "train/cat/IMG_1.jpg").rename(
-        one.root / "train/dog/IMG_7.jpg"
+    "an image is removed": lambda one: (one.dataset / "train/cat/IMG_1.jpg").unlink(),
+    "an image is moved": lambda one: (one.dataset / "train/cat/IMG_1.jpg").rename(
+        one.dataset / "train/dog/IMG_7.jpg"
     ),
-    "a class is removed": lambda one: shutil.rmtree(one.root / "train/dog"),
-    "a class is renamed": lambda one: (one.root / "train/dog").rename(one.root / "train/wolf"),
+    "a class is removed": lambda one: shutil.rmtree(one.dataset / "train/dog"),
+    "a class is renamed": lambda one: (one.dataset / "train/dog").rename(
+        one.dataset / "train/wolf"
+    ),
 }
 
 
@@ -149,14 +151,14 @@ def test_a_refused_run_takes_no_link(edit: str, refusal: str, engine: str, tmp_p
 def test_a_dataset_that_is_not_mounted(trust_timestamps: bool, tmp_path: Path) -> None:
     one = Published(tmp_path, trust_timestamps=trust_timestamps)
     before = one.needed()
-    (one.root / "train").rename(one.root / "away")
-    (one.root / "train").mkdir()
+    (one.dataset / "train").rename(one.dataset / "away")
+    (one.dataset / "train").mkdir()
     one.refused()
-    make_tree(one.root, ["train/cat/", "train/dog/"])
-    (one.root / "labels.txt").unlink()
+    make_tree(one.dataset, ["train/cat/", "train/dog/"])
+    (one.dataset / "labels.txt").unlink()
     one.refused()
-    shutil.rmtree(one.root / "train")
-    (one.root / "away").rename(one.root / "train")
+    shutil.rmtree(one.dataset / "train")
+    (one.dataset / "away").rename(one.dataset / "train")
     one.run()
     assert one.needed() == before
     one.is_whole()
@@ -166,11 +168,11 @@ def test_a_dataset_that_is_not_mounted(trust_timestamps: bool, tmp_path: Path) -
 def test_an_image_that_comes_back_keeps_its_number(tmp_path: Path) -> None:
     one = Published(tmp_path)
     before = one.needed()
-    (one.root / "train/cat/IMG_1.jpg").rename(tmp_path / "away.jpg")
+    (one.dataset / "train/cat/IMG_1.jpg").rename(tmp_path / "away.jpg")
     mend = empty_class(one)
     one.refused()
     mend()
-    (tmp_path / "away.jpg").rename(one.root / "train/cat/IMG_1.jpg")
+    (tmp_path / "away.jpg").rename(one.dataset / "train/cat/IMG_1.jpg")
     one.run()
     assert one.needed() == before
     one.is_whole()
@@ -178,10 +180,10 @@ def test_an_image_that_comes_back_keeps_its_number(tmp_path: Path) -> None:
 
 def test_retired_numbers_are_taken_by_none_but_their_own(tmp_path: Path) -> None:
     one = Published(tmp_path)
-    (one.root / "train/cat/IMG_1.jpg").unlink()
-    make_tree(one.root, ["train/cat/none.jpg", "train/dog/photo 2.png", "train/cat/photo 0.png"])
-    (one.root / "labels.txt").unlink()
-    (one.root / "train/dog/IMG_2.jpg").unlink()
+    (one.dataset / "train/cat/IMG_1.jpg").unlink()
+    make_tree(one.dataset, ["train/cat/none.jpg", "train/dog/photo 2.png", "train/cat/photo 0.png"])
+    (one.dataset / "labels.txt").unlink()
+    (one.dataset / "train/dog/IMG_2.jpg").unlink()
     mend = empty_class(one)
     with pytest.raises(MetadataError):
         one.run()
@@ -199,18 +201,18 @@ def test_other_layouts(edit: str, tmp_path: Path) -> None:
     if edit == "annotations":
         one.annotate({i: f"n0{1 + (i + 1) % 3}" if i == 4 else f"n0{1 + i % 3}" for i in range(6)})
     elif edit == "class folder":
-        shutil.rmtree(one.root / "train/n03")
+        shutil.rmtree(one.dataset / "train/n03")
         one.annotate({i: f"n0{1 + i % 2}" for i in range(6)})
     elif edit == "test image":
-        (one.root / "test/images/test_1.JPEG").unlink()
+        (one.dataset / "test/images/test_1.JPEG").unlink()
     else:
-        make_tree(one.root, ["train/n04/images/n04_1.JPEG"])
-        (one.root / "labels.txt").unlink()
+        make_tree(one.dataset, ["train/n04/images/n04_1.JPEG"])
+        (one.dataset / "labels.txt").unlink()
         one.annotate({i: f"n0{1 + i % 4}" for i in range(6)})
-    make_tree(one.root, ["train/n09/pictures/"])
-    (one.root / "labels.txt").unlink()
+    make_tree(one.dataset, ["train/n09/pictures/"])
+    (one.dataset / "labels.txt").unlink()
     one.refused()
-    shutil.rmtree(one.root / "train/n09")
+    shutil.rmtree(one.dataset / "train/n09")
     one.run()
     one.is_whole()
     one.is_at_rest()
@@ -226,7 +228,7 @@ KILLED = """
 import os, sys
 from unittest.mock import patch
 from dinov3_metadata.run import dump_extra
-with patch(sys.argv[1], lambda *_: os.kill(os.getpid(), 9)):
+with patch(sys.argv[1], lambda *_, **__: os.kill(os.getpid(), 9)):
     dump_extra(sys.argv[2], sys.argv[3], ["TRAIN"], "folders", layout="folder")
 """
 
@@ -234,9 +236,9 @@ with patch(sys.argv[1], lambda *_: os.kill(os.getpid(), 9)):
 @pytest.mark.parametrize("point", POINTS)
 def test_a_run_that_is_killed(point: str, tmp_path: Path) -> None:
     one = Published(tmp_path)
-    (one.root / "train/cat/IMG_1.jpg").unlink()
-    shutil.rmtree(one.root / "train/dog")
-    command = [sys.executable, "-c", KILLED, POINTS[point], one.root, one.extra]
+    (one.dataset / "train/cat/IMG_1.jpg").unlink()
+    shutil.rmtree(one.dataset / "train/dog")
+    command = [sys.executable, "-c", KILLED, POINTS[point], one.dataset, one.extra]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")}
     done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -248,23 +250,23 @@ def test_a_run_that_is_killed(point: str, tmp_path: Path) -> None:
 
 def test_nothing_to_do_after_links_were_removed(snakemake, tmp_path: Path) -> None:
     one = Published(tmp_path)
-    settings = {"root": one.root, "extra": one.extra, "splits": "[TRAIN]", "labels": "folders"}
+    settings = {"root": one.dataset, "extra": one.extra, "splits": "[TRAIN]", "labels": "folders"}
     snakemake(**settings)
-    (one.root / "train/cat/IMG_1.jpg").unlink()
-    shutil.rmtree(one.root / "train/dog")
-    make_tree(one.root, ["train/empty/"])
-    (one.root / "labels.txt").unlink()
+    (one.dataset / "train/cat/IMG_1.jpg").unlink()
+    shutil.rmtree(one.dataset / "train/dog")
+    make_tree(one.dataset, ["train/empty/"])
+    (one.dataset / "labels.txt").unlink()
     before = one.needed()
     snakemake(fails=True, **settings)
     assert one.needed() == before
     assert set(before) <= one.links()
-    (one.root / "train/empty").rmdir()
+    (one.dataset / "train/empty").rmdir()
     assert "1 class folder" not in snakemake(**settings).stdout
     one.is_whole()
     for trigger in ("mtime", "params", "input", "code", "software-env"):
         assert NOTHING in snakemake("all", "--rerun-triggers", trigger, **settings).stdout
-    make_tree(one.root, ["train/owl/new.jpg"])
-    (one.root / "labels.txt").unlink()
+    make_tree(one.dataset, ["train/owl/new.jpg"])
+    (one.dataset / "labels.txt").unlink()
     snakemake(**settings)
     logs = {path.name: path.read_text() for path in one.extra.rglob("*.log")}
     assert "1 of 3 folders listed" in logs["scan.log"]
@@ -273,7 +275,7 @@ def test_nothing_to_do_after_links_were_removed(snakemake, tmp_path: Path) -> No
 
 def test_what_is_not_ours_stays_and_is_named(tmp_path: Path, caplog) -> None:
     one = Published(tmp_path)
-    shutil.rmtree(one.root / "train/dog")
+    shutil.rmtree(one.dataset / "train/dog")
     mend = empty_class(one)
     one.refused()
     mend()
