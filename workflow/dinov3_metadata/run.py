@@ -146,7 +146,8 @@ def _run(chain: Chain, threads: int) -> None:
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
     now = chain.now[split]
-    logger.info("%s", chain.says(rule, split))
+    if "{why}" in STAGES[rule].says:  # the others have nothing to say but that they run
+        logger.info("%s", chain.says(rule, split))
     try:
         run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
     except MetadataError as error:
