@@ -1,5 +1,6 @@
 """ImageNetMetadata: what ImageFolder gives, from the metadata."""
 
+import json
 import os
 import pickle
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import work_folder
 from helpers import make_tree
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -124,7 +125,7 @@ def test_a_view_opens_by_the_root_of_the_dataset(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         Image.new("RGB", (len(name), 1)).save(path)
     chain = dump_extra(tmp_path / "own", tmp_path / "extra", ["TRAIN"])
-    for root in (tmp_path / "own", f"{tmp_path}/own/", chain.base):
+    for root in (tmp_path / "own", f"{tmp_path}/own/", chain.root):
         dataset = ImageNetMetadata(root, tmp_path / "extra")
         assert [image.width for image, _ in dataset] == [len("cat/b c.png"), len("dog/1.jpg")]
     assert ImageNetMetadata(tmp_path / "own", tmp_path / "extra", check="stat")
@@ -151,7 +152,7 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
     for split, changed in (("TRAIN", 2), ("VAL", 1)):
         with pytest.raises(MetadataError, match=f"{split}: {changed} of its folders"):
             ImageNetMetadata(tree, extra, split, check="stat")
-    shutil.rmtree(extra / WORK)
+    shutil.rmtree(work_folder(extra))
     with pytest.raises(MetadataError, match="does not tell the state"):
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     with pytest.raises(ValueError, match="'full', not 'stat'"):
@@ -179,6 +180,8 @@ def test_what_is_not_there(demo, tmp_path: Path) -> None:
         ImageNetMetadata(*demo, "train")
     with pytest.raises(MetadataError, match="There is no folder train/ in /nowhere"):
         ImageNetMetadata("/nowhere", demo[1])
+    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json cannot be read \(Not a direct"):
+        ImageNetMetadata(demo[0], demo[1] / "metadata-TRAIN.json")
     (tmp_path / "metadata-TRAIN.json").write_bytes((demo[1] / "metadata-VAL.json").read_bytes())
     with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is of VAL"):
         ImageNetMetadata(demo[0], tmp_path)
@@ -232,6 +235,21 @@ def test_missing_and_damaged_descriptions(tree: Path, tmp_path: Path) -> None:
         (tmp_path / "metadata-TRAIN.json").write_text(text)
         with pytest.raises(MetadataError, match=message):
             ImageNetMetadata(tree, tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["bytes", "sha256", None])
+def test_a_description_that_does_not_describe_a_file(
+    lost: str | None, tree: Path, tmp_path: Path
+) -> None:
+    dump_extra(tree, tmp_path)
+    path = tmp_path / "metadata-TRAIN.json"
+    about = json.loads(path.read_text())
+    described = about["files"]["class-ids-TRAIN.npy"]
+    for key in [lost] if lost else [*described]:
+        del described[key]
+    path.write_text(json.dumps(about))
+    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is not whole"):
+        ImageNetMetadata(tree, tmp_path)
 
 
 def test_metadata_that_is_replaced_meanwhile(tree: Path, tmp_path: Path) -> None:

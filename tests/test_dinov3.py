@@ -155,6 +155,7 @@ LATER = """
 import json, os, sys, time
 from dinov3_metadata import dinov3, dump_extra
 from dinov3_metadata.dinov3 import use_metadata_lengths
+from dinov3_metadata.paths import path_of
 use_metadata_lengths()
 from dinov3.data.datasets.image_net import parse
 root, extra, name = sys.argv[1:]
@@ -164,7 +165,7 @@ print(len(dataset), len(other))
 open(f"{root}/train/n01440764/n01440764_2.JPEG", "w")
 dump_extra(root, extra, ["TRAIN", "VAL", "TEST"])
 print(len(dataset), len(parse(name)))
-journal = f"{extra}/.dinov3-metadata/published/journal-0123456789abcdef.json"
+journal = path_of(extra, "journal", stamp="0123456789abcdef")
 os.makedirs(os.path.dirname(journal), exist_ok=True)
 inode = os.stat(f"{extra}/entries-TRAIN.npy").st_ino
 new = {"entries-TRAIN.npy": ["." + "0" * 12 + "-" + "0" * 32 + ".tmp", inode]}
@@ -214,8 +215,12 @@ def test_no_publication_ends_a_training(place: Path, tree: Path) -> None:
 def test_it_runs_in_python_3_9() -> None:
     """As far as that can be seen without it: the grammar, and what is known to be newer."""
     folder = REPOSITORY / "workflow/dinov3_metadata"
-    names = ["__init__", "dinov3", "disk", "errors", "layout", "replace", "startup/sitecustomize"]
-    for name in names:
+    names = ["__init__", "addresses", "dinov3", "disk", "documents", "errors", "paths", "replace"]
+    code = "import sys, dinov3_metadata.dinov3; print(*sorted(sys.modules))"
+    done = run(REPOSITORY, sys.executable, "-c", code)
+    loaded = [name for name in done.stdout.split() if name.startswith("dinov3_metadata.")]
+    assert loaded == [f"dinov3_metadata.{name}" for name in names[1:]], done.stderr
+    for name in [*names, "startup/sitecustomize"]:
         tree = ast.parse((folder / f"{name}.py").read_text(), feature_version=(3, 9))
         for node in ast.walk(tree):
             assert not isinstance(node, ast.Match)

@@ -7,50 +7,50 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.lock import RUN, lock_job, lock_run, locked
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.lock import lock_job, lock_run, locked
+from dinov3_metadata.paths import path_of, work_folder
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
-    return tmp_path / WORK
+def extra(tmp_path: Path) -> Path:
+    return tmp_path / "extra"
 
 
 def refuse(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_who_holds_the_lock_is_on_the_disk(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_holds_the_lock_is_on_the_disk(extra: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An NFS server, and so another host, has only what was synced."""
     synced: list[bytes] = []
     fsync = os.fsync
 
     def note(descriptor: int) -> None:
         fsync(descriptor)
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if path.name == RUN:
-            synced.append(path.read_bytes())
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path == path_of(extra, "run"):
+            synced.append(Path(path).read_bytes())
 
     monkeypatch.setattr(os, "fsync", note)
-    with locked(work):
+    with locked(extra):
         assert json.loads(synced[-1])["pid"] == os.getpid()
         with pytest.raises(MetadataError, match=rf"process {os.getpid()} on host \S+, since 20"):
-            lock_run(work)
+            lock_run(extra)
 
 
 @pytest.mark.parametrize("where", ["fsync", "ftruncate"])
 def test_a_full_disk_takes_no_name_and_the_run_goes_on(
-    where: str, work: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, extra: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with locked(work):
+    with locked(extra):
         pass
     monkeypatch.setattr(os, where, refuse)
-    with locked(work):
+    with locked(extra):
         pass
 
 
 def test_an_error_while_unlocking_hides_nothing(
-    work: Path, monkeypatch: pytest.MonkeyPatch
+    extra: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flock = fcntl.flock
 
@@ -60,22 +60,22 @@ def test_an_error_while_unlocking_hides_nothing(
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", unlock)
-    with locked(work):
+    with locked(extra):
         pass
-    with pytest.raises(ZeroDivisionError), locked(work):
+    with pytest.raises(ZeroDivisionError), locked(extra):
         raise ZeroDivisionError
 
 
-def test_a_process_forked_meanwhile_does_not_keep_the_lock(work: Path) -> None:
+def test_a_process_forked_meanwhile_does_not_keep_the_lock(extra: Path) -> None:
     read, write = os.pipe()
-    with locked(work):
+    with locked(extra):
         child = os.fork()
         if not child:
             os.close(write)
             os.read(read, 1)  # until the parent is through
             os._exit(0)
     try:
-        with locked(work):
+        with locked(extra):
             pass
     finally:
         os.close(write)
@@ -85,15 +85,15 @@ def test_a_process_forked_meanwhile_does_not_keep_the_lock(work: Path) -> None:
 
 
 def test_jobs_of_a_run_that_was_killed_are_waited_for(
-    work: Path, caplog: pytest.LogCaptureFixture
+    extra: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with locked(work):
-        job = lock_job(work)
+    with locked(extra):
+        job = lock_job(extra)
     assert job
     ended = threading.Event()
 
     def run() -> None:
-        with locked(work):
+        with locked(extra):
             assert ended.is_set()
 
     waiting = threading.Thread(target=run)
@@ -105,16 +105,17 @@ def test_jobs_of_a_run_that_was_killed_are_waited_for(
     waiting.join()
 
 
-@pytest.mark.parametrize("name", ["run.lock", "jobs.lock"])
-def test_a_lock_that_is_a_link_or_a_fifo_is_refused(name: str, work: Path) -> None:
-    victim = work.parent / "victim"
+@pytest.mark.parametrize("name", ["run", "jobs"])
+def test_a_lock_that_is_a_link_or_a_fifo_is_refused(name: str, extra: Path) -> None:
+    victim = extra.parent / "victim"
     victim.write_text("mine")
-    work.mkdir()
-    (work / name).symlink_to(victim)
-    with pytest.raises(MetadataError, match=f"{name} is a link"):
-        lock_run(work)
-    (work / name).unlink()
-    os.mkfifo(work / name)
-    with pytest.raises(MetadataError, match=f"{name} is a FIFO"):
-        lock_run(work)
+    os.makedirs(work_folder(extra))
+    path = Path(path_of(extra, name))
+    path.symlink_to(victim)
+    with pytest.raises(MetadataError, match=f"{path} is a link"):
+        lock_run(extra)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MetadataError, match=f"{path} is a FIFO"):
+        lock_run(extra)
     assert victim.read_text() == "mine"

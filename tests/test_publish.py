@@ -5,61 +5,77 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import publish as publish_module
+from dinov3_metadata import published as published_module
 from dinov3_metadata import replace as replace_module
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import RECORD, write_record
+from dinov3_metadata.fingerprint import Record, write_record
 from dinov3_metadata.lock import lock_run
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import existing, folder_of, path_of
 from dinov3_metadata.published import receipt_name
 from dinov3_metadata.replace import is_torn
+from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages.labels import read_labels
-from dinov3_metadata.stages.publish import Verified, publish
+from dinov3_metadata.stages.publish import publish
 from dinov3_metadata.stages.scan import scan_images
-from dinov3_metadata.stages.verify import verify, write_report
+from dinov3_metadata.stages.verify import check_files
 from helpers import LABELS, digests, dump, file_states, make_tree
 
 
 class Split:
-    """A verified split that waits to be published."""
+    """A verified split that waits to be published.
 
-    def __init__(self, root: Path, work: Path, extra: Path) -> None:
-        self.root, self.work, self.extra = root, work, extra
-        self.state = dict.fromkeys(("split", "view", "tree", "labels", "checks"), "")
-        work.mkdir()
+    Attributes:
+        state: The names of the state that its files are of.
+        work: The folder with the new files.
+    """
+
+    def __init__(self, root: Path, extra: Path) -> None:
+        self.root, self.extra, self.states = root, extra, 0
         self.verify()
 
     def verify(self) -> None:
         """Make the files; they are those of another state than before."""
-        self.state = self.state | {"tree": self.state["tree"] + "x"}
-        paths = dump(self.root, self.work, "TRAIN")
-        scan, states = scan_images(self.root, "TRAIN")
-        scan.save(self.work / "scan.npz")
-        write_record(self.work / RECORD, "", states)
+        self.states += 1
+        self.state = {
+            "split": "TRAIN",
+            "view": "",
+            "tree": f"4-folders-{self.states:012x}",
+            "labels": f"labels-none-{0:012x}",
+            "checks": f"sample-1000-{0:012x}",
+        }
+        self.work = Path(folder_of(self.extra, "new_entries", **self.state))
+        files = {name: str(path) for name, path in dump(self.root, self.work, "TRAIN").items()}
+        scan, folders = scan_images(self.root, "TRAIN")
+        scan.save(self.path("scan"))
+        write_record(self.path("folders"), Record("", folders))
         labels = read_labels(self.root / "labels.txt")
-        staged = {name: str(path) for name, path in paths.items()}
-        report = verify(self.root, "TRAIN", scan, labels, staged)
-        write_report(report, self.work / "verify.json")
-        self.verified = Verified(
-            self.state,
-            str(self.work / "verify.json"),
-            [*staged.values()],
-            str(self.work / "scan.npz"),
-            {str(self.root / "train"): str(self.work / RECORD)},
-            {str(self.root / "labels.txt"): labels.content},
-        )
+        report = check_files(files, scan, labels, root=self.root, split="TRAIN")
+        os.makedirs(os.path.dirname(self.path("report")))
+        report.save(self.path("report"))
+        self.contents = {str(self.root / "labels.txt"): labels.content}
+
+    def path(self, name: str) -> str:
+        """The path of a work file of the split's state."""
+        return path_of(self.extra, name, **self.state)
 
     def receipt(self) -> Path:
         name = receipt_name(self.extra, {"TRAIN": self.state})
-        return self.extra / WORK / "published" / f"{name}.json"
+        return Path(path_of(self.extra, "receipt", receipt=name))
 
     def due(self) -> bool:
         return not self.receipt().exists()
 
     def publish(self) -> list[str]:
-        receipt = self.receipt()
-        origin = {"root": str(self.root), "dataset": str(self.root), "layout": "imagenet"}
-        return publish({"TRAIN": self.verified}, origin, self.extra, str(receipt))
+        return publish(
+            receipt=self.receipt(),
+            extra=self.extra,
+            root=str(self.root),
+            dataset=str(self.root),
+            layout="imagenet",
+            states={"TRAIN": self.state},
+            sources={"TRAIN": {str(self.root / "train"): "folders"}},
+            contents={"TRAIN": self.contents},
+        )
 
     def arrays(self) -> dict[str, str]:
         """The digests of the files that wait."""
@@ -68,7 +84,7 @@ class Split:
 
 @pytest.fixture
 def split(tree: Path, tmp_path: Path) -> Split:
-    return Split(tree, tmp_path / "work", tmp_path / "extra")
+    return Split(tree, tmp_path / "extra")
 
 
 ARRAYS = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "class-names-TRAIN.npy"]
@@ -127,8 +143,8 @@ def test_everything_deleted_twice_is_put_back_twice(split: Split) -> None:
 
 def test_a_damaged_receipt_is_as_good_as_none(split: Split) -> None:
     split.publish()
-    (receipt,) = (split.extra / WORK).rglob("receipt-*.json")
-    receipt.write_text("{")
+    ((receipt, _),) = existing(split.extra, "receipt")
+    Path(receipt).write_text("{")
     assert split.due()
     assert split.publish() == []
 
@@ -177,14 +193,14 @@ def test_a_kill_between_two_renames_is_undone_by_the_next_run(
         split.publish()
     monkeypatch.undo()
     assert is_torn(split.extra, "TRAIN") == bool(renamed)
-    with lock_run(split.extra / WORK):
+    with lock_run(split.extra):
         assert {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")} == before
         assert not is_torn(split.extra, "TRAIN")
         assert split.due()
         split.publish()
     assert digests(split.extra) == split.arrays()
     assert not split.due()
-    assert sorted((split.extra / WORK / "published").glob("kept/*")) == []
+    assert os.listdir(folder_of(split.extra, "kept", upto="stamp")) == []
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "link", "unlink"])
@@ -250,12 +266,24 @@ def test_receipts_do_not_pile_up(split: Split) -> None:
     for _ in range(3):
         split.publish()
         (split.extra / "entries-TRAIN.npy").unlink()
-    assert len(list((split.extra / WORK).rglob("receipt-*.json"))) == 1
+    assert len(list(existing(split.extra, "receipt"))) == 1
 
 
 def test_an_upgrade_publishes_again(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     split.publish()
-    monkeypatch.setattr(publish_module, "of_code", lambda *_modules: "new")
+    monkeypatch.setattr(published_module, "of_code", lambda *_modules: "new")
     assert split.due()
     assert split.publish() == []
     assert not split.due()
+
+
+def test_a_published_file_that_leads_to_itself_is_replaced(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    dump_extra(tree, extra)
+    before = digests(extra)
+    for name in ("entries-TRAIN.npy", "metadata-TRAIN.json"):
+        (extra / name).unlink()
+        (extra / name).symlink_to(name)
+        dump_extra(tree, extra)
+        assert not (extra / name).is_symlink()
+        assert digests(extra) == before

@@ -9,13 +9,22 @@ import pytest
 from dinov3_metadata import replace
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import write_atomically
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import folder_of, path_of, work_folder
 from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_files, undo_unfinished
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.summary import summarise
 
 NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]
-PLACE = f"{WORK}/published"
+
+
+def place_of(extra: Path) -> Path:
+    """The folder of the work folder that publications use."""
+    return Path(folder_of(extra, "journal"))
+
+
+def kept_in(extra: Path) -> Path:
+    """The folder with a folder for each time at which files were replaced."""
+    return Path(folder_of(extra, "kept", upto="stamp"))
 
 
 def put(extra: Path, text: str, days: float = 14) -> None:
@@ -37,10 +46,8 @@ def due(text: str) -> dict[str, str]:
 
 def kept(extra: Path) -> list[str]:
     """The first words of what is kept, the oldest first."""
-    return [
-        (folder / NAMES[0]).read_text().split()[1]
-        for folder in sorted((extra / PLACE / "kept").iterdir())
-    ]
+    folders = sorted(kept_in(extra).iterdir())
+    return [(folder / NAMES[0]).read_text().split()[1] for folder in folders]
 
 
 @pytest.fixture
@@ -56,14 +63,14 @@ def test_nothing_is_kept_on_a_local_file_system(tmp_path: Path) -> None:
         assert found(tmp_path) == due(text)
     assert kept(tmp_path) == []
     assert kept_size(tmp_path) == (0, 0)
-    assert os.listdir(tmp_path / PLACE) == ["kept"]
+    assert os.listdir(place_of(tmp_path)) == ["kept"]
 
 
 def test_replaced_files_are_kept_under_a_second_name(served: Path) -> None:
     put(served, "one")
     inode = (served / NAMES[0]).stat().st_ino
     put(served, "two")
-    (second,) = (served / PLACE / "kept").glob(f"*/{NAMES[0]}")
+    (second,) = kept_in(served).glob(f"*/{NAMES[0]}")
     assert second.stat().st_ino == inode
     put(served, "three")
     assert kept(served) == ["one", "two"]
@@ -94,13 +101,14 @@ def test_the_oldest_go_when_room_is_short(served: Path, monkeypatch: pytest.Monk
         put(served, text)
 
     def free(_: object) -> SimpleNamespace:
-        return SimpleNamespace(free=10 - len(os.listdir(served / PLACE / "kept")))
+        return SimpleNamespace(free=10 - len(os.listdir(kept_in(served))))
 
     monkeypatch.setattr(shutil, "disk_usage", free)
-    make_room(served / WORK / "TRAIN/x/entries-TRAIN.npy", 8)
+    path = path_of(served, "new_entries", split="TRAIN", tree="x", labels="y")
+    make_room(path, 8)
     assert kept(served) == ["two", "three"]
     with pytest.raises(MetadataError, match=r"entries-TRAIN.npy needs .* MB"):
-        make_room(served / WORK / "TRAIN/x/entries-TRAIN.npy", 10)
+        make_room(path, 10)
     assert kept(served) == ["three"]
 
 
@@ -138,7 +146,7 @@ def test_an_error_in_the_block_takes_all_back(tmp_path: Path) -> None:
         failing(tmp_path, "two")
     assert found(tmp_path) == due("one")
     assert {name: os.stat(tmp_path / name).st_ino for name in NAMES} == states
-    assert not list((tmp_path / PLACE).glob("*.*"))
+    assert not list(place_of(tmp_path).glob("*.*"))
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -156,6 +164,11 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
+def stamped(new: dict) -> str:
+    """A journal with a stamp as it should be."""
+    return json.dumps({"stamp": "0" * 16, "new": new})
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -167,6 +180,10 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         lambda plan: json.dumps({"new": {"notes.txt": [f".{'0' * 12}-{'0' * 32}.tmp", plan]}}),
         lambda plan: json.dumps({"new": {NAMES[0]: ["../../victim", plan]}}),
         lambda plan: json.dumps({"new": {NAMES[0]: None}}),
+        lambda plan: stamped({"notes.txt": [f".{'0' * 12}-{'0' * 32}.tmp", plan]}),
+        lambda plan: stamped({NAMES[0]: ["../../victim", plan]}),
+        lambda plan: stamped({NAMES[0]: None}),
+        lambda plan: stamped({"../../victim": [f".{'0' * 12}-{'0' * 32}.tmp", plan]}),
     ],
 )
 def test_a_forged_journal_harms_nothing(edit: Callable, tmp_path: Path) -> None:
@@ -175,7 +192,7 @@ def test_a_forged_journal_harms_nothing(edit: Callable, tmp_path: Path) -> None:
     put(extra, "one")
     (extra / "notes.txt").write_text("mine")
     (tmp_path / "victim").write_text("mine")
-    journal = extra / PLACE / f"journal-{'0' * 16}.json"
+    journal = Path(path_of(extra, "journal", stamp="0" * 16))
     journal.write_text(edit((extra / "notes.txt").stat().st_ino))
     assert not is_torn(extra, "TRAIN")
     undo_unfinished(extra)
@@ -214,7 +231,7 @@ def test_a_single_file_is_kept_as_well(served: Path) -> None:
         with write_atomically(served / NAMES[0]) as file:
             file.write(f"{NAMES[0]} {text}".encode())
     assert kept(served) == ["one"]
-    work = served / WORK / "TRAIN"
+    work = Path(work_folder(served), "TRAIN")
     work.mkdir()
     for _ in range(2):
         with write_atomically(work / NAMES[0]) as file:

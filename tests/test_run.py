@@ -1,16 +1,21 @@
 """The chain without Snakemake: the same files, either goes on where the other stopped."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from dinov3_metadata import MetadataError, dump_extra
-from dinov3_metadata.settings import CHOICES, Settings
+from dinov3_metadata.errors import logger
+from dinov3_metadata.settings import Settings
 from helpers import REPOSITORY, digests, exchange, file_states, make_tree
+from PIL import Image
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 NOTHING = "Nothing to be done"
@@ -119,7 +124,7 @@ def test_edited_labels_need_no_scan(tree: Path, tmp_path: Path, caplog) -> None:
 def test_a_view(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "own", ["train/cat/a.jpg", "train/dog/b.png"])
     chain = dump_extra(root, tmp_path / "extra", ["TRAIN"], labels="folders")
-    assert (chain.layout, chain.base) == ("folder", f"{tmp_path}/extra/view")
+    assert (chain.layout, chain.root) == ("folder", f"{tmp_path}/extra/view")
     assert (tmp_path / "extra/view/train/dog/dog_0.JPEG").resolve() == root / "train/dog/b.png"
 
 
@@ -167,15 +172,16 @@ def test_a_root_without_splits(files: list[str], root: str, hint: str, tmp_path:
     [
         ({"splits": ["train"]}, "splits: 'train' is not one of TRAIN, VAL, TEST"),
         ({"splits": "TRAIN"}, "splits: 'TRAIN' is not a list"),
-        ({"splits": []}, "is empty or names one twice"),
+        ({"splits": []}, "splits: the list is empty"),
+        ({"splits": ["VAL", "VAL"]}, "splits: ['VAL', 'VAL'] names something twice"),
         ({"layout": "nonsense"}, "layout: 'nonsense' is not one of auto, imagenet"),
         ({"unaddressable": "Refuse"}, "unaddressable: 'Refuse' is not one of refuse, skip"),
         ({"level": "../x"}, "level: '../x' is not one of sample, full"),
         ({"engine": "x"}, "engine: 'x' is not one of scandir, torchvision"),
-        ({"trust_timestamps": "false"}, "trust_timestamps: 'false' is not one of True, False"),
-        ({"sample": -1}, "sample: -1 is not a whole number above 0"),
-        ({"labels": None}, "labels: None is no path"),
-        ({"extra": ""}, "extra: '' is no path"),
+        ({"trust_timestamps": "false"}, "trust_timestamps: 'false' is not true or false"),
+        ({"sample": -1}, "sample: -1 is below 1"),
+        ({"labels": None}, "labels: None is not text"),
+        ({"extra": ""}, "extra: the text is empty"),
     ],
 )
 def test_wrong_settings(setting: dict, message: str, tree: Path, tmp_path: Path) -> None:
@@ -200,13 +206,155 @@ def test_the_command(tree: Path, tmp_path: Path) -> None:
     assert failed.stderr.splitlines()[0].startswith(f"Error: The labels file {tree}/labels.txt")
 
 
+def schema_of(key: str) -> dict[str, Any]:
+    """What the schema says of a setting, by its key in config.yaml."""
+    rule = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    for part in key.split(": "):
+        rule = rule["properties"][part]
+    return rule
+
+
 def test_defaults_are_those_of_the_schema() -> None:
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-    rules = schema["properties"]
-    known = rules | rules["scan"]["properties"] | rules["verify"]["properties"]
-    for name, choices in CHOICES.items():
-        rule = known[name].get("items", known[name])
-        assert list(choices) == rule.get("enum", [True, False])
-    for name, value in vars(Settings("/root", "/extra")).items():
-        if name not in ("root", "extra", "view"):
-            assert (list(value) if name == "splits" else value) == known[name]["default"]
+    settings = Settings("/root", "/extra")
+    for one in fields(Settings):
+        rule, value = schema_of(one.metadata["key"]), getattr(settings, one.name)
+        if one.name not in ("root", "extra", "view"):
+            assert (list(value) if isinstance(value, tuple) else value) == rule["default"]
+        choices = one.metadata["schema"].get("items", one.metadata["schema"]).get("enum")
+        assert choices == rule.get("items", rule).get("enum")
+
+
+SETTINGS: dict[str, Any] = {
+    "root": "other root",
+    "extra": "other extra",
+    "splits": ("VAL",),
+    "layout": "imagenet",
+    "view": "links",
+    "labels": "folders",
+    "keep": 3.5,
+    "engine": "torchvision",
+    "unaddressable": "skip",
+    "trust_timestamps": False,
+    "level": "full",
+    "sample": 2,
+    "fail_on": ("broken-exif",),
+    "log_level": "warning",
+}
+"""A value of each setting that is not its default; paths below the folder of the test."""
+
+
+def test_each_setting_has_a_value_to_try() -> None:
+    defaults = vars(Settings("/root", "/extra"))
+    assert [*SETTINGS] == [one.name for one in fields(Settings)]
+    assert not any(value == defaults[name] for name, value in SETTINGS.items())
+
+
+KEYS = {one.name: one.metadata["key"].rpartition(": ")[::2] for one in fields(Settings)}
+"""Setting -> its section in config.yaml, which may be none, and its key there."""
+
+
+def as_section(name: str, value: Any) -> dict[str, Any]:
+    """A setting as config.yaml has it."""
+    section, key = KEYS[name]
+    return {section: {key: value}} if section else {key: value}
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_taken(name: str, flat: bool, tree: Path, tmp_path: Path) -> None:
+    make_tree(tmp_path / "other root")
+    value = SETTINGS[name]
+    if name in ("root", "extra", "view"):
+        value = str(tmp_path / value)
+    given = {name: value} if flat else as_section(name, value)
+    chain = dump_extra(**{"root": tree, "extra": tmp_path / "extra"} | given)
+    assert getattr(chain.settings, name) == value
+    defaults = Settings(str(tree), str(tmp_path / "extra"))
+    others = KEYS.keys() - {name, "view"}  # which is in extra
+    assert all(getattr(chain.settings, one) == getattr(defaults, one) for one in others)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_images_are_skipped_if_that_is_set(flat: bool, tree: Path, tmp_path: Path) -> None:
+    given = {"unaddressable": "skip"} if flat else as_section("unaddressable", "skip")
+    make_tree(tree, ["train/n01440764/photo.png"])
+    with pytest.raises(MetadataError, match=r"photo.png \(no number"):
+        dump_extra(tree, tmp_path / "extra")
+    dump_extra(tree, tmp_path / "extra", **given)
+    assert json.loads((tmp_path / "extra/metadata-TRAIN.json").read_text())["skipped"] == 1
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_an_audit_refuses_to_publish(flat: bool, tree: Path, tmp_path: Path) -> None:
+    given = {"fail_on": ["zero-bytes"]} if flat else as_section("fail_on", ["zero-bytes"])
+    extra = tmp_path / "extra"
+    for _ in range(2):  # neither does the next run
+        with pytest.raises(MetadataError, match=r"zero-bytes"):
+            dump_extra(tree, extra, **given)
+        assert json.loads((extra / "audit-TRAIN.json").read_text())["problems"] == {"zero-bytes": 4}
+        assert not list(extra.glob("entries-*")) + list(extra.glob("metadata-*"))
+    for path in (tree / "train").rglob("*.JPEG"):
+        Image.new("RGB", (1, 1)).save(path)
+    with pytest.raises(MetadataError, match=r"zero-bytes"):
+        dump_extra(tree, extra, **given)  # those of VAL
+    for path in (tree / "val").rglob("*.JPEG"):
+        Image.new("RGB", (1, 1)).save(path)
+    dump_extra(tree, extra, **given)
+    assert json.loads((extra / "audit-VAL.json").read_text())["ok"] == 3
+    assert (extra / "metadata-VAL.json").exists()
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_the_log_level_takes_effect(flat: bool, tree: Path, tmp_path: Path, caplog) -> None:
+    before, said = logger.level, {}
+    for level in ("debug", "info", "warning"):
+        caplog.clear()
+        given = {"log_level": level} if flat else as_section("log_level", level)
+        dump_extra(tree, tmp_path / level, **given)
+        assert logger.level == before
+        said[level] = {record.levelname for record in caplog.records}
+    assert said == {"debug": {"DEBUG", "INFO"}, "info": {"INFO"}, "warning": set()}
+    with pytest.raises(MetadataError, match="labels file"):
+        dump_extra(tree, tmp_path / "failed", labels="nowhere", log_level="debug")
+    assert logger.level == before
+
+
+@pytest.mark.parametrize(
+    ("given", "guess"),
+    [
+        ({"unadressable": "skip"}, "'unadressable'. Did you mean 'unaddressable'?"),
+        ({"scan": {"engin": "x"}}, "'scan: engin'. Did you mean 'scan: engine'?"),
+        ({"scan": {"level": "full"}}, "'scan: level'. Did you mean "),
+        ({"audits": {"fail_on": []}}, "'audits'."),
+        ({"fail_ob": []}, "'fail_ob'. Did you mean 'fail_on'?"),
+        ({"log": {"levels": "debug"}}, "'log: levels'. Did you mean 'log: level'?"),
+        ({"demo": {}}, "'demo'."),
+    ],
+)
+def test_an_unknown_setting(given: dict, guess: str, tree: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(MetadataError, match=re.escape(f"config: there is no setting {guess}")):
+        dump_extra(tree, tmp_path / "extra", **given)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_lists_every_setting() -> None:
+    done = command("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    options = re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE)
+    assert options == [f"--{one.name.replace('_', '-')}" for one in fields(Settings)]
+
+
+def test_options_of_the_command_take_effect(tree: Path, tmp_path: Path) -> None:
+    options = ["--root", tree, "--extra", tmp_path / "extra", "--splits", "TRAIN"]
+    done = command(*options, "--fail-on", "truncated", "zero-bytes", "--log-level", "warning")
+    assert done.returncode == 1
+    assert re.match(r"Error: (?s:.*)zero-bytes", done.stderr)
+    assert not (tmp_path / "extra/entries-TRAIN.npy").exists()
+    done = command(*options, "--log-level", "debug", "--level", "full", "--no-trust-timestamps")
+    assert (done.returncode, "DEBUG: " in done.stderr) == (0, True)
+    assert "the whole split against a fresh" in done.stderr
+
+
+def test_a_layout_may_be_named_as_its_module_is() -> None:
+    assert Settings("/root", "/extra", layout="tiny_imagenet").layout == "tiny-imagenet"

@@ -2,33 +2,42 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import verify as verify_module
+from dinov3_metadata.artefacts import Report
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import sha256
+from dinov3_metadata.fingerprint import Record, write_record
+from dinov3_metadata.formats import FileDigest
+from dinov3_metadata.stages import verify as verify_module
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
-from dinov3_metadata.stages.verify import verify
+from dinov3_metadata.stages.verify import check_files, verify
 from helpers import dump, make_tree
 
-Check = Callable[..., dict]
+Check = Callable[..., Report]
 
 
 @pytest.fixture
 def check(tree: Path, tmp_path: Path) -> Check:
     """Dump a split, let ``damage(arrays)`` change the files by published name, and verify."""
 
-    def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> dict:
+    def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> Report:
         scan, _ = scan_images(tree, split, unaddressable="skip")
         labels = None if split == "TEST" else read_labels(tree / "labels.txt")
         files = dump(tree, tmp_path / "extra", split, unaddressable="skip")
         if damage:
             damage({name.split("-TRAIN")[0]: path for name, path in files.items()})
-        return verify(
-            tree, split, scan, labels, {name: str(path) for name, path in files.items()}, **options
+        return check_files(
+            {name: str(path) for name, path in files.items()},
+            scan,
+            labels,
+            root=tree,
+            split=split,
+            **options,
         )
 
     return run
@@ -39,15 +48,28 @@ def check(tree: Path, tmp_path: Path) -> Check:
 def test_report(split: str, level: str, check: Check, tmp_path: Path) -> None:
     report = check(split, level=level)
     entries = tmp_path / f"extra/entries-{split}.npy"
-    assert report["images"] == len(np.load(entries))
-    assert report["classes"] == (0 if split == "TEST" else 3)
-    assert report["class_id_length"] == (0 if split == "TEST" else 9)
-    assert report["class_name_length"] == (0 if split == "TEST" else 17)
-    assert report["files"][entries.name] == {
-        "bytes": entries.stat().st_size,
-        "sha256": sha256(entries),
-    }
-    assert ("fresh" in report["checks"][-1]) == (level == "full")
+    assert report.split == split
+    assert report.images == len(np.load(entries))
+    assert report.classes == (0 if split == "TEST" else 3)
+    assert report.class_id_length == (0 if split == "TEST" else 9)
+    assert report.class_name_length == (0 if split == "TEST" else 17)
+    assert report.files[entries.name] == FileDigest(entries.stat().st_size, sha256(entries))
+    assert ("fresh" in report.checks[-1]) == (level == "full")
+
+
+def test_the_stage_keeps_the_report(check: Check, tree: Path, tmp_path: Path) -> None:
+    due = check(level="full")
+    scan, folders = scan_images(tree, "TRAIN")
+    paths = {name: tmp_path / name for name in ("scan", "folders", "labels", "report")}
+    scan.save(paths["scan"])
+    make_tree(tree, ["train/n02/n02_1.JPEG"])
+    write_record(paths["folders"], Record("", folders, retired=("n02",)))
+    read_labels(tree / "labels.txt").save(paths["labels"])
+    names = {"new_entries": "entries", "new_class_ids": "class-ids"}
+    names["new_class_names"] = "class-names"
+    new = {name: tmp_path / f"extra/{file}-TRAIN.npy" for name, file in names.items()}
+    verify(**paths, **new, root=str(tree), split="TRAIN", level="full")
+    assert replace(Report.load(paths["report"]), verified="") == replace(due, verified="")
 
 
 def change(name: str, edit: Callable[[np.ndarray], np.ndarray | None]) -> Callable:
@@ -87,7 +109,7 @@ DAMAGES = {
     ),
     "gone": (
         lambda files: files["class-ids"].unlink(),
-        r"class-ids-TRAIN.npy can not be read back",
+        r"class-ids-TRAIN.npy cannot be read back",
     ),
     "byte order": (
         change("class-ids", lambda ids: ids.astype(">U9")),
@@ -175,7 +197,7 @@ def test_the_sample_is_spread_over_the_split(check: Check, tree: Path) -> None:
         (tree / "train/n01440764/n01440764_9.JPEG").unlink()
 
     report = check(damage=remove, sample=2)  # rows 0 and 3
-    assert "the paths of 2 rows of 4 exist" in report["checks"]
+    assert "the paths of 2 rows of 4 exist" in report.checks
 
 
 @pytest.mark.parametrize("split", ["TRAIN", "TEST"])
@@ -193,7 +215,7 @@ def test_the_witness_finds_an_image_that_the_scan_has_not(
 def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None:
     make_tree(tree, ["train/n01440764/n01440764_1.png"])
     report = check(level="full")
-    assert report["skipped"] == 1
+    assert report.skipped == 1
 
 
 def test_a_link_that_leads_nowhere_is_called_one(check: Check, tree: Path) -> None:
@@ -242,4 +264,4 @@ def test_special_files_that_were_skipped_are_no_oversight(
 ) -> None:
     os.mkfifo(tree / "train/n01440764/n01440764_5.JPEG")
     os.mkfifo(tree / "test/ILSVRC2012_test_00000005.JPEG")
-    assert check(split, level="full")["skipped"] == 1
+    assert check(split, level="full").skipped == 1

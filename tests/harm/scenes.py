@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dinov3_metadata.paths import WORK
+from dinov3_metadata.paths import FILES, WORK, published_names
 from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, make_tree
 
@@ -19,16 +19,7 @@ LIMIT = 60  # seconds; a run takes half of one
 MEMORY = 4 << 30  # bytes of address space; a run that reads a huge file whole needs more
 
 CLASSES = ("n00000001", "n00000002")
-PUBLISHED = [
-    f"{kind}-{split}.{suffix}"
-    for split in ("TRAIN", "VAL")
-    for kind, suffix in (
-        ("entries", "npy"),
-        ("class-ids", "npy"),
-        ("class-names", "npy"),
-        ("metadata", "json"),
-    )
-]
+PUBLISHED = [name for split in ("TRAIN", "VAL") for name in published_names(split)]
 ARRAYS = [name for name in PUBLISHED if name.endswith(".npy")]
 
 
@@ -164,12 +155,12 @@ def picture(folder: Path, but: Iterable[Path] = ()) -> dict[str, object]:
 def left_over(extra: Path) -> list[str]:
     """What a run must not leave behind: unfinished files, journals, replaced files."""
     paths = [str(path.relative_to(extra)) for path in extra.rglob("*")]
-    begins = f"{WORK}/published/"
+    begins = tuple(FILES[name].partition("{")[0] for name in ("journal", "kept"))
     return [
         path
         for path in paths
         if path.endswith(".tmp")
-        or path.startswith((f"{begins}journal-", f"{begins}kept/"))
+        or path.startswith(begins)
         or ("/" not in path and path not in (*PUBLISHED, WORK, "view"))
     ]
 

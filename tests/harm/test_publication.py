@@ -164,9 +164,8 @@ def ask(scene: Alternating, fault: str, call: str, number: int) -> tuple[bool, l
 def test_faults_of_a_publication(
     fault: str, alike: bool, full: bool, tmp_path: Path, note: Callable[..., None], monkeypatch
 ) -> None:
-    monkeypatch.setattr(
-        "dinov3_metadata.stages.publish.PATIENCE", 0.1
-    )  # nobody will finish it meanwhile
+    # Nobody will finish it meanwhile.
+    monkeypatch.setattr("dinov3_metadata.published.PATIENCE", 0.1)
     scene = Alternating(tmp_path, alike)
     scene.change()
     assert scene.traced().code == 0
