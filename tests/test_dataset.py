@@ -153,7 +153,7 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
         with pytest.raises(MetadataError, match=f"{split}: {changed} of its folders"):
             ImageNetMetadata(tree, extra, split, check="stat")
     shutil.rmtree(work_folder(extra))
-    with pytest.raises(MetadataError, match="does not tell the state"):
+    with pytest.raises(MetadataError, match="has no record of the dataset from which"):
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     with pytest.raises(ValueError, match="'full', not 'stat'"):
         ImageNetMetadata(tree, extra, check="full")
@@ -183,7 +183,7 @@ def test_what_is_not_there(demo, tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"metadata-TRAIN.json cannot be read \(Not a direct"):
         ImageNetMetadata(demo[0], demo[1] / "metadata-TRAIN.json")
     (tmp_path / "metadata-TRAIN.json").write_bytes((demo[1] / "metadata-VAL.json").read_bytes())
-    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is of VAL"):
+    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json describes VAL"):
         ImageNetMetadata(demo[0], tmp_path)
 
 
@@ -227,10 +227,10 @@ def test_missing_and_damaged_descriptions(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"metadata-TRAIN.json does not exist"):
         ImageNetMetadata(tree, tmp_path)
     for text, message in {
-        "{}": "is not whole",
-        "{": "is not whole",
-        "[]": "is not whole",
-        '{"files": []}': "is not whole",
+        "{}": "is incomplete or damaged",
+        "{": "is incomplete or damaged",
+        "[]": "is incomplete or damaged",
+        '{"files": []}': "is incomplete or damaged",
     }.items():
         (tmp_path / "metadata-TRAIN.json").write_text(text)
         with pytest.raises(MetadataError, match=message):
@@ -248,7 +248,7 @@ def test_a_description_that_does_not_describe_a_file(
     for key in [lost] if lost else [*described]:
         del described[key]
     path.write_text(json.dumps(about))
-    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is not whole"):
+    with pytest.raises(MetadataError, match=r"metadata-TRAIN.json is incomplete or damaged"):
         ImageNetMetadata(tree, tmp_path)
 
 

@@ -145,10 +145,10 @@ def test_entries_that_are_not_of_the_metadata(place: Path, tree: Path) -> None:
     (place / "extra/entries-TRAIN.npy").write_bytes((place / "extra/entries-VAL.npy").read_bytes())
     script = [sys.executable, str(place / "code/dinov3.py.txt")]
     done = run(place, *LAUNCH, *script, dataset_path("TRAIN", tree, place / "extra"))
-    assert "has 3 rows, where 4 are due by metadata-TRAIN.json" in done.stderr
+    assert "has 3 rows, but 4 are expected from metadata-TRAIN.json" in done.stderr
     (place / "extra/metadata-TRAIN.json").unlink()
     done = run(place, *LAUNCH, *script, dataset_path("TRAIN", tree, place / "extra"))
-    assert "has 3 rows, where 1,281,167 are due" in done.stderr
+    assert "has 3 rows, but 1,281,167 are expected" in done.stderr
 
 
 LATER = """
@@ -200,9 +200,10 @@ def test_no_publication_ends_a_training(place: Path, tree: Path) -> None:
     name = dataset_path("TRAIN", tree, extra)
     done = run(place, sys.executable, "-c", LATER, str(tree), str(extra), name)
     again = "Run snakemake or dinov3_metadata.dump_extra again."
-    torn = f"The files of TRAIN in <EXTRA> are of two publications, as one was interrupted. {again}"
-    cut = f"<EXTRA>/metadata-TRAIN.json is not whole. {again}"
-    rows = "entries-TRAIN.npy in <EXTRA> has 5 rows, where 7 are due by metadata-TRAIN.json"
+    torn = "The files of TRAIN in <EXTRA> belong to two publications, because one was interrupted."
+    torn = f"{torn} {again}"
+    cut = f"<EXTRA>/metadata-TRAIN.json is incomplete or damaged. {again}"
+    rows = "entries-TRAIN.npy in <EXTRA> has 5 rows, but 7 are expected from metadata-TRAIN.json"
     fifo = "<EXTRA>/metadata-TRAIN.json: This is a FIFO, not a regular file."
     first, second, third, *said = done.stdout.splitlines()
     assert (first, second, third) == ("4 4", "4 5", "4"), done.stderr
@@ -241,7 +242,9 @@ def test_another_shape_of_their_code(place: Path) -> None:
     path.write_text(STAND_IN.replace("def length", "def size"))
     code = "import dinov3.data.datasets.image_net; print('goes on')"
     done = run(place, *LAUNCH, sys.executable, "-c", code)
-    assert "dinov3.data.datasets.image_net is not as this program knows it" in done.stderr
+    assert (
+        "dinov3.data.datasets.image_net is not the version that this program knows" in done.stderr
+    )
     assert done.stdout == "goes on\n"
 
 
@@ -249,7 +252,7 @@ def test_no_metadata_in_extra(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"no metadata-SPLIT.json in"):
         use_metadata_lengths(tmp_path)
     (tmp_path / "metadata-VAL.json").write_text("{}")
-    with pytest.raises(MetadataError, match=r"metadata-VAL.json is not whole"):
+    with pytest.raises(MetadataError, match=r"metadata-VAL.json is incomplete or damaged"):
         use_metadata_lengths(tmp_path)
 
 
@@ -260,6 +263,6 @@ def test_the_launcher_says_what_it_wants(place: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["/a:b", "/a=b", "/a #b", "/a${b}", "/a\nb"])
 def test_a_path_that_dinov3_can_not_take(folder: str) -> None:
-    with pytest.raises(ValueError, match=r"it can have no ':', '=', ' #', "):
+    with pytest.raises(ValueError, match=r"no folder may contain ':', '=', ' #', "):
         dataset_path("TRAIN", "/root", folder)
     assert dataset_path("TRAIN", "/a b", "/狗") == "ImageNet:split=TRAIN:root=/a b:extra=/狗"

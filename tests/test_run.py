@@ -154,15 +154,15 @@ def test_a_refusal_keeps_the_last_good_files(tree: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("files", "root", "hint"),
     [
-        (["train/a/a_1.JPEG"], "train", "Give the folder that holds train/: <DATA>."),
-        (["set/train/a/a_1.JPEG"], "", "<DATA>/set has: give that."),
-        (["cat/1.jpg", "dog/1.jpg"], "", "move them to <DATA>/train/; if they are not"),
-        (["notes/1.txt"], "", "Give the folder that holds them."),
+        (["train/a/a_1.JPEG"], "train", "Use the folder that contains train/: <DATA>."),
+        (["set/train/a/a_1.JPEG"], "", "<DATA>/set does: use it as `root`."),
+        (["cat/1.jpg", "dog/1.jpg"], "", "move them to <DATA>/train/. If they are not"),
+        (["notes/1.txt"], "", "Use the folder that contains them."),
     ],
 )
 def test_a_root_without_splits(files: list[str], root: str, hint: str, tmp_path: Path) -> None:
     data = make_tree(tmp_path / "data", files)
-    with pytest.raises(MetadataError, match=r"none of train/, val/, test/ in it") as error:
+    with pytest.raises(MetadataError, match=r"contains none of train/, val/, test/\.") as error:
         dump_extra(data / root, tmp_path / "extra")
     assert hint.replace("<DATA>", str(data)) in str(error.value)
 

@@ -91,7 +91,7 @@ def put(column: str, row: int, value: object) -> Callable:
 DAMAGES = {
     "header": (
         lambda files: files["entries"].write_bytes(b"\x93NUMPY\x01\x00" + b"x" * 200),
-        r"entries-TRAIN.npy: header or size are not those of 4 x",
+        r"entries-TRAIN.npy: header or size do not match 4 x",
     ),
     "truncated": (
         lambda files: files["entries"].write_bytes(files["entries"].read_bytes()[:-1]),
@@ -141,20 +141,23 @@ DAMAGES = {
     "lost row": (change("entries", lambda rows: rows[:-1]), r"entries-TRAIN.npy: header or size"),
     "row order": (
         change("entries", lambda rows: rows[[1, 0, 2, 3]]),
-        r"unlike the scan(?s:.)*row 0",
+        r"that differ from the scan(?s:.)*row 0",
     ),
-    "actual_index": (put("actual_index", 3, 2), r"unlike the scan:\n  row 3: \(2, 2, 'n01484850'"),
-    "class_index": (put("class_index", 1, 2), r"unlike the scan:\n  row 1"),
-    "class_index beyond": (put("class_index", 3, 3), r"unlike the scan:\n  row 3"),
-    "class_id": (put("class_id", 0, "n01440765"), r"unlike the scan:\n  row 0"),
-    "class_name": (put("class_name", 2, "goldfisk"), r"unlike the scan:\n  row 2"),
+    "actual_index": (
+        put("actual_index", 3, 2),
+        r"that differ from the scan:\n  row 3: \(2, 2, 'n01484850'",
+    ),
+    "class_index": (put("class_index", 1, 2), r"that differ from the scan:\n  row 1"),
+    "class_index beyond": (put("class_index", 3, 3), r"that differ from the scan:\n  row 3"),
+    "class_id": (put("class_id", 0, "n01440765"), r"that differ from the scan:\n  row 0"),
+    "class_name": (put("class_name", 2, "goldfisk"), r"that differ from the scan:\n  row 2"),
     "class ids": (
         change("class-ids", lambda ids: ids[::-1]),
-        r"class ids are not those of the scan",
+        r"class ids differ from those of the scan",
     ),
     "class names": (
         change("class-names", lambda names: names[[1, 0, 2]]),
-        r"unlike the labels:\n  n01440764: 'goldfish' where 'tench' is due",
+        r"that differ from the labels:\n  n01440764: 'goldfish', but 'tench' is expected",
     ),
 }
 
@@ -187,7 +190,9 @@ def test_an_image_that_vanished_is_found(level: str, rows: int, check: Check, tr
     def remove(_files: dict[str, Path]) -> None:
         (tree / "train/n01443537/n01443537_177134.JPEG").unlink()
 
-    message = rf"1 image of {rows} looked up can not be opened(?s:.)*n01443537_177134.JPEG \(not th"
+    message = (
+        rf"1 of the {rows} images checked cannot be opened(?s:.)*n01443537_177134.JPEG \(missing"
+    )
     with pytest.raises(MetadataError, match=message):
         check(damage=remove, level=level)
 
@@ -220,7 +225,7 @@ def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None
 
 def test_a_link_that_leads_nowhere_is_called_one(check: Check, tree: Path) -> None:
     (tree / "train/n01443537/n01443537_3.JPEG").symlink_to("nowhere")
-    with pytest.raises(MetadataError, match=r"n01443537_3.JPEG \(a link that leads nowhere\)"):
+    with pytest.raises(MetadataError, match=r"n01443537_3.JPEG \(a dangling link\)"):
         check()
 
 
