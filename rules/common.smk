@@ -76,6 +76,7 @@ def state_of_job(rule, wildcards):
 
 def files_of(names, state):
     """Name -> path of those files that the state of a split needs."""
+    lock()
     return {name: path_of(stages.extra, name, **state) for name in names if needs(name, state)}
 
 
@@ -94,6 +95,7 @@ def command(rule, **more):
     a function of the output it is no reason for Snakemake to run a job; the names of files are."""
 
     def words(wildcards, output, threads):
+        lock()
         state = state_of_job(rule, wildcards)
         given = STAGES[rule].given(stages, state.get("split", "")) | more
         call = {"rule": rule, "extra": stages.extra, "state": state, "given": given}
@@ -142,8 +144,7 @@ def verified(wildcards):
 def artefacts(wildcards):
     """Every file of every stage in the current state. Asking for all of them, not only for the
     last, makes a stage that was interrupted run again (snakemake#1978)."""
-    lock()
-    receipt = path_of(stages.extra, "receipt", receipt=stages.receipt)
     files = [*verified(wildcards), *audits_needed(wildcards)]
+    receipt = path_of(stages.extra, "receipt", receipt=stages.receipt)
     # If the receipt exists, it is true, whatever its job would be given now.
     return files if os.path.exists(receipt) else [*files, receipt]

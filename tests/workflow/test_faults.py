@@ -99,7 +99,7 @@ def jobs_of(pid: int) -> list[int]:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent in (pid, *found) or os.getsid(int(entry.name)) == pid:
                     command = (entry / "cmdline").read_bytes()
-                    if b".snakemake/scripts" in command:
+                    if b"run_stage.py" in command:
                         found.append(int(entry.name))
             except (OSError, IndexError, ValueError):
                 continue
@@ -205,7 +205,7 @@ def test_full_disk(mount: bool, room: int, small_disk: Path | None, tmp_path: Pa
     else:
         said = victim.run(fails=True, limit=min(max(room, LEAST), 1_000_000))
     assert "Error: " in said
-    assert any(text in said for text in ("MB are free there", "No space left", "File too large"))
+    assert any(text in said for text in ("MB are free", "No space left", "File too large"))
     assert digests(victim.extra) == before
     assert victim.left_over() == []
     (victim.root / "labels.txt").write_text("n01440764,a\nn01443537,b\nn01484850,c\n")
@@ -234,7 +234,7 @@ def test_extra_that_is_read_only(victim: Victim) -> None:
 def test_extra_that_is_a_file(tmp_path: Path) -> None:
     victim = Victim(tmp_path)
     victim.extra.write_text("")
-    assert f"Error: config: extra: {victim.extra} is a file, where a folder is due." in victim.run(
+    assert f"Error: config: extra: {victim.extra} is a file, but must be a folder." in victim.run(
         fails=True
     )
 
