@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None
 
     Args:
         dataset: Its folder.
-        labels: A labels.txt; each of its classes gets images.
+        labels: A labels.txt in CSV; each of its classes gets images.
         images: Split -> images per class; for TEST, images in all.
     """
     dataset = Path(dataset)
@@ -28,10 +29,9 @@ def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None
     import numpy as np
     from PIL import Image
 
-    from .stages.labels import read_labels
-
     new = dataset.with_name(f".{dataset.name}.{os.getpid()}.tmp")
-    class_ids = list(read_labels(labels).names)
+    with open(labels, encoding="utf-8") as file:
+        class_ids = [class_id for class_id, _ in csv.reader(file)]
     rng = np.random.default_rng(0)
     for split, per_class in images.items():
         for position, class_id in enumerate(class_ids if split in LABELLED else [""]):
