@@ -26,8 +26,9 @@ docs:
 
 # Run tests as `just test` does, and list the lines of the package that none of them reached
 cover *options:
+    coverage erase
     COVERAGE_PROCESS_START="$PWD/pyproject.toml" COVERAGE_FILE="$PWD/.coverage" pytest "$@"
-    coverage combine --quiet && coverage report
+    coverage combine --quiet && coverage report --fail-under=0
 
 # Measure the speed as a ratio to a baseline; --quick takes two minutes
 bench *options:
