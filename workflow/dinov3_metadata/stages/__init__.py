@@ -1,5 +1,5 @@
-"""The stages of the chain, one module each; none imports another.
+"""The stages of the chain, one module each. No stage imports another stage.
 
-Helpers of ``view``: ``annotations``, ``links``, ``numbering``. Helpers of ``publish``: ``changes``
-and ``sweep``, which needs ``links``, too.
+``annotations``, ``links`` and ``numbering`` are helpers of ``view``. ``changes`` and ``sweep`` are
+helpers of ``publish``; ``sweep`` also uses ``links``.
 """

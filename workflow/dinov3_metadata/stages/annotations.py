@@ -1,4 +1,5 @@
-"""Annotations: a file with the classes of a split's images, where their folders do not tell."""
+"""Annotations: a file that gives each image of a split its class, for layouts without class
+folders."""
 
 import re
 from collections.abc import Callable
@@ -11,19 +12,20 @@ from ..fingerprint import check_content, digest
 def read_annotations(
     path: str, fingerprint: str, read: Callable[[str], tuple[str, str]]
 ) -> dict[str, str]:
-    """Read such a file.
+    """Read the class of each image from an annotations file.
 
     Args:
-        path: The file, with an image a line.
-        fingerprint: The one that the file must still have; empty if it does not matter.
-        read: Reads an image and its class id from a line, see ``layouts.Part``.
+        path: The file, with one image per line.
+        fingerprint: The fingerprint that the file must still have; empty to accept any.
+        read: Returns the image and its class id from a line, see ``layouts.Part``.
 
     Returns:
         Image -> class id.
 
     Raises:
-        DatasetChangedError: The file has changed.
-        MetadataError: It cannot be read, or a line is not of the expected form.
+        DatasetChangedError: The file no longer has this fingerprint.
+        MetadataError: The file cannot be read, a line does not have the expected form, or two lines
+            give an image different classes.
     """
     try:
         content = read_file(path)

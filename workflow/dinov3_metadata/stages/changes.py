@@ -1,4 +1,4 @@
-"""Changes: what became of a split between two publications."""
+"""Changes: which classes and images a publication adds to a split and removes from it."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,14 @@ from ..paths import StrPath, path_of
 
 
 def compare(before: Scan | None, after: Scan) -> Changes:
-    """Which classes and images came and went. An image is identified by its class and its number.
+    """Compare two scans of a split. An image is identified by its class and its number.
 
     Args:
-        before: What was published last; None for nothing.
-        after: What is published now.
+        before: The scan that was published last; None if there is none.
+        after: The scan that is published now.
+
+    Returns:
+        The classes and images that were added and removed.
     """
     old, new = (dict(_by_class(scan)) if scan else {} for scan in (before, after))
     nothing = np.empty(0, "<u4")
@@ -37,7 +40,7 @@ def compare(before: Scan | None, after: Scan) -> Changes:
 
 
 def _missing(some: np.ndarray, others: np.ndarray) -> Count:
-    """How many of some images the others lack."""
+    """Return how many images of ``some`` are not in ``others``."""
     return Count(len(np.setdiff1d(some, others, assume_unique=True)))
 
 
@@ -47,12 +50,16 @@ def _by_class(scan: Scan) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def compare_with_last(scan: Scan, extra: StrPath, split: str) -> Changes:
-    """What the publication of a scan changes.
+    """Compare a scan with the scan that was published last.
 
     Args:
-        scan: The scan.
+        scan: The scan that is about to be published.
         extra: The folder for the metadata; its work folder keeps the scan that was published last.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
+
+    Returns:
+        What the publication changes. If the last scan is missing or damaged, it counts as the
+        first publication.
     """
     try:
         before = Scan.load(path_of(extra, "last_scan", split=split))
@@ -62,7 +69,7 @@ def compare_with_last(scan: Scan, extra: StrPath, split: str) -> Changes:
 
 
 def note_changes(changes: Changes, scan: Scan, extra: StrPath, split: str) -> None:
-    """Note what a publication changed, and keep a copy of its scan for the next one."""
+    """Write down what a publication changed, and keep its scan for comparison with the next one."""
     with write_atomically(path_of(extra, "changes", split=split)) as file:
         file.write(to_json(changes, indent=1))
     scan.save(path_of(extra, "last_scan", split=split))

@@ -1,4 +1,4 @@
-"""Classes: id and name of each class at its class_index, ``class-{ids,names}-SPLIT.npy``."""
+"""Classes: write ``class-{ids,names}-SPLIT.npy``, the id and name of each class, by class_index."""
 
 import numpy as np
 
@@ -14,16 +14,17 @@ def dump_class_arrays(
 ) -> None:
     """Write the ids, (classes,) ``<Uk``, and the names, (classes,) ``<Um``, of a labelled split.
 
-    They are read from the first row of each class, so that they say what the entries say, as in
-    the reference (``ImageNet._dump_class_ids_and_names``).
+    They are read from the first entry of each class, as in the reference
+    (``ImageNet._dump_class_ids_and_names``), so they cannot differ from the entries.
 
     Args:
-        scan: What the entries were made from, see ``artefacts.Scan``; each class has images.
+        scan: The file with the scan that the entries were made from, see ``artefacts.Scan``. Each
+            of its classes has at least one image.
         new_entries: The entries of the split.
         new_class_ids, new_class_names: Where to write.
 
     Raises:
-        DamagedError: The scan or the entries cannot be read back; they have been removed.
+        DamagedError: The scan or the entries could not be read, and the damaged file was removed.
     """
     write_class_arrays(new_entries, Scan.load(scan), new_class_ids, new_class_names)
 
@@ -31,7 +32,7 @@ def dump_class_arrays(
 def write_class_arrays(
     entries: StrPath, scan: Scan, class_ids_out: StrPath, class_names_out: StrPath
 ) -> None:
-    """Write the ids and the names of the classes, see ``dump_class_arrays``."""
+    """Write the ids and names of the classes of a scan, see ``dump_class_arrays``."""
     first = np.cumsum(scan.counts) - scan.counts
     with reading_or_removing(entries):
         rows = np.concatenate(list(rows_at(entries, first)))

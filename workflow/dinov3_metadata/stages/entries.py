@@ -1,4 +1,4 @@
-"""Entries: one row per image, ``entries-SPLIT.npy``."""
+"""Entries: write ``entries-SPLIT.npy``, which has one row per image."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from ..formats import entries_dtype, npy_header
 from ..paths import StrPath
 from ..progress import progress
 
-BLOCK = 1 << 20  # bytes filled and written at a time; they stay in the cache of a core
+BLOCK = 1 << 20  # bytes filled and written at a time; small enough for the cache of a core
 
 
 def dump_entries(*, scan: StrPath, labels: StrPath = "", new_entries: StrPath) -> None:
     """Write the entries of a split, byte for byte as ``np.save`` would.
 
-    Memory is that of the scan and of one block of rows.
+    Only the scan and one block of rows are in memory.
 
     Args:
         scan: The file with the split's images, see ``artefacts.Scan``.
@@ -49,9 +49,11 @@ def write_entries(scan: Scan, labels: Labels | None, out: StrPath) -> None:
 
 
 def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
-    """One row per class, (classes,) of ``entries_dtype``: what the rows of its images share.
+    """Return one row per class, (classes,) of ``entries_dtype``, with everything that the rows of
+    its images share.
 
-    Without labels, for TEST, that is the reference's ``np.uint32(-1)`` and strings of length 0.
+    Without labels, for TEST, there is a single row. As in the reference, its class_index is
+    ``np.uint32(-1)`` and its strings have length 0.
 
     Raises:
         MetadataError: A class folder has no row in the labels file.

@@ -1,4 +1,4 @@
-"""Labels: which class id has which name."""
+"""Labels: read the name of each class id from a labels file."""
 
 import csv
 import io
@@ -28,19 +28,21 @@ LINES = {
     "tab": (r"([^\t]*[^\t ]) *\t\s*+([^\t]+)", "a tab"),
     "colon": (r"([^:]*[^:\s])\s*:(?!\s*\d+\s*:)\s*+(.+)", "a colon"),
 }
-"""Form -> what a line of it matches, without the blanks around it, and what is between id and name.
-A number in between, as of a third column, is no part of a name, unless the name is in quotes.
+"""Form -> the pattern of a line without surrounding blanks, and the separator in words.
 
-Each takes a time that grows with the length of the line, not with its square: no two parts next to
-each other can share the same blanks, or the first one never gives any back."""
+A number between id and name, as in a file with three columns, does not start a name.
+
+Matching takes time linear in the length of the line, and not quadratic: either no blank can match
+two neighbouring parts of a pattern, or the first part is possessive and never gives a blank back.
+"""
 
 
 def load_labels(*, labels: StrPath, source: str, content: str) -> None:
-    """Read a labels file and keep what it says.
+    """Read a labels file and write its labels to a work file.
 
     Args:
-        labels: Where to write the labels.
-        source, content: The path and the fingerprint of ``read_labels``.
+        labels: Where to write the labels, see ``artefacts.Labels``.
+        source, content: ``path`` and ``fingerprint`` of ``read_labels``.
 
     Raises:
         MetadataError: See ``read_labels``.
@@ -51,18 +53,23 @@ def load_labels(*, labels: StrPath, source: str, content: str) -> None:
 def read_labels(path: StrPath, fingerprint: str | None = None) -> Labels:
     """Read a labels file.
 
-    UTF-8 with or without a byte order mark, any line ends, blank lines passed over. In CSV, ids and
-    names stay exactly as the csv module reads them, blanks around them included, because DINOv3
-    does the same (``ImageNet._load_labels``).
+    The file is UTF-8 with or without a byte order mark and with any line ends; blank lines are
+    skipped. In CSV, ids and names are exactly what the csv module returns, surrounding blanks
+    included, because DINOv3 does the same (``ImageNet._load_labels``).
 
     Args:
-        path: The file; empty for the names of the class folders.
-        fingerprint: The one that the file must still have, see ``fingerprint.of_content``; None if
-            it does not matter.
+        path: The file; empty to use the names of the class folders.
+        fingerprint: The fingerprint that the file must still have, see ``fingerprint.of_content``;
+            None to accept any.
 
     Raises:
-        MetadataError: The file is missing or not UTF-8, has no rows, or has a row that is not an id
-            and a name, or the same id twice; with file and line number. Or it has changed.
+        MetadataError: The file is missing, is not UTF-8 or has no rows, a row is not an id and a
+            name, or an id occurs twice. The message gives the file and the line number.
+        DatasetChangedError: The file no longer has this fingerprint.
+
+    Example:
+        >>> read_labels("/data/imagenet/labels.txt").names["n01440764"]
+        'tench'
     """
     if not path:
         logger.info("class names: the names of the class folders")
@@ -131,7 +138,7 @@ def _read(path: StrPath, fingerprint: str | None) -> tuple[str, str]:
 
 
 def _rows(text: str, path: StrPath) -> tuple[str, Rows]:
-    """The form of a labels file, as its first line tells, and its rows."""
+    """Return the form of a labels file, see ``artefacts.Labels``, and its rows."""
     if re.match(r'\s*[\[{]\s*[\["]', text):
         return "json", _json_rows(text, path)
     form = form_of(text)
@@ -139,10 +146,11 @@ def _rows(text: str, path: StrPath) -> tuple[str, Rows]:
 
 
 def form_of(text: str) -> str:
-    """The form of some lines: ``csv``, ``blanks``, ``tab`` or ``colon``, as the first one tells.
+    """Detect the form of some lines: ``csv``, ``blanks``, ``tab`` or ``colon``.
 
-    What follows a WordNet id tells at once. Other ids may hold blanks and colons in CSV, as in
-    ``great cat,Great Cat``: there, two columns in every line tell.
+    If the first line starts with a WordNet id, the character after it decides. Other ids may
+    contain blanks and colons in CSV, as in ``great cat,Great Cat``, so such lines are CSV if every
+    line has two columns. Otherwise the first line decides.
     """
     lines = [line for line in io.StringIO(text, newline=None) if line.strip()]
     first = lines[0].strip() if lines else ""
@@ -160,7 +168,7 @@ def form_of(text: str) -> str:
 
 
 def _line_rows(text: str, path: StrPath, form: str) -> Rows:
-    """The rows of a file with an id, a separator and one or more names a line."""
+    """Yield the rows of a file whose lines have an id, a separator and one or more names."""
     pattern, separator = LINES[form]
     for line, row in enumerate(map(str.strip, io.StringIO(text, newline=None)), 1):
         if not row:
@@ -207,7 +215,7 @@ def _check_columns(row: list[str], path: StrPath, line: int) -> list[str]:
 
 
 def _json_rows(text: str, path: StrPath) -> Rows:
-    """The rows of Keras' ``imagenet_class_index.json``; the line is that of the entry."""
+    """Yield the rows of Keras' ``imagenet_class_index.json``, with the entry number as the line."""
     try:
         classes = json.loads(text, object_pairs_hook=list)  # the same key twice is two entries
     except (ValueError, RecursionError) as error:
@@ -217,7 +225,7 @@ def _json_rows(text: str, path: StrPath) -> Rows:
         keyed = isinstance(pair, tuple)
         name, row = pair if keyed else (entry, pair)
         whole = keyed and isinstance(row, list) and len(row) == 2
-        if not whole or not all(isinstance(one, str) for one in row):
+        if not whole or not all(isinstance(value, str) for value in row):
             raise MetadataError(
                 f"{path}: the entry {name!r} is {_shown(row)}, not an id and a name.",
                 FORMS,
