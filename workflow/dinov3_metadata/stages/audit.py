@@ -1,7 +1,7 @@
-"""Audit: open every image as training will, and note which ones are not as they should be.
+"""Audit: open every image as training will, and list those that have problems.
 
-No image is ever written to. The table of one audit is the memory of the next: an image whose size,
-mtime and inode are the same is not opened again.
+The audit never writes to an image. It does not open an image again if its size, mtime and inode are
+those in the table of the previous audit.
 """
 
 import json
@@ -45,27 +45,30 @@ from ..replace import Writer, replaced_files
 ROW = np.dtype(AUDIT_ROW)
 BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
 GOOD_MODES = ("RGB", "L")
-BLOCK = 1 << 14  # rows that are copied at a time
-DESCRIBED = 256  # bytes of an image in audit-SPLIT.json, about
+BLOCK = 1 << 14  # rows copied at a time
+DESCRIBED = 256  # approximate bytes per image in audit-SPLIT.json
 CODE = ("formats", "images", "stages/audit")
-"""The modules that open images, and tell what is wrong with them."""
+"""The modules that open images and find their problems."""
 
 
 def examine(path: str) -> tuple[int, int, int, str, str]:
-    """Open an image as training does, and find out what is wrong with it.
+    """Open an image as training does, and find its problems.
 
-    Source of "as training does": ``ImageDataDecoder`` in facebookresearch/dinov3, ``pil_loader``
-    in torchvision: ``Image.open(file).convert("RGB")``.
+    Training calls ``Image.open(file).convert("RGB")``: see ``ImageDataDecoder`` in
+    facebookresearch/dinov3 and ``pil_loader`` in torchvision.
 
-    An image above Pillow's error limit is not decoded, as in training. One above the limit of its
-    warning is: training decodes it as well, and must know if it fails. It takes four bytes a pixel,
-    which are at most 720 MB, and what its decoder needs.
+    Like training, this does not decode an image above the size at which Pillow raises an error. It
+    does decode an image above the size at which Pillow only warns: training decodes such an image
+    too, so the audit must find out whether that fails. Decoding takes four bytes per pixel, at most
+    720 MB, and whatever the decoder needs.
 
     Args:
         path: The image.
 
     Returns:
-        Problems as bits, width, height, Pillow's mode and format. The suffix is not looked at.
+        The problems as bits (see ``BIT``), the width and height in pixels, and Pillow's mode and
+        format. What could not be read is 0 or empty. The suffix is not checked here, see
+        ``wrong_suffix``.
     """
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -89,7 +92,11 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
 
 
 def _decode(image: Image.Image) -> int:
-    """Decode an image, and convert a pixel of it: all of them would need the memory twice."""
+    """Decode an image and convert a single pixel, since to convert all would double the memory.
+
+    Returns:
+        The problems as bits.
+    """
     try:
         image.load()
         image.crop((0, 0, 1, 1)).convert("RGB")
@@ -101,7 +108,11 @@ def _decode(image: Image.Image) -> int:
 
 
 def _read_exif(image: Image.Image) -> int:
-    """Read EXIF anew: what Pillow did in opening the file, it did without a word."""
+    """Parse the EXIF data again, because Pillow hides errors in it when it opens a file.
+
+    Returns:
+        The problems as bits.
+    """
     exif = image.info.get("exif", b"")
     if len(exif) > LONGEST_EXIF:
         return BIT["broken-exif"]
@@ -113,12 +124,12 @@ def _read_exif(image: Image.Image) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the system refused something, and not the image's bytes."""
+    """Return whether an error comes from the system, and not from the bytes of the image."""
     return isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
 
 
 def _unidentified(path: str) -> str:
-    """What is wrong with a file that Pillow does not take for an image."""
+    """Return the problem of a file that Pillow does not recognise as an image."""
     try:
         with open_regular(path) as file:
             start = file.read(len(JPEG))
@@ -128,8 +139,11 @@ def _unidentified(path: str) -> str:
 
 
 def _header(path: str) -> tuple[int, int, str, str]:
-    """Width, height, mode and format of an image that is too large to be opened, as far as its
-    header can be read. ``Image.MAX_IMAGE_PIXELS`` is not touched: it is that of all threads."""
+    """Read width, height, mode and format from the header of an image that is too large to open.
+
+    If the header cannot be read, the sizes are 0 and the texts are empty. To raise
+    ``Image.MAX_IMAGE_PIXELS`` and open the image would be simpler, but all threads share it.
+    """
     with suppress(Exception), Bounded(open_regular(path).detach()) as bounded:
         prefix = bounded.read(16)
         for name in raster_formats():
@@ -143,7 +157,12 @@ def _header(path: str) -> tuple[int, int, str, str]:
 
 
 def wrong_suffix(name: str, image_format: str) -> bool:
-    """Whether an image's suffix says another format than the one that it has."""
+    """Return whether the suffix of a file name does not fit the format of the image.
+
+    Args:
+        name: The file name or path.
+        image_format: Pillow's format; empty if it is unknown, which fits any suffix.
+    """
     if not image_format:
         return False
     suffix = os.path.splitext(name)[1].lower()
@@ -160,10 +179,10 @@ def audit_images(
     scatteritem: str,
     is_view: bool,
 ) -> None:
-    """Audit one of several shares of a split's images.
+    """Audit one of several shares of a split's images, and write the result to a file.
 
     Args:
-        share: Where to write what was found.
+        share: Where to write the result, see ``write_share``.
         scan: The file with the split's images, see ``artefacts.Scan``.
         extra, root, split, scatteritem, is_view: See ``audit_share``.
     """
@@ -179,7 +198,7 @@ def audit_images(
 
 
 def write_share(rows: np.ndarray, out: StrPath) -> None:
-    """Write what was found in a share, (images,) of ``ROW``."""
+    """Write the result of a share, (images,) of ``ROW``, to ``out`` as ``.npy``."""
     with write_atomically(out) as file:
         file.write(npy_header(rows.dtype, len(rows)))
         file.write(rows.data)  # np.save would not say why it failed
@@ -196,19 +215,20 @@ def audit_share(
 ) -> np.ndarray:
     """Audit one of several shares of a split's images.
 
-    Every image is looked at (one ``stat``); those that are not known as they are now are opened.
-    What was found is kept in the work folder at once, so that a kill costs one image.
+    Each image costs one ``stat``. Only images that are new or changed since earlier audits are
+    opened. Each result is written to the work folder immediately, so a killed run loses one image.
 
     Args:
         scan: The split's images.
         extra: The folder with the table of the last audit, and the work folder.
-        root: The folder that DINOv3 takes for root: the dataset, or a view of it.
+        root: The folder that DINOv3 uses as root: the dataset, or a view of it.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        scatteritem: Which share, as Snakemake names it: ``3-of-8``.
-        is_view: Whether the suffix that counts is that of the file behind a link.
+        scatteritem: Which share to audit, as Snakemake names it: ``3-of-8``.
+        is_view: Whether to check the suffix of the file behind a link, and not that of the link.
 
     Returns:
-        (images of the share,) of ``ROW``; the shares follow each other in the order of the entries.
+        (images of the share,) of ``ROW``. All shares, one after another, have the order of the
+        entries.
     """
     number, of = map(int, scatteritem.split("-of-"))
     images, class_ids = len(scan.actual_index), scan.class_ids.tolist()
@@ -223,7 +243,7 @@ def audit_share(
 
     states = rows[["size", "mtime_ns", "inode"]]
     for i in range(len(rows)):
-        with suppress(OSError):  # it is opened, and found to be unreadable
+        with suppress(OSError):  # the image is opened below and found to be unreadable
             state = os.stat(path(i))
             states[i] = state.st_size, state.st_mtime_ns, state.st_ino
     new = recall(rows, _known(extra, split, rows["inode"]))
@@ -234,7 +254,7 @@ def audit_share(
             results[i] = examine(path(i))
             found.write(rows[i].tobytes())
             found.flush()
-    rows["problems"] &= np.uint16(0xFFFF ^ BIT["wrong-suffix"])  # of a name that it had
+    rows["problems"] &= np.uint16(0xFFFF ^ BIT["wrong-suffix"])  # the name may have changed
     for i in range(len(rows)):
         name = path(i)
         if is_view and os.path.islink(name):
@@ -247,18 +267,20 @@ def audit_share(
 
 
 def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fill in what is known of images that are still as they were, told by size, mtime and inode.
+    """Copy earlier results for images whose size, mtime and inode have not changed.
+
+    Images that were unreadable are not copied, so that they are opened again.
 
     Args:
-        rows: (images,) of ``ROW``; changed in place.
+        rows: (images,) of ``ROW`` with size, mtime and inode filled in; changed in place.
         known: (images,) of ``ROW``, from earlier audits, oldest first.
 
     Returns:
-        (images to be opened,) ``<i8``: positions in ``rows``.
+        (images to open,) ``<i8``: positions in ``rows``.
     """
     if not len(known):
         return np.arange(len(rows))
-    order = np.argsort(known["inode"], kind="stable")  # of equal inodes the newest last
+    order = np.argsort(known["inode"], kind="stable")  # the newest of equal inodes comes last
     at = np.searchsorted(known["inode"], rows["inode"], side="right", sorter=order) - 1
     found = known[order[at.clip(0)]]
     same = (at >= 0) & (rows["inode"] > 0) & (found["problems"] & BIT["unreadable"] == 0)
@@ -270,7 +292,7 @@ def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
-    """What the last audit, and later ones that were not finished, noted of some inodes."""
+    """Return the results for some inodes from the last audit, and from unfinished ones after it."""
     tables: list[np.ndarray] = []
     summary = read_audit_summary(extra, split)
     if summary and summary.code == _code():
@@ -283,7 +305,7 @@ def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
 
 
 def _code() -> str:
-    """The fingerprint of what opens the images, and tells what is wrong with them."""
+    """Return the fingerprint of the code, Pillow included, that opens images and finds problems."""
     return digest(of_code(*CODE), PIL.__version__)
 
 
@@ -301,23 +323,24 @@ def audit_split(
     fail_on: Collection[str],
     keep: float = 14,
 ) -> None:
-    """Put the shares together to ``audit-SPLIT.npy``, and name in ``audit-SPLIT.json`` each image
-    that is not plain ok. Both are replaced as one set, with what the work folder notes of them.
+    """Join the shares into ``audit-SPLIT.npy``, and list bad images in ``audit-SPLIT.json``.
+
+    Both files, and the summary in the work folder, are replaced as one set.
 
     Args:
-        audited: Where to note that no image has a problem of ``fail_on``. What other audits of the
-            split left in the work folder is old, and removed.
+        audited: Where to record that no image has a problem of ``fail_on``. Files that other audits
+            of the split left in the work folder are outdated and are removed.
         scan: The file with the split's images, see ``artefacts.Scan``.
         extra, root, split: See ``audit_share``.
         tree, audit: The other wildcards of ``audited``.
-        standing: The name of an audit with these settings that nobody asked for: if an image has a
-            problem of ``fail_on``, that audit no longer holds either.
-        scatteritems: The shares, in their order.
+        standing: The name of the audit with these settings that was not requested explicitly. Its
+            record is kept, unless an image has a problem of ``fail_on``.
+        scatteritems: The names of the shares, in order.
         fail_on: Which of ``formats.PROBLEMS`` no image may have.
-        keep: Days that replaced files are kept for readers on other hosts.
+        keep: How many days replaced files are kept for readers on other hosts.
 
     Raises:
-        MetadataError: Images have a problem of ``fail_on``. Both files have been written.
+        MetadataError: Images have a problem of ``fail_on``. Both files have been written anyway.
     """
     state = {"split": split, "tree": tree, "audit": audit}
     class_ids = Scan.load(scan).class_ids
@@ -344,7 +367,7 @@ def audit_split(
         known = {name: value for name, value in asdict(summary).items() if value is not None}
         text = json.dumps(known, indent=1).encode()
 
-        def describe(file: BinaryIO) -> None:  # an image a line: there may be a million
+        def describe(file: BinaryIO) -> None:  # one image per line, as there may be a million
             file.write(text[:-2] + b',\n "not_ok": [')
             for place, i in enumerate(bad):
                 image = json.dumps(_describe(rows[i], root, split, class_ids))
@@ -365,14 +388,15 @@ def audit_split(
                 with write_atomically(path) as file:
                     file.write(text)
         make_folder(folder_of(extra, "audited", **state))
-        # What the shares found goes, too: it is in the table.
+        # The results of the shares are removed too, because they are in the table.
         remove_folders(folder_of(extra, "audited", "tree", **state), {state["tree"]})
         holding = {state["audit"]} if len(wrong) else {state["audit"], standing}
         remove_folders(folder_of(extra, "audited", "audit", **state), holding)
         if len(wrong):
             some = (_describe(rows[i], root, split, class_ids) for i in wrong)
             shown = (
-                f"{one.get('file', one['image'])} ({', '.join(one['problems'])})" for one in some
+                f"{image.get('file', image['image'])} ({', '.join(image['problems'])})"
+                for image in some
             )
             raise MetadataError(
                 f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` "
@@ -390,7 +414,12 @@ def _copy(path: str, file: BinaryIO) -> None:
 
 @contextmanager
 def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
-    """Write the shares one behind the other to one ``.npy`` file, which is there in the block."""
+    """Join the shares into one ``.npy`` file, which exists only inside the block.
+
+    Args:
+        shares: The files of the shares, in order.
+        table: Where to write the joined file.
+    """
     parts = [open_or_remove_array(share) for share in shares]
     images = sum(map(len, parts))
     with write_atomically(table, images * ROW.itemsize) as file:
@@ -405,7 +434,8 @@ def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
 
 
 def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) -> dict[str, Any]:
-    """An image that is not plain ok, as ``audit-SPLIT.json`` names it; in a view with its file."""
+    """Describe an image with problems for ``audit-SPLIT.json``; in a view, with the file behind the
+    link."""
     path = image_path(split, str(class_ids[row["class_index"]]), int(row["actual_index"]))
     linked = os.path.join(root, path)
     return {
@@ -427,7 +457,7 @@ def _spread(pixels: np.ndarray) -> dict[str, float]:
 
 
 def _counts(names: np.ndarray) -> dict[str, Count]:
-    """How often each name occurs, the most frequent first."""
+    """Count how often each name occurs, the most frequent first."""
     found, many = np.unique(names, return_counts=True)
     order = np.argsort(-many, kind="stable")
     return {found[i].decode(errors="replace"): Count(int(many[i])) for i in order}

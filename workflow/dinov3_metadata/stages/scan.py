@@ -1,4 +1,4 @@
-"""Scan: which classes and images a split folder holds, in ImageFolder's order.
+"""Scan: find the classes and images in a split folder, in ImageFolder's order.
 
 Only folders that changed since the previous scan are listed, see ``walk``.
 """
@@ -50,16 +50,17 @@ def scan_split(
     watch_links: bool = True,
     threads: int = 4,
 ) -> None:
-    """Scan a split folder, starting from what the last scan in the work folder found.
+    """Scan a split folder, and list only folders that changed since the last scan.
 
     Args:
-        scan: Where to write the scan.
-        folders: Where to note the states of the folders, see ``fingerprint.Record``.
+        scan: Where to write the scan, see ``artefacts.Scan``.
+        folders: Where to write the states of the folders, see ``fingerprint.Record``.
         extra: The folder for the metadata, with the earlier scans in its work folder.
         root, split: See ``scan_images``.
-        settings: The fingerprint of all else that the scan depends on.
-        view: The record of the view that is scanned, which notes the retired links; empty for none.
-        view_name: The name of that view; empty for none.
+        settings: The fingerprint of everything else that the scan depends on.
+        view: If the folder is that of a view, its record, which lists the retired links; otherwise
+            empty.
+        view_name: The name of that view; otherwise empty.
         engine, unaddressable, trust_timestamps, watch_links, threads: See ``scan_images``.
 
     Raises:
@@ -97,38 +98,43 @@ def scan_images(
 ) -> tuple[Scan, dict[str, State]]:
     """Find the classes and images of a split.
 
-    Classes, images and their order are those of ``torchvision.datasets.ImageFolder``; TEST is flat
+    Classes, images and their order are those of ``torchvision.datasets.ImageFolder``. TEST is flat
     and in ascending order of ``actual_index``.
 
     Args:
-        root: The folder that DINOv3 takes for root.
+        root: The folder that DINOv3 uses as root.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        engine: ``scandir`` lists the folders with our own code; ``torchvision`` lets ImageFolder
-            list them, many times slower. The result is the same. TEST is always listed by us.
-        unaddressable: ``refuse`` raises an error for images that DINOv3 could not open by the path
-            that it rebuilds; ``skip`` leaves them out and counts them.
-        trust_timestamps: Whether a folder with the same timestamps holds the same names; if not,
-            its names are compared.
-        previous: What an earlier scan of the same folder found, see ``last_scan``. Only folders
+        engine: ``scandir`` lists folders with the program's own code. ``torchvision`` uses
+            ImageFolder, which is many times slower, to check that code; the result is the same.
+            TEST is always listed by ``scandir``.
+        unaddressable: What to do with images that DINOv3 could not open by the path that it
+            rebuilds: ``refuse`` raises an error; ``skip`` leaves them out and counts them.
+        trust_timestamps: Whether to skip a folder if its timestamps have not changed. Use False on
+            file systems with unreliable timestamps, to compare the names in each folder instead.
+        previous: The result of an earlier scan of the same folder, see ``last_scan``. Only folders
             that changed since then are listed.
-        threads: How many folders may be listed at once, if it takes long enough to list one.
-        made_now: Whether the folders are those of a view, whose timestamps may be only seconds old.
-        watch_links: Whether the next scan must notice when the target of an image that is a link
-            changes. A view with a link per image need not be watched: making the view notices the
-            change and replaces the link.
+        threads: How many folders may be listed at the same time; more than one is used only if
+            listing a folder is slow.
+        made_now: Whether the folder belongs to a view. Its timestamps may be only seconds old, so
+            they cause no warning.
+        watch_links: Whether the next scan must notice if an image is a link and its target changes.
+            Use False for a view with one link per image: there, making the view notices the change
+            and replaces the link.
         retired: The links and class folders of a view to leave out, by their path below the split
-            folder; they are to be removed after the next publication.
+            folder. They will be removed after the next publication.
 
     Returns:
-        The scan, and the state of every folder that was visited, all at one moment of the scan.
+        The scan, and the state of every folder that was visited. All of them were in these states
+        at one moment of the scan.
 
     Raises:
-        MetadataError: The split folder is missing, empty or of another layout, a class has no
+        MetadataError: The split folder is missing, is empty or has another layout, a class has no
             images, images are not addressable, or folders keep changing.
 
     Example:
         >>> scan, states = scan_images("/data/imagenet", "TRAIN")
-        >>> scan.class_ids[:2], len(scan.actual_index)
+        >>> len(scan.class_ids), len(scan.actual_index)
+        (1000, 1281167)
     """
     folder = Path(root, split_folder(split))
     if not folder.is_dir():
@@ -202,36 +208,40 @@ def scan_images(
 def last_scan(
     extra: StrPath, split: str, settings: str, retired: Collection[str] = ()
 ) -> Found | None:
-    """What the last scan with the same settings found; None if there is none that can be read.
+    """Load the last scan with the same settings.
 
-    A folder in which other links are retired now than then is to be listed again, as its state does
-    not show that.
+    If other links of a folder are retired now than at that time, the folder must be listed again,
+    because its state does not show this.
 
     Args:
         extra: The folder for the metadata.
         split, retired: See ``scan_images``.
         settings: See ``scan_split``.
+
+    Returns:
+        What the scan found, for ``scan_images`` to start from; None if there is no readable scan.
     """
     state_of = dict(existing(extra, "folders", split=split))
     for path, record in last_records(state_of, settings):
         found = found_before(path_of(extra, "scan", **state_of[path]), record.folders)
         if found is not None:
-            for one in set(record.retired).symmetric_difference(retired):
-                if (above := one.rpartition("/")[0]) in found:
+            for link in set(record.retired).symmetric_difference(retired):
+                if (above := link.rpartition("/")[0]) in found:
                     found[above].state = UNREAD
             return found
     return None
 
 
 def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
-    """What an earlier scan found, for ``scan_images`` to start from.
+    """Load an earlier scan, for ``scan_images`` to start from.
 
     Args:
-        scan: The file of the scan.
-        folders: The states that it noted.
+        scan: The file with the scan.
+        folders: The states of the folders in the record of that scan.
 
     Returns:
-        None if the file cannot be read or does not fit the states: then every folder is listed.
+        What the scan found. None if the file cannot be read or does not fit the states, so that
+        every folder must be listed.
     """
     try:
         before = Scan.load(scan)
@@ -246,7 +256,7 @@ def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
     below = folders_below(folders)
     found = {}
     for name, state in folders.items():
-        index = images.get(name, np.empty(0, "<u4"))  # TEST has its images in ""
+        index = images.get(name, np.empty(0, "<u4"))  # the images of TEST are in ""
         found[name] = Folder(state, below[name], index, len(index) + skipped.get(name, 0))
     return found
 
@@ -254,7 +264,7 @@ def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
 def _visit(
     folder: Path, split: str, left_out: dict[str, set[str]], name: str, watch: Watch | None
 ) -> Listing | None:
-    """List a folder, but for the names to leave out of it."""
+    """List a folder without the names to leave out; None if the folder is missing."""
     if split in LABELLED:
         class_id = name if name and "/" not in name else None
     else:
@@ -268,8 +278,8 @@ def _visit(
         good, key = image_keys(pack(dict.fromkeys(names, FILE)), split, class_id)
         others = ~np.isin(listed.actual_index, numbers(key[good]))
         subfolders, links, files = (
-            [one for one in some if one not in names]
-            for some in (listed.subfolders, listed.links, listed.files)
+            [entry for entry in entries if entry not in names]
+            for entries in (listed.subfolders, listed.links, listed.files)
         )
         return listed._replace(
             subfolders=subfolders,
@@ -281,8 +291,8 @@ def _visit(
 
 
 def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
-    """Warn of timestamps that cannot be right: all zero, or all changed and equal to now."""
-    states = (one.state for one in found.values())
+    """Warn if the timestamps of all folders are zero, or are all new and equal to the time now."""
+    states = (known.state for known in found.values())
     ctimes = [state.ctime for state in states if state and has_times(state)]
     if not ctimes:
         return
@@ -298,13 +308,13 @@ def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
 
 
 def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
-    """What counts of a folder's names."""
+    """Turn the listing of a folder into what the scan needs to know of it."""
     below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
     images = sorted([*filter(is_image, listed.files), *listed.special])
     logger.debug(
         "listed %s: %d images", path_below(folder, name), len(images) + len(listed.actual_index)
     )
-    if split in LABELLED and not name:  # images beside the class folders belong to no class
+    if split in LABELLED and not name:  # images next to the class folders belong to no class
         strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
         return Folder(state, below, listed.actual_index, 0, strays)
     class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
@@ -326,7 +336,7 @@ def _take(folder: Path, split: str, name: str, listed: Listing, state: State) ->
 def _ask_image_folder(
     folder: Path, split: str, found: Found, left_out: dict[str, set[str]]
 ) -> None:
-    """Put the images that torchvision's ImageFolder finds in the place of those that we found."""
+    """Replace the images in ``found`` by those that torchvision's ImageFolder finds."""
     images: dict[str, list[str]] = {name: [] for name in found}
     if found[""].below:
         for path, _ in image_folder(folder).samples:
@@ -337,7 +347,7 @@ def _ask_image_folder(
     for name in found.keys() - {""}:
         class_id = None if "/" in name else name
         before, special = found[name], {}
-        if before.skipped:  # ImageFolder looks at names alone
+        if before.skipped:  # ImageFolder checks only names, and would return special files too
             paths = {image: f"{path_below(folder, name)}/{image}" for image in images[name]}
             kinds = {image: special_kind(path) for image, path in paths.items()}
             special = {image: kind for image, kind in kinds.items() if kind}
@@ -350,7 +360,7 @@ def _ask_image_folder(
 
 
 def _check(folder: Path, split: str, found: Found, classes: list[str], unaddressable: str) -> None:
-    """Refuse what cannot become metadata."""
+    """Raise an error if what was found cannot become metadata; warn of images that are left out."""
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
         raise MetadataError(
@@ -366,7 +376,7 @@ def _check(folder: Path, split: str, found: Found, classes: list[str], unaddress
         logger.warning(
             "Ignored, because they are beside the class folders in %s: %s", folder, strays[0]
         )
-    if total := sum(one.skipped for one in found.values()):
+    if total := sum(visited.skipped for visited in found.values()):
         folders = (name for name in sorted(found) if name or split not in LABELLED)
         shown = islice((text for name in folders for text in found[name].offenders), SHOWN)
         refusal = _refusal(folder, split, list(shown), total)
