@@ -1,8 +1,9 @@
-"""The folder of a view on the disk: links into a dataset, and two files that mark it as ours.
+"""Links: the folder of a view, which contains links into a dataset and, for each split and for the
+view itself, a file that marks it as made by this program.
 
-The folder itself, the folder of a split and those of the classes are opened without following
-links, and links are made and removed relative to what was opened. So nothing that is planted there
-leads out of the view, and nothing is ever removed that is not a link into the dataset.
+The view, the folders of its splits and those of their classes are opened without following links,
+and links are made and removed relative to the open folders. So a link that somebody plants there
+cannot lead the program out of the view, and only links into the dataset are ever removed.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from ..documents import parse, to_json
 from ..errors import MetadataError
 from ..paths import TEMPORARY, work_folder
 
-MARK = ".dinov3-view"  # a file in the folder of a view: its links are not images of a dataset
+MARK = ".dinov3-view"  # a file in a view folder, which shows that its links are not a dataset
 PATIENCE = 60  # seconds to wait for another run
-SMALL = 1 << 20  # bytes of a mark; it has some hundred
+SMALL = 1 << 20  # bytes to read of a mark at most; it has a few hundred
 
 
 @dataclass
 class Mark:
-    """What the mark of a view notes.
+    """The content of the file that marks a view.
 
     Attributes:
         extra: The folder for the metadata that the view belongs to.
-        roots: Where the dataset is and was.
-        temporary: The name of the link that the last run was about to rename.
+        roots: The current path of the dataset and its earlier ones; only absolute paths are kept.
+        temporary: The name that the last run used for links before it renamed them.
     """
 
     extra: str = ""
@@ -43,27 +44,35 @@ class Mark:
     temporary: str = ""
 
     def __post_init__(self) -> None:
-        self.roots = [one for one in self.roots if os.path.isabs(one)]
+        self.roots = [root for root in self.roots if os.path.isabs(root)]
 
 
 class ViewFolder:
-    """The folder of one split in a view, as a context manager: locked and marked in the block.
+    """The folder of one split in a view: a context manager that makes, marks and locks it.
 
     Args:
-        root: The folder of the view, which DINOv3 takes for root.
+        root: The folder of the view, which DINOv3 uses as root.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         extra: The folder for the metadata; each view belongs to one.
         dataset: The dataset's folder.
 
     Attributes:
         path: The folder of the split.
-        datasets: Where the dataset is and was, the longest path first: links into these are ours.
-        old_links: Whether links stay that may lead to where the dataset was.
-        changed: The folders to bring to the disk, by their path below the view.
+        datasets: The current path of the dataset and its earlier ones, the longest first. Every
+            link into one of them counts as made by this program.
+        old_links: Set this to True if links may remain that lead to an earlier path of the dataset.
+            The earlier paths then stay in the mark.
+        changed: The folders to sync to the disk, by their path below the view.
 
     Raises:
-        MetadataError: The view is a link, or belongs to other metadata, or there is something that
-            is not a view.
+        MetadataError: The view is a link, belongs to other metadata, is locked for too long, or the
+            folder was not made by this program.
+
+    Example:
+        >>> with ViewFolder("/data/view", "TRAIN", "/data/extra", "/data/images") as view:
+        ...     view.make("train/cat")
+        ...     with view.opened("train/cat") as folder:
+        ...         view.put(folder, "train/cat/cat_0.JPEG", "/data/images/cat/a.jpg")
     """
 
     def __init__(self, root: str, split: str, extra: str, dataset: str) -> None:
@@ -102,7 +111,7 @@ class ViewFolder:
             self._remove_temporary(noted.temporary)
             self._temporary = temporary_name()
             self._write_mark(self.datasets)
-            os.fsync(self._view)  # no link is ever without its mark
+            os.fsync(self._view)  # the mark must be on the disk before any link
         except BaseException:
             self._close()
             raise
@@ -118,7 +127,7 @@ class ViewFolder:
             self._close()
 
     def _lock(self) -> None:
-        """Be the one who changes the view; another run, of other metadata, is soon done."""
+        """Lock the view against a run for other metadata, which needs it only for a short time."""
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -131,7 +140,7 @@ class ViewFolder:
                         "command again when it has finished."
                     ) from None
                 time.sleep(0.05)
-            except OSError:  # a file system that knows no locks
+            except OSError:  # this file system has no locks
                 return
 
     def _close(self) -> None:
@@ -139,7 +148,7 @@ class ViewFolder:
         os.close(self._view)
 
     def bring_to_disk(self) -> None:
-        """Bring the folders that changed to the disk."""
+        """Sync the changed folders to the disk."""
         for below in self.changed:
             with suppress(FileNotFoundError), self.opened(below) as folder:
                 os.fsync(folder)
@@ -147,11 +156,14 @@ class ViewFolder:
 
     @contextmanager
     def opened(self, below: str) -> Iterator[int]:
-        """Open a folder of the view, by its path below it; the view itself is empty.
+        """Open a folder of the view in the block, and give its descriptor.
+
+        Args:
+            below: The path of the folder below the view; empty for the view itself.
 
         Raises:
-            MetadataError: A link, or something else that is not a folder, is in its path.
-            FileNotFoundError: There is none.
+            MetadataError: A part of the path is a link or anything else that is not a folder.
+            FileNotFoundError: The folder does not exist.
         """
         descriptor, path = os.dup(self._view), self.root
         try:
@@ -172,16 +184,19 @@ class ViewFolder:
             os.close(descriptor)
 
     def names(self, folder: int) -> set[str]:
-        """The names in an open folder, but for hidden files that others leave everywhere."""
+        """List an open folder, without hidden files, which other programs leave everywhere."""
         return {name for name in os.listdir(folder) if not name.startswith(".")}
 
     def image_behind(self, folder: int, below: str) -> tuple[str, bool]:
-        """What a link of ours leads to, by its path in the dataset as it is now; and whether the
-        link says that very path.
+        """Find the image that a link made by this program leads to.
 
         Args:
-            folder: The open folder that has the link in it.
+            folder: The open folder that contains the link.
             below: The path of the link below the view.
+
+        Returns:
+            The image, below the current path of the dataset, and whether the link already leads to
+            exactly that path, and not to an earlier path of the dataset.
 
         Raises:
             MetadataError: This is not a link into the dataset.
@@ -194,7 +209,14 @@ class ViewFolder:
         raise self._stranger(f"{self.root}/{below}")
 
     def make(self, below: str) -> None:
-        """Have a folder, whatever link of ours was there."""
+        """Make a folder if there is none; a link made by this program is replaced.
+
+        Args:
+            below: The path of the folder below the view; the folder above it must exist.
+
+        Raises:
+            MetadataError: Something else is in its place.
+        """
         above, _, name = below.rpartition("/")
         with self.opened(above) as outer:
             try:
@@ -209,14 +231,19 @@ class ViewFolder:
         self.changed |= {above, below}
 
     def put(self, folder: int, below: str, target: str) -> bool:
-        """Have a link to ``target``, in one step of the file system.
+        """Make a link to ``target``. A link made by this program is replaced atomically, and a
+        folder that contains only such links is removed first.
 
         Args:
-            folder: The open folder to put it into.
+            folder: The open folder that shall contain the link.
             below: The path of the link below the view.
+            target: The absolute path that the link shall lead to.
 
         Returns:
-            False if it was there.
+            False if the link was already there.
+
+        Raises:
+            MetadataError: Something else is in its place.
         """
         above, _, name = below.rpartition("/")
         try:
@@ -238,14 +265,17 @@ class ViewFolder:
         return os.readlink(os.path.basename(below), dir_fd=folder) == target
 
     def check(self, folder: int, below: str) -> list[str]:
-        """Check that something is a link of ours, or a folder of such links and nothing else.
+        """Check that a path is a link made by this program, or a folder of only such links.
 
         Args:
-            folder: The open folder that it is in.
-            below: Its path below the view.
+            folder: The open folder that contains the link or folder.
+            below: The path of the link or folder below the view.
 
         Returns:
-            The names of the links in the folder; none for a link.
+            For a folder, the names of the links in it; for a link, nothing.
+
+        Raises:
+            MetadataError: It is something else, or the folder contains something else.
         """
         state = os.stat(os.path.basename(below), dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISDIR(state.st_mode):
@@ -263,12 +293,13 @@ class ViewFolder:
         return names
 
     def remove(self, folder: int, below: str) -> None:
-        """Remove a link, or a folder of links; anything else stays and is named, see ``check``."""
+        """Remove a link or a folder of links; refuse anything else. For arguments and errors see
+        ``check``."""
         above, _, name = below.rpartition("/")
         if names := self.check(folder, below):
             with self.opened(below) as inner:
-                for one in names:
-                    os.unlink(one, dir_fd=inner)
+                for link in names:
+                    os.unlink(link, dir_fd=inner)
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
         (os.rmdir if stat.S_ISDIR(state.st_mode) else os.unlink)(name, dir_fd=folder)
         self.changed.add(above)
@@ -280,14 +311,15 @@ class ViewFolder:
         )
 
     def _state(self, name: str) -> os.stat_result | None:
-        """What is in the view itself under a name."""
+        """Return the state of an entry of the view folder, links not followed; None if missing."""
         try:
             return os.stat(name, dir_fd=self._view, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def _is_used(self) -> bool:
-        """Whether the folder of the split is anything but missing or an empty folder."""
+        """Return whether the split's path in the view is in use: there is anything but an empty
+        folder."""
         state = self._state(self.folder)
         if not state or not stat.S_ISDIR(state.st_mode):
             return bool(state)
@@ -295,7 +327,11 @@ class ViewFolder:
             return bool(os.listdir(folder))
 
     def _open_mark(self, name: str) -> BinaryIO:
-        """Open a file that marks the view, and make it if need be; never anything else."""
+        """Open a file that marks the view, and make it if necessary.
+
+        Raises:
+            MetadataError: There is something else than a regular file.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         state = self._state(name)
         if not state or stat.S_ISREG(state.st_mode):
@@ -311,7 +347,7 @@ class ViewFolder:
         )
 
     def _read_mark(self) -> Mark:
-        """What the mark notes; one that is damaged notes nothing."""
+        """Read the mark; a damaged mark counts as empty."""
         self._file.seek(0)
         content = self._file.read(SMALL).partition(b"\n")[0]
         with suppress(ValueError, RecursionError, MemoryError):
@@ -319,7 +355,7 @@ class ViewFolder:
         return Mark()
 
     def _write_mark(self, roots: list[str]) -> None:
-        """Write the mark in one piece, so that a power cut leaves the old one or the new one."""
+        """Write the mark with a single call, so that a power cut leaves the old or the new one."""
         content = to_json(Mark(self.extra, roots, self._temporary)) + b"\n"
         self._file.seek(0)
         self._file.write(content)
@@ -328,7 +364,7 @@ class ViewFolder:
         sync(self._file)
 
     def _remove_temporary(self, name: str) -> None:
-        """Remove the link that a killed run was about to rename, and nothing else."""
+        """Remove the link that a killed run was about to rename, if ``name`` is such a link."""
         state = self._state(name) if TEMPORARY.fullmatch(name) else None
         if state and stat.S_ISLNK(state.st_mode):
             os.unlink(name, dir_fd=self._view)

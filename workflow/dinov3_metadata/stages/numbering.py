@@ -1,7 +1,7 @@
-"""Numbering: which image of a class has which number in a view, and which links are retired.
+"""Numbering: gives each image of a class its number in a view, and decides which links are retired.
 
-The links themselves tell, so that an image keeps its number while others come and go, and nothing
-else has to be remembered.
+The numbers are read from the links themselves. So an image keeps its number while others are added
+or removed, and the numbers need not be stored elsewhere.
 """
 
 from collections import Counter
@@ -20,14 +20,14 @@ class Numbering:
 
     Args:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        folder: The folder of the view, in its block.
+        folder: The folder of the view; methods may be called only inside its ``with`` block.
         source: The folder of the dataset with the images, for messages.
-        retired: The attribute of this name, as it was last time.
+        retired: The attribute ``retired`` after the previous run.
 
     Attributes:
         added: How many links were made.
-        retired: The links that are to be removed after the next publication, and the folders of
-            classes that are gone, by their path below the split's folder.
+        retired: The links to remove after the next publication, and the folders of classes that no
+            longer exist, by their path below the split's folder.
         less: How many links are retired.
     """
 
@@ -55,22 +55,34 @@ class Numbering:
         return sum(self._gone.values()) + sum(map(len, self._old.values()))
 
     def put(self, folder: int, class_id: str, name: str, target: str) -> None:
-        """Have a link to ``target`` in the open folder of a class; empty for the split's own."""
+        """Make a link to ``target`` if there is none yet.
+
+        Args:
+            folder: The open folder of the class.
+            class_id: The class; empty if ``folder`` is that of the split.
+            name: The name of the link.
+            target: The absolute path that the link shall lead to.
+        """
         below = f"{self.folder.folder}/{self._below(class_id, name)}"
         self.added += self.folder.put(folder, below, target)
 
     def link_class(self, class_id: str, images: Iterable[str]) -> int:
-        """Have links to the images of a class, and retire the others.
+        """Link to the images of a class, and retire all other links in its folder.
 
-        An image takes the number that its own name ends with, if no other has it; or else the least
-        that is free. The number of a retired link is free only for an image with it in its name.
+        A new image takes the number at the end of its own name if no other image has or claims it,
+        and the smallest free number otherwise. The number of a retired link is reused only for an
+        image that has this number in its name.
 
         Args:
             class_id: The class; empty for TEST.
-            images: Their paths.
+            images: The paths of all images of the class.
 
         Returns:
-            How many there are.
+            How many images the class has.
+
+        Raises:
+            MetadataError: The name of the class does not fit DINOv3's format, or something in the
+                folder is not a link made by this program.
         """
         self._check_name(class_id)
         below = f"{self.folder.folder}/{class_id}".rstrip("/")
@@ -99,11 +111,19 @@ class Numbering:
     def _numbers(
         self, folder: int, class_id: str, wanted: set[str]
     ) -> tuple[dict[str, int], set[str]]:
-        """The wanted images that an open folder of the view links to, with their numbers; and the
-        names of all other links.
+        """Read which numbers the wanted images already have.
 
-        A link to an image that has another one, or with a name that DINOv3 does not ask for, is one
-        of the others. Of several links to an image that says the very path of it comes first.
+        A link that leads to an earlier path of the dataset is replaced by one to the current path.
+
+        Args:
+            folder: The open folder of the class.
+            class_id: The class; empty for TEST.
+            wanted: The images of the class.
+
+        Returns:
+            Image -> number, for the wanted images that have a link, and the names of all other
+            links. If several links lead to an image, one with its current path is preferred, and
+            the rest are among the others, as are links whose names DINOv3 does not use.
         """
         links: list[tuple[bool, str, str]] = []
         for name in self.folder.names(folder):
@@ -127,7 +147,7 @@ class Numbering:
         """Retire the classes of the view that the dataset no longer has.
 
         Args:
-            used: Its classes.
+            used: The classes of the dataset.
         """
         if "" in used:
             return
@@ -139,7 +159,7 @@ class Numbering:
                 self._gone[name] = max(1, len(links))
 
     def _check_name(self, class_id: str) -> None:
-        """Refuse a class whose name DINOv3's format has no room for."""
+        """Refuse a class whose name is too long for DINOv3's file names, or is not UTF-8."""
         try:
             length = len(image_name(self.split, class_id, MAX_INDEX).encode())
         except UnicodeEncodeError:
@@ -153,5 +173,5 @@ class Numbering:
             )
 
     def _below(self, class_id: str, name: str) -> str:
-        """The path of a link below the split's folder."""
+        """Return the path of a link below the split's folder."""
         return f"{class_id}/{name}" if class_id else name

@@ -1,11 +1,12 @@
-"""Sweep: remove the retired links of a view, when the rows that needed them are published no more.
+"""Sweep: remove the retired links of a view once no published row needs them any more.
 
-A link is removed only if the records of the view and of its scan note it, and it leads into the
-dataset. The removal changes the folders whose states these records hold, so the new states are put
-into them: or else the next run would look at everything that was swept again. That is done only for
-a folder in which nothing but the retired links changed; any other is looked at by the next run.
+A link is removed only if it leads into the dataset and the records of the view and of its scan both
+list it as retired. Removing links changes the timestamps of their folders, so the new states are
+written into these records. Otherwise the next run would list all these folders again. If anything
+but the retired links changed in a folder, its old state stays in the records, and the next run does
+list it again.
 
-A run that is killed before this leaves the links where they are, and every scan leaves them out.
+If a run is killed before the sweep, the links stay, and every scan leaves them out.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class _Touched(NamedTuple):
     """A folder of the view from which links were removed.
 
     Attributes:
-        before: Its state, just before.
-        names: All names that are in it now.
-        now: Its state, just after.
+        before: The state of the folder just before.
+        names: All names that it should still contain.
+        now: The state of the folder just after.
     """
 
     before: State
@@ -38,14 +39,15 @@ class _Touched(NamedTuple):
 
 
 def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
-    """Remove the retired links of the views of some splits. To be called after the publication of
-    these states, under the lock of the run.
+    """Remove the retired links from the views of some splits.
 
-    What cannot be removed is named in a warning and stays retired: the metadata is right anyway.
+    Call this after these states have been published, while the run still holds its lock. A link
+    that cannot be removed is named in a warning and stays retired, which does no harm to the
+    metadata.
 
     Args:
         extra: The folder for the metadata.
-        root: The folder of the view, which DINOv3 takes for root.
+        root: The folder of the view, which DINOv3 uses as root.
         dataset: The dataset's folder.
         states: Split -> the names of its state, see ``chain.Present.state``.
     """
@@ -56,7 +58,7 @@ def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
         view, scan = map(read_record, paths)
         if not view or not scan or not view.retired or view.retired != scan.retired:
             continue
-        by_names = any(one and one.names for one in view.folders.values())
+        by_names = any(noted and noted.names for noted in view.folders.values())
         try:
             with ViewFolder(root, split, os.fspath(extra), dataset) as folder:
                 left, touched = _remove(folder, view.retired, trust_timestamps=not by_names)
@@ -75,9 +77,14 @@ def _remove(
 ) -> tuple[list[str], dict[str, _Touched]]:
     """Remove retired links.
 
+    Args:
+        view: The view, inside its ``with`` block.
+        retired: The links and folders of links to remove, by their path below the split's folder.
+        trust_timestamps: How to read the states of folders, see ``fingerprint.folder_state``.
+
     Returns:
-        Those that are left, and the folders from which others were removed, by their path below the
-        split's folder.
+        The links that could not be removed, and path -> folder from which links were removed. All
+        paths are below the split's folder. Folders in which anything else changed are left out.
     """
     groups: dict[str, list[str]] = {}
     for path in retired:
@@ -101,10 +108,10 @@ def _remove(
             touched[above] = _Touched(before, there, now)
     view.bring_to_disk()
     if trust_timestamps:
-        wait_for_a_tick(one.now for one in touched.values())
-    for above, one in [*touched.items()]:
+        wait_for_a_tick(swept.now for swept in touched.values())
+    for above, swept in [*touched.items()]:
         with view.opened(f"{view.folder}/{above}".rstrip("/")) as folder:
-            if set(os.listdir(folder)) != one.names:
+            if set(os.listdir(folder)) != swept.names:
                 del touched[above]
     return sorted(left), touched
 
@@ -116,14 +123,16 @@ def _note(
     left: list[str],
     touched: dict[str, _Touched],
 ) -> None:
-    """Put the new states of folders into a record that held the ones before.
+    """Replace the states of swept folders in a record.
+
+    A state is replaced only if the record has the state that the folder had before the sweep.
 
     Args:
         path: The record.
-        prefix: What the paths of the split's folders begin with in this record.
-        removed: The links and folders that are no longer there.
-        left: Those that are still retired.
-        touched: The folders in which they were.
+        prefix: The start of the paths of the split's folders in this record.
+        removed: The links and folders that were removed.
+        left: The links and folders that stay retired.
+        touched: Path -> folder from which links were removed, see ``_remove``.
     """
     record = read_record(path)
     if record is None:
@@ -131,8 +140,8 @@ def _note(
     folders = dict(record.folders)
     for name in removed:
         folders.pop(f"{prefix}{name}", None)
-    for above, one in touched.items():
+    for above, swept in touched.items():
         folder = f"{prefix}{above}" if above else prefix.rstrip("/")
-        if folders.get(folder) == one.before:
-            folders[folder] = one.now
+        if folders.get(folder) == swept.before:
+            folders[folder] = swept.now
     rewrite_record(path, record._replace(folders=folders, retired=tuple(left)))

@@ -1,11 +1,10 @@
-"""View: links in DINOv3's layout to the images of a dataset that lies otherwise.
+"""View: links in DINOv3's layout to the images of a dataset that has another layout.
 
-The links themselves tell which image has which number, so that an image keeps its number while
-others come and go, and nothing else has to be remembered. The dataset is never written to.
+The number of an image is read from its link, see ``numbering``. The dataset is never written to.
 
-A link that no longer belongs to an image of the split is *retired*: it stays, since a training may
-still read the rows that were published last, and is noted. Scans leave it out, and ``sweep``
-removes it when new rows have been published. So a run that is refused takes no link away.
+A link that no longer belongs to an image of the split is *retired*. It stays, because a training
+may still read the rows that were published last. Scans leave it out, and ``sweep`` removes it when
+new rows have been published. So a run that ends with an error removes no link.
 """
 
 import os
@@ -54,13 +53,12 @@ def link_view(
     trust_timestamps: bool = True,
     threads: int = 4,
 ) -> None:
-    """Bring the view of a split up to date, starting from what the last record in the work folder
-    knows.
+    """Bring the view of a split up to date, starting from the last record in the work folder.
 
     Args:
-        view: Where to note the states of the folders, see ``fingerprint.Record``.
+        view: Where to write the states of the folders, see ``fingerprint.Record``.
         extra, dataset, root, split, layout, annotations: See ``View``.
-        settings: The fingerprint of all else that the view depends on.
+        settings: The fingerprint of everything else that the view depends on.
         trust_timestamps, threads: See ``View.link``.
 
     Raises:
@@ -68,14 +66,16 @@ def link_view(
     """
     records = (path for path, _ in existing(extra, "view", split=split))
     last = next((record for _, record in last_records(records, settings)), None)
-    one = View(dataset, root, extra=str(extra), split=split, layout=layout, annotations=annotations)
-    states = one.link(
+    links = View(
+        dataset, root, extra=str(extra), split=split, layout=layout, annotations=annotations
+    )
+    states = links.link(
         last.folders if last else None,
         trust_timestamps=trust_timestamps,
         threads=threads,
         retired=last.retired if last else (),
     )
-    write_record(view, Record(settings, states, annotations, tuple(one.numbering.retired)))
+    write_record(view, Record(settings, states, annotations, tuple(links.numbering.retired)))
 
 
 class View:
@@ -83,15 +83,21 @@ class View:
 
     Args:
         dataset: The dataset's folder.
-        root: The folder of the view, which DINOv3 takes for root.
+        root: The folder of the view, which DINOv3 uses as root.
         extra: The folder for the metadata; each view belongs to one.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         layout: The layout of the dataset, see ``layouts``.
         annotations: The fingerprint that the file with the classes of the images must still have
-            (see ``fingerprint.of_content``); empty if it does not matter.
+            (see ``fingerprint.of_content``); empty to accept any.
 
     Attributes:
-        numbering: Of the last ``link``.
+        numbering: The numbering that the last call of ``link`` used.
+
+    Example:
+        >>> view = View(
+        ...     "/data/photos", "/data/view", extra="/data/extra", split="TRAIN", layout="folder"
+        ... )
+        >>> states = view.link()
     """
 
     def __init__(
@@ -120,25 +126,26 @@ class View:
         threads: int = 4,
         retired: Iterable[str] = (),
     ) -> dict[str, State]:
-        """Bring the view up to date: only folders whose state is not the noted one are looked at.
+        """Bring the view up to date. Only folders whose state differs from ``noted`` are listed.
 
-        Links appear one by one, each in one step of the file system. None vanishes, but an image
-        may take over the number, and with it the link, of an image of the same class that is gone.
+        Each link is made atomically, and no link is removed. But if an image was removed, a new
+        image of the same class may take over its number and thus replace its link.
 
         Args:
-            noted: What this method returned last time, for the same settings and annotations.
+            noted: What the last call returned for the same settings and annotations; None to list
+                every folder.
             trust_timestamps: See ``fingerprint.folder_state``.
             threads: See ``walk.look``.
-            retired: The retired links of last time, see ``numbering.Numbering``.
+            retired: The links that were retired after the last call, see ``numbering.Numbering``.
 
         Returns:
-            The states of all folders that the view depends on: those of the dataset by their path
-            below the split's, those of the view by their absolute path.
+            The states of all folders that the view depends on. Folders of the dataset are named by
+            their path below the split's folder, folders of the view by their absolute path.
 
         Raises:
             MetadataError: A folder, an image or the annotations are missing, an image has no class,
-                DINOv3's format has no room for the name of a class, or the view is in the way of
-                something.
+                the name of a class does not fit DINOv3's format, or something that is not a view
+                made by this program is in its place.
         """
         self._check_places()
         with ViewFolder(self.root, self.split, self.extra, self.dataset) as self.folder:
@@ -173,7 +180,7 @@ class View:
                 )
 
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
-        """Link the folders of images as they are."""
+        """Link whole folders of images, whose images already have DINOv3's names."""
         for _ in range(LOOKS):
             states = self._states_of_whole(trust_timestamps)
             if trust_timestamps:
@@ -195,8 +202,11 @@ class View:
         raise self._restless()
 
     def _states_of_whole(self, trust_timestamps: bool) -> dict[str, State]:
-        """The states of the folder that is linked or holds the class folders, and of those of
-        these in which the images lie deeper."""
+        """Read the states of the folders in the dataset on which links to whole folders depend.
+
+        These are the folder that is linked or that contains the class folders, and the class
+        folders too if their images are in a folder inside them.
+        """
         if not self.part.classes:
             return {"": folder_state(self.source, trust_timestamps)}
         names = class_folders(self.source) if self.part.inside else []
@@ -242,7 +252,7 @@ class View:
                 )
             }
             if not found.keys() >= {"", *(name.rpartition("/")[0] for name in found)}:
-                continue  # a folder with one that is gone must be listed again first
+                continue  # a folder whose subfolder is gone must be listed again first
             damaged = {
                 path
                 for path, state in noted.items()
@@ -250,7 +260,7 @@ class View:
             }
             if not changed and not damaged:
                 break
-            noted = {}  # of the view, which is whole from now on
+            noted = {}  # its states of the view have been used: the links are repaired below
             if self.annotations:
                 self._link_by_annotation(found, class_of)
             else:
@@ -263,7 +273,7 @@ class View:
         return states | {path: folder_state(path, trust_timestamps) for path in paths}
 
     def _take(self, name: str, listed: Listing, state: State) -> Folder:
-        """Note which of the folders in a folder count."""
+        """Select the subfolders that may contain images; warn of ignored images and folders."""
         folder = f"{self.source}/{name}" if name else self.source
         below = [
             f"{name}/{subfolder}" if name else subfolder
@@ -286,7 +296,13 @@ class View:
         return Folder(state, below, np.empty(0, "<u4"), 0)
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
-        """Link the images of each class that changed, in the dataset or in the view."""
+        """Link the images of each class that changed in the dataset or in the view.
+
+        Args:
+            found: All folders of the dataset.
+            changed: The folders of the dataset that changed.
+            damaged: The absolute paths of the folders of the view that changed.
+        """
         folders: dict[str, list[str]] = {}
         for name in sorted(found):
             if was_folder(found[name].state) and (name or not self.part.classes):
@@ -319,7 +335,12 @@ class View:
         return folder.partition("/")[0] if self.part.classes else self.part.class_id
 
     def _link_by_annotation(self, found: Found, class_of: dict[str, str]) -> None:
-        """Link the images of all classes."""
+        """Link the images of all classes.
+
+        Args:
+            found: All folders of the dataset.
+            class_of: File name of each image -> class id.
+        """
         images = list(
             self._images_in(name for name in sorted(found) if was_folder(found[name].state))
         )
@@ -341,14 +362,15 @@ class View:
         self.numbering.retire_classes(classes)
 
     def _images_in(self, names: Iterable[str]) -> Iterator[str]:
-        """The paths of the images right in some folders of the dataset."""
+        """Yield the paths of the images directly in some folders of the dataset."""
         for name in names:
             folder = f"{self.source}/{name}" if name else self.source
-            with suppress(FileNotFoundError, NotADirectoryError):  # as the next look will see
+            with suppress(FileNotFoundError, NotADirectoryError):  # the next look notices it
                 listed = list_folder(folder, self.split, None)
                 for image in _images(listed):
-                    # The link to a special file reads otherwise, so that it is replaced, and its
-                    # folder scanned again, when a regular file takes the place of that file.
+                    # The target of a link to a special file is spelled differently. So if a regular
+                    # file replaces the special file, the link is replaced, too, and its folder is
+                    # scanned again.
                     yield f"{folder}/{'./' * (image in listed.special)}{image}"
 
     def _class_folder(self, class_id: str) -> str:
