@@ -1,4 +1,4 @@
-"""Publish: move the verified files of a run to ``<EXTRA>`` as one set, and keep a receipt."""
+"""Publish: copy the verified files of a run to ``<EXTRA>`` as one set, and write a receipt."""
 
 import hashlib
 import os
@@ -36,43 +36,45 @@ def publish(
     contents: dict[str, dict[str, str]],
     keep: float = 14,
 ) -> list[str]:
-    """Replace the published files whose bytes differ, of all splits as one set, and describe them.
+    """Replace all published files whose bytes differ, for all splits as one set, and describe them.
 
-    Readers that have an old file open or mapped keep its bytes. Files that are equal already are
+    Readers that have an old file open or mapped keep its bytes. Files that are already equal are
     not touched.
 
     Args:
-        receipt: Where to note what was published.
-        extra: The folder to publish to; made if need be.
+        receipt: Where to record what was published.
+        extra: The folder to publish to; it is made if necessary.
         root, dataset, layout: See ``formats.Description``.
         states: Split -> the names of its state, see ``chain.Present.state``.
-        sources: Split -> folder of the dataset -> name in ``paths.FILES`` of the record of the
-            states of the folders there.
-        contents: Split -> file -> fingerprint of what the split was made from besides.
-        keep: Days that replaced files are kept for readers on other hosts.
+        sources: Split -> folder of the dataset -> name in ``paths.FILES`` of the record with the
+            states of the folders in it.
+        contents: Split -> file -> fingerprint, for the files that the split was also made from
+            (labels and annotations).
+        keep: How many days replaced files are kept for readers on other hosts.
 
     Returns:
         The names of the arrays that were written.
 
     Raises:
-        DatasetChangedError: There is no moment at which the dataset was what the files say.
+        DatasetChangedError: The dataset changed during the run, so the files may not describe it at
+            any one moment.
         DamagedError: A file is not the one that was verified.
-        MetadataError: There is no room for a file, or a folder is in its place.
+        MetadataError: There is no space for a file, or a folder is in its place.
         OSError: ``extra`` cannot be written.
     """
     make_folder(extra)
-    make_folder(os.path.dirname(receipt))  # if nothing is replaced, nobody else makes it
+    make_folder(os.path.dirname(receipt))  # replaced_files makes it only if it replaces a file
     records = {
         folder: path_of(extra, name, **states[split])
         for split, folders in sources.items()
         for folder, name in folders.items()
     }
-    _check_moment(records, {file: one for some in contents.values() for file, one in some.items()})
+    _check_moment(records, {path: was for some in contents.values() for path, was in some.items()})
     known = receipts(extra)
     pending = {
         split: state
         for split, state in states.items()
-        if not any(is_true(one, extra, {split: state}) for one in known.values())
+        if not any(is_true(old, extra, {split: state}) for old in known.values())
     }
     writers: dict[str, Writer] = {}
     size = 0
@@ -94,7 +96,7 @@ def publish(
     changes = {split: compare_with_last(scan, extra, split) for split, scan in scans.items()}
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
         write_receipt(receipt, extra, states, contents, known)
-    with suppress(OSError, MetadataError):  # the new set is in place: notes and tidying fail no run
+    with suppress(OSError, MetadataError):  # the set is published: no cleanup may fail the run
         for split, scan in scans.items():
             note_changes(changes[split], scan, extra, split)
         for old in known.keys() - {Path(receipt).stem}:
@@ -111,7 +113,12 @@ def publish(
 
 
 def _check_moment(records: dict[str, str], contents: dict[str, str]) -> None:
-    """Check that the dataset is what the files of all splits say, at one moment."""
+    """Check that the dataset is now, at one moment, what the files of all splits were made from.
+
+    Args:
+        records: Folder -> the record of its state and of the folders in it.
+        contents: File -> its fingerprint.
+    """
     if changed := changed_since(records, contents):
         more = f" and {count(len(changed) - 1, 'more folder')}" if changed[1:] else ""
         raise DatasetChangedError(
@@ -122,7 +129,7 @@ def _check_moment(records: dict[str, str], contents: dict[str, str]) -> None:
 
 
 def _free(extra: StrPath, name: str) -> Path:
-    """The path of a published file, unless a folder is in its place."""
+    """Return the path of a published file; refuse it if a folder is in its place."""
     path = Path(extra, name)
     if path.is_dir() and not path.is_symlink():
         raise MetadataError(f"{path} is a folder, where a file is expected. Remove it.")
@@ -130,10 +137,12 @@ def _free(extra: StrPath, name: str) -> Path:
 
 
 def describe(report: Report, root: str, dataset: str, layout: str) -> bytes:
-    """The content of ``metadata-SPLIT.json``; equal for equal arrays, origin and versions.
+    """Return the content of ``metadata-SPLIT.json``.
+
+    It is the same whenever the arrays, their source and the versions of the software are the same.
 
     Args:
-        report: Of ``verify``.
+        report: The report of ``verify``.
         root, dataset, layout: See ``formats.Description``.
     """
     known = {
@@ -156,7 +165,7 @@ def _content(path: Path) -> bytes:
 
 
 def _is(path: Path, expected: FileDigest) -> bool:
-    """Whether a file, and not a link, is there with the expected bytes."""
+    """Return whether a path is a file with the expected bytes, and not a link."""
     try:
         return (
             not path.is_symlink()
@@ -172,7 +181,11 @@ def _write(content: bytes, file: BinaryIO) -> None:
 
 
 def _copy(path: str, expected: str, file: BinaryIO) -> None:
-    """Copy ``path`` into an open file and check the sha256 of the bytes that went through."""
+    """Copy ``path`` into an open file and check the sha256 of the bytes that were copied.
+
+    Raises:
+        DamagedError: The sha256 is not the expected one, and ``path`` was removed.
+    """
     hasher = hashlib.sha256()
     with naming(path), open_regular(path) as source:
         while block := source.read(1 << 20):

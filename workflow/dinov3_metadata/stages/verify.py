@@ -41,13 +41,13 @@ def verify(
     level: str = "sample",
     sample: int = 1000,
 ) -> None:
-    """Check the new files of a split, and keep the report.
+    """Check the new files of a split, and write a report.
 
     Args:
-        scan: What the files must say, see ``artefacts.Scan``.
+        scan: The file with the scan that the new files must match, see ``artefacts.Scan``.
         folders: The record of that scan, see ``fingerprint.Record``.
-        labels: The names of the classes, see ``artefacts.Labels``; empty for TEST.
-        new_entries, new_class_ids, new_class_names: The new files; for TEST the first one only.
+        labels: The file with the names of the classes, see ``artefacts.Labels``; empty for TEST.
+        new_entries, new_class_ids, new_class_names: The new files; for TEST only the entries.
         report: Where to write the report, see ``artefacts.Report``.
         root, split, level, sample: See ``check_files``.
 
@@ -82,19 +82,23 @@ def check_files(
 
     Args:
         files: Published name -> path of the new file: entries, class ids, class names, in that
-            order; for TEST the entries alone.
-        scan: What the files must say.
+            order; for TEST only the entries.
+        scan: The scan that the files must match.
         labels: The names of the classes; None for TEST.
-        root: The folder that DINOv3 takes for root.
+        root: The folder that DINOv3 uses as root.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        level: ``sample`` looks up the images of some rows; ``full`` looks up those of all rows and
-            compares the split with a fresh ImageFolder.
-        sample: How many rows ``sample`` looks up, spread evenly over the split.
-        retired: What the scan left out, see ``fingerprint.Record``.
+        level: ``sample`` checks that the images of some rows exist. ``full`` checks this for all
+            rows, and compares the split with an independent listing by ImageFolder (for TEST, by
+            ``os.walk``).
+        sample: How many rows ``sample`` checks, spread evenly over the split.
+        retired: The links and folders that the scan left out, see ``fingerprint.Record``.
+
+    Returns:
+        The report, with the sizes and sha256 of the files and the checks that they passed.
 
     Raises:
-        MetadataError: A check failed; the message says which, and shows the first rows or paths.
-            The new files have been removed, so that the next run rebuilds them.
+        MetadataError: A check failed. The message names the check and shows the first wrong rows or
+            paths. The new files have been removed, so that the next run rebuilds them.
     """
     with _removing_wrong(files, split):
         ids = scan.class_ids.tolist()
@@ -153,7 +157,16 @@ def _removing_wrong(files: dict[str, str], split: str) -> Iterator[None]:
 
 
 def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]) -> str:
-    """Check the very bytes before the data, and that the file ends with the data."""
+    """Check that each file starts with exactly the expected header and ends with its last row.
+
+    Args:
+        files: Name -> path of each file.
+        types: The dtype of the rows of each file.
+        rows: The number of rows of each file.
+
+    Returns:
+        The name of the check for the report, as for all checks below.
+    """
     for (name, path), dtype, many in zip(files.items(), types, rows, strict=False):
         header = npy_header(dtype, many)
         with reading_or_removing(path), open(path, "rb") as file:
@@ -182,7 +195,11 @@ def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[st
 def _check_rows(
     name: str, entries: np.memmap, classes: Sequence[np.ndarray], scan: Scan
 ) -> tuple[str, str]:
-    """Hold each row against the scan and the class arrays; return the check and the sha256."""
+    """Check each row against the scan and the class arrays.
+
+    Returns:
+        The name of the check, and the sha256 of the file, so that the file is read only once.
+    """
     per_class = np.zeros(len(scan.counts), entries.dtype)
     per_class["class_index"] = np.arange(len(per_class)) if classes else MAX_INDEX
     if classes:
@@ -213,12 +230,12 @@ def _check_rows(
 
 
 def _words(rows: np.ndarray) -> np.ndarray:
-    """(rows, columns), ``<u4``: all columns of entries, whose parts are of four bytes each."""
+    """View entries as (rows, words), ``<u4``: numbers and characters have four bytes each."""
     return rows.view("<u4").reshape(len(rows), -1)
 
 
 def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
-    """The paths below root that DINOv3 rebuilds from some rows."""
+    """Yield the paths below root that DINOv3 rebuilds from the rows at some positions."""
     for some in rows_at(str(entries.filename), rows):
         for actual_index, class_id in some[["actual_index", "class_id"]].tolist():
             yield image_path(split, class_id, actual_index)
@@ -242,7 +259,7 @@ def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray
 
 
 def _why_not(path: str) -> str:
-    """Why there is no image at a path."""
+    """Return the reason why there is no image at a path."""
     try:
         state = os.stat(path)
     except FileNotFoundError:
@@ -255,12 +272,12 @@ def _why_not(path: str) -> str:
 def _check_witness(
     root: StrPath, split: str, entries: np.memmap, scan: Scan, retired: frozenset[str] = frozenset()
 ) -> str:
-    """Compare the split with an independent listing: ImageFolder, for TEST a plain ``os.walk``."""
+    """Compare the split with an independent listing by ImageFolder, or by ``os.walk`` for TEST."""
     folder = Path(root, split_folder(split))
     if split in LABELLED:
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
-        classes = [one for one in dataset.classes if one not in retired]
+        classes = [class_id for class_id in dataset.classes if class_id not in retired]
         index_of = {class_id: index for index, class_id in enumerate(classes)}
         found = [
             (os.path.relpath(path, root), index_of[dataset.classes[index]])
@@ -303,8 +320,15 @@ def _check_witness(
 
 
 def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
-    """Whether the scan of a split folder left out the image at a path, or a folder above it: a link
-    that is retired may lead to a folder now."""
+    """Return whether the scan left out an image or a folder above it.
+
+    A retired link may lead to a folder by now, so that there are images below it.
+
+    Args:
+        path: The path of the image.
+        folder: The split folder.
+        retired: The links and folders that the scan left out, by their path below ``folder``.
+    """
     if not retired:
         return False
     above = accumulate(os.path.relpath(path, folder).split("/"), "{}/{}".format)
@@ -312,7 +336,7 @@ def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
 
 
 def _is_addressable(path: str, split: str) -> bool:
-    """Whether a path below root is one that DINOv3 rebuilds."""
+    """Return whether DINOv3 can rebuild a path below root."""
     _, *class_ids, name = path.split("/")
     class_id = class_ids[0] if class_ids and split in LABELLED else ""
     index = index_of(split, class_id, name)
