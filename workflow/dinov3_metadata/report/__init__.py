@@ -1,1 +1,1 @@
-"""The report: pages and pictures of what is published."""
+"""The report: pages and plots that show the published metadata."""

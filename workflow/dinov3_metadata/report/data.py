@@ -1,4 +1,4 @@
-"""Data: what is published of a split, as the report shows it."""
+"""Data: read the published files of a split for the report."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -24,23 +24,31 @@ from ..paths import StrPath, array_names, file_name, path_of
 from ..published import published_state
 from ..replace import is_torn, torn
 
-SHOWN = 500  # rows of a table; the JSON beside the arrays has all
+SHOWN = 500  # rows of a table at most; the JSON files next to the arrays contain all of them
 ROW = np.dtype(AUDIT_ROW)
 
 
 class Published:
-    """What is published of a split.
+    """The published metadata of a split.
+
+    Args:
+        extra: The folder that was published to.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        about: The content of ``metadata-SPLIT.json``.
 
     Attributes:
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        about: ``metadata-SPLIT.json``.
-        entries, ids, names: The arrays; for TEST ids and names are empty.
-        counts: (classes,) ``<i8``: images of each class.
-        report: Of ``verify``; None if it was removed with the work folder.
-        changes: Of the last publication; None likewise.
-        audit: The counts of the last audit; None if there was none.
-        table: ``audit-SPLIT.npy``; empty likewise.
-        not_ok: The first images of ``audit-SPLIT.json`` that are not plain ok.
+        split, about: The arguments.
+        entries, ids, names: The arrays; for TEST, ids and names are empty.
+        counts: (classes,) ``<i8``: the number of images in each class.
+        report: The report of ``verify``; None if it was removed with the work folder.
+        changes: What the last publication changed; None if this was removed with the work folder.
+        audit: The summary of the last audit; None if there was no audit.
+        table: ``audit-SPLIT.npy``; empty if there was no audit or the file is damaged.
+        not_ok: The first ``SHOWN`` images in ``audit-SPLIT.json`` with a problem.
+
+    Raises:
+        MetadataError: An array is missing, is damaged or does not match ``about``, or a publication
+            of the split was interrupted.
     """
 
     def __init__(self, extra: StrPath, split: str, about: Description) -> None:
@@ -67,7 +75,7 @@ class Published:
         self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
 
     def _open_arrays(self, extra: StrPath) -> list[np.ndarray]:
-        """Map the arrays, and check that they are of the types and lengths that are described."""
+        """Map the arrays, and check that their dtypes and lengths match ``about``."""
         about = self.about
         dtype = entries_dtype(about.class_id_length, about.class_name_length)
         types = dtype, dtype["class_id"], dtype["class_name"]

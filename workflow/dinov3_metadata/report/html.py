@@ -1,4 +1,4 @@
-"""HTML: a page, and the tables in it."""
+"""HTML: make pages and tables for the report."""
 
 from collections.abc import Iterable
 from html import escape
@@ -19,18 +19,24 @@ overflow-wrap: anywhere; } small { color: #64748b; } .bar { background: #3b82f6;
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML, so ``table`` does not escape it."""
 
 
 def page(title: str, *parts: str) -> bytes:
-    """A page with a title and some parts, which are HTML."""
+    """Return a whole page with a title and some parts, which must be HTML."""
     head = f'<!DOCTYPE html><meta charset="utf-8"><title>{escape(title)}</title>'
     text = f"{head}<style>{STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}"
     return text.encode(errors="backslashreplace")
 
 
 def table(head: Iterable[str], content: Iterable[Iterable[object]]) -> str:
-    """A table with a head and rows; numbers are aligned to the right."""
+    """Return a table as HTML.
+
+    Args:
+        head: The title of each column, as plain text.
+        content: The cells of each row. Numbers are aligned to the right; text is escaped unless it
+            is ``Html``.
+    """
 
     def cell(value: object, tag: str) -> str:
         number = isinstance(value, int)
@@ -48,5 +54,5 @@ def table(head: Iterable[str], content: Iterable[Iterable[object]]) -> str:
 
 
 def code(value: object) -> Html:
-    """A value in a typewriter font, for paths and ids."""
+    """Show a value in a fixed-width font, for paths and ids."""
     return Html(f"<code>{escape(printable(str(value)))}</code>")

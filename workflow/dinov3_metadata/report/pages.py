@@ -1,4 +1,4 @@
-"""Pages: what ``snakemake --report report.html`` shows of what is published."""
+"""Pages: draw the pages that ``snakemake --report report.html`` shows."""
 
 import warnings
 from base64 import b64encode
@@ -20,21 +20,21 @@ from .data import SHOWN, Published
 from .html import Html, code, page, table
 from .plots import bars, sizes
 
-TILES = 120  # classes of the mosaic
-TRIED = 5  # images of a class that may be broken before its tile stays empty
+TILES = 120  # classes in the mosaic at most
+TRIED = 5  # images of a class that are tried; if all are broken, its tile stays empty
 TILE = 112  # px
 
 
 def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
-    """Draw everything that the report shows, into ``<WORK>/report``.
+    """Draw all pages and plots of the report, and write them to ``<WORK>/report``.
 
     Args:
         extra: The folder that was published to.
-        splits: Those of the dataset; one that is not published is left out.
+        splits: The splits of the dataset; those that are not published are left out.
 
     Returns:
-        For each file its ``path``, the ``category`` and the ``title`` that it stands under, and the
-        ``kind`` of page that it is.
+        For each file its ``path``, the ``category`` and ``title`` under which the report lists it,
+        and the ``kind`` of page, which names its caption in ``workflow/report``.
 
     Raises:
         MetadataError: Nothing is published.
@@ -171,7 +171,7 @@ def _audit(one: Published, audit: AuditSummary) -> bytes:
 
 
 def _mosaic(one: Published) -> bytes:
-    """An image of each class, or of classes at equal distances."""
+    """Show an image of each class or, if there are too many, of evenly spaced classes."""
     classes = len(one.names)
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, TILES)).round().astype(int))
     starts = np.concatenate([[0], np.cumsum(one.counts)])
@@ -191,12 +191,12 @@ def _mosaic(one: Published) -> bytes:
 
 
 def _tile(path: Path) -> str:
-    """An ``<img>`` with the picture in it; empty if it does not decode."""
+    """Return an ``<img>`` that contains a small copy of an image; empty if it does not decode."""
     try:
         with warnings.catch_warnings(action="ignore"), opened_image(path) as image:
             image.draft("RGB", (2 * TILE, 2 * TILE))
             small = image.convert("RGB")
-    except Exception:  # an audit says why
+    except Exception:  # to find out why is the task of an audit
         return ""
     small.thumbnail((2 * TILE, 2 * TILE))
     file = BytesIO()

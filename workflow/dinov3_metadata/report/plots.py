@@ -1,4 +1,4 @@
-"""Plots: pictures as SVG, with text as text, so that the browser finds a font for any script."""
+"""Plots: draw SVG whose texts stay text, so that the browser can choose a font for any script."""
 
 import warnings
 from io import BytesIO
@@ -9,13 +9,13 @@ import numpy as np
 from ..errors import printable
 from .data import Published
 
-BARS = 40  # classes, up to which each has a bar of its own
-NAMED = 5  # classes named at each end, if there are more
+BARS = 40  # if there are at most this many classes, each has its own bar
+NAMED = 5  # otherwise, this many of the largest and of the smallest classes are named
 BLUE, GREY, RED = "#3b82f6", "#94a3b8", "#dc2626"
 
 
 def bars(one: Published) -> bytes:
-    """Images per class, from the most to the least, with the ends named."""
+    """Plot the number of images in each class, the largest class first, as SVG."""
     counts = one.counts
     order = np.argsort(-counts, kind="stable")
     heights = counts[order]
@@ -51,7 +51,10 @@ def bars(one: Published) -> bytes:
 
 
 def sizes(one: Published) -> bytes:
-    """Width against height, and the aspect ratios, of all images whose size an audit could read."""
+    """Plot width against height, and the aspect ratios, as SVG.
+
+    Images whose size the audit could not read are left out.
+    """
     from matplotlib.ticker import LogLocator
 
     opened = one.table[(one.table["width"] > 0) & (one.table["height"] > 0)]
@@ -81,27 +84,27 @@ def sizes(one: Published) -> bytes:
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure of matplotlib, which needs no display, and its axes."""
+    """Return a matplotlib figure, which needs no display, and its axes; sizes are in inches."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     rcParams["svg.fonttype"] = "none"
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(1, columns)
-    for one in np.atleast_1d(axes):
-        one.spines[["top", "right"]].set_visible(False)
+    for panel in np.atleast_1d(axes):
+        panel.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
 def _svg(figure: Any) -> bytes:
     file = BytesIO()
-    with warnings.catch_warnings(action="ignore"):  # of glyphs that the browser will have
+    with warnings.catch_warnings(action="ignore"):  # about glyphs that the browser will have
         figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
     return file.getvalue()
 
 
 def _label(name: str, class_id: str) -> str:
-    """A class for an axis: never longer than a line, and no formula."""
+    """Return a short label for a class, with ``$`` escaped, which would start a formula."""
     name = name if len(name) <= 28 else f"{name[:27]}…"
     class_id = class_id if len(class_id) <= 16 else f"{class_id[:15]}…"
     both = name if name == class_id else f"{name}  {class_id}"
