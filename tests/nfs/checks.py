@@ -1,8 +1,8 @@
-"""What must hold when hosts share files by NFS. Run by inside.sh in the virtual machine, as root.
+"""Checks for hosts that share files by NFS. inside.sh runs them in the virtual machine, as root.
 
-Host A runs ``dump_extra``, host B reads, each below a mount of its own: ``/mnt/VERSION/A`` and
-``/mnt/VERSION/B`` are ``/srv/x`` of the server, which is this machine too. Each check has a folder
-of its own there, with the dataset in ``root`` and the metadata in ``extra``.
+Host A runs ``dump_extra``, and host B reads. Each has its own mount, ``/mnt/VERSION/A`` or
+``/mnt/VERSION/B``, of the folder ``/srv/x`` on the server, which is this machine too. Each check
+has its own folder there, with the dataset in ``root`` and the metadata in ``extra``.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ ARRAYS = ("entries-TRAIN.npy", "class-ids-TRAIN.npy", "class-names-TRAIN.npy")
 WORK = ".dinov3-metadata"
 KEPT = f"{WORK}/published/kept"
 
-# Rows of 8 kB: few images are enough for arrays that are read page by page.
+# Each row has 8 kB, so that a few images are enough for arrays that are read page by page.
 CLASS_NAME = "name " * 400
 IMAGES = 2100
 
@@ -46,7 +46,7 @@ for line in sys.stdin:
         print(error, flush=True)
 """
 
-# Starts no process for this, as a child that closes run.lock would bring it to the server.
+# This pauses without starting a process: a child that closes run.lock would sync it to the server.
 DUMP = """
 import logging, os, sys, time
 from dinov3_metadata import MetadataError, dump, dump_extra
@@ -68,10 +68,10 @@ except MetadataError as error:
 
 
 class Checks:
-    """Prints one line a check, and counts.
+    """Runs checks, prints one line for each result, and counts them.
 
     Args:
-        words: How the lines of the checks to be made begin; all if empty.
+        words: The versions or names of the checks to run; empty to run all of them.
     """
 
     def __init__(self, words: list[str]) -> None:
@@ -96,7 +96,7 @@ class Checks:
 
 
 def on(host: str, *command: object) -> list[str]:
-    """A command line that runs on host A or B."""
+    """Return the command line that runs a command on host A or B."""
     enter = ["nsenter", f"--net=/run/netns/{host}", "unshare", "--uts"]
     run = ["sh", "-c", f'hostname host{host}; exec "$@"', "sh"]
     return [*enter, *run, *map(str, command)]
@@ -109,13 +109,13 @@ def dump(
     stage: str = "",
     meanwhile: Callable[[int], object] = lambda pid: None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``dump_extra`` on a host, and something else before one of the functions that it calls.
+    """Run ``dump_extra`` on a host, and call a function in the middle of the run.
 
     Args:
         host: A or B.
-        root, extra: On that host's mount.
-        stage: The function of the module ``dump``; none if empty.
-        meanwhile: What to do then; it gets the id of the process.
+        root, extra: The folders, below that host's mount.
+        stage: The function of the module ``dump`` before which the run pauses; empty for no pause.
+        meanwhile: Called during the pause with the id of the process.
     """
     with TemporaryDirectory() as local:
         reached, resume = Path(local, "reached"), Path(local, "resume")
@@ -146,7 +146,8 @@ class Dataset:
     """A dataset of many images in two classes, made on the server.
 
     Args:
-        name: Of its folder.
+        name: The start of the name of its folder.
+        images: How many images to make.
     """
 
     def __init__(self, name: str, images: int = IMAGES) -> None:
@@ -157,7 +158,7 @@ class Dataset:
             self.add(self.root, count)
 
     def add(self, root: Path, images: int = 1) -> None:
-        """Add a class with the longest name of all, by which the bytes of all arrays change."""
+        """Add a class with a longer name than all others, which changes the bytes of all arrays."""
         self.classes += 1
         class_id = f"n{self.classes:08}"
         folder = root / "train" / class_id
@@ -174,11 +175,11 @@ class Dataset:
 
 
 class Reader:
-    """A process on host B that has an array open or mapped, as a training has.
+    """A process on host B that has an array open or mapped, like a training.
 
     Args:
-        path: The array, on B's mount.
-        how: ``mmap`` or ``pread``.
+        path: The array, below B's mount.
+        how: ``mmap`` to map the array, ``pread`` to open it.
     """
 
     def __init__(self, path: Path, how: str) -> None:
@@ -192,10 +193,10 @@ class Reader:
         )
 
     def read(self, start: int, stop: int) -> str:
-        """Read pages; what is wrong with them, or nothing."""
+        """Read some pages; return what is wrong with them, or an empty text."""
         size = os.sysconf("SC_PAGESIZE")
-        due = self.right[start * size : stop * size]
-        assert len(due) == (stop - start) * size, "the array is too small"
+        expected = self.right[start * size : stop * size]
+        assert len(expected) == (stop - start) * size, "the array is too small"
         try:
             self.process.stdin.write(f"{start} {stop}\n")
             self.process.stdin.flush()
@@ -204,7 +205,7 @@ class Reader:
             found = ""
         if not found:
             return signal.Signals(-self.process.wait(60)).name
-        return found if found != hashlib.sha256(due).hexdigest() else ""
+        return found if found != hashlib.sha256(expected).hexdigest() else ""
 
     def end(self) -> None:
         self.process.kill()
@@ -224,7 +225,7 @@ def shell(command: str) -> None:
 
 
 def readers(checks: Checks, version: str) -> None:
-    """A training on B keeps the rows it has, whatever A publishes and the server does."""
+    """A training on B keeps its rows, whatever A publishes and even if the server restarts."""
     data = Dataset("readers")
     a, b = (Path("/mnt", version, host, data.name) for host in "AB")
     entries = b / "extra" / ARRAYS[0]
@@ -248,8 +249,8 @@ def readers(checks: Checks, version: str) -> None:
     lost = [name for name, inode in old.items() if names.get(inode) != name]
     checks.note(not lost, "the replaced arrays have a second name", f"{lost} not in {names}")
 
-    # A client that knows the folder may take a name for the old file for a minute, as that file is
-    # still there. To open the folder makes it ask the server.
+    # The old files still exist, so for a minute a client that has cached the folder may resolve a
+    # name to the old file. Opening the folder makes it ask the server.
     os.listdir(b / "extra")
     second = [Reader(entries, how) for how in ("mmap", "pread")]
     look(second, "second", "opened after the folder was listed")
@@ -267,26 +268,26 @@ def readers(checks: Checks, version: str) -> None:
 
 
 def other_host(checks: Checks, version: str) -> None:
-    """A run on B right after one on A, where B knows the old files, has nothing to write."""
+    """Right after a run on A, a run on B writes nothing, even if B has cached the old files."""
     data = Dataset("other-host", 30)
     a, b = (Path("/mnt", version, host, data.name) for host in "AB")
     must_dump("A", a)
     must_dump("B", b)
     data.add(a / "root")
     must_dump("A", a)
-    due = digests(SERVER / data.name / "extra")
+    published = digests(SERVER / data.name / "extra")
     done = dump("B", b / "root", b / "extra")
     written = re.findall(r".*: written", done.stdout)
     checks.note(not written and not done.returncode, "it writes nothing", done)
-    checks.note(digests(SERVER / data.name / "extra") == due, "the arrays stay as they are")
-    checks.note(digests(b / "extra") == due, "B then reads the new arrays")
+    checks.note(digests(SERVER / data.name / "extra") == published, "the arrays stay as they are")
+    checks.note(digests(b / "extra") == published, "B then reads the new arrays")
 
 
 def locks(checks: Checks, version: str) -> None:
-    """A second run stops, and names the first."""
+    """A second run stops, and its message names the first run."""
     data = Dataset("locks", 30)
     a, b = (Path("/mnt", version, host, data.name) for host in "AB")
-    if version == "v3":  # whose mounts of A and B keep locks to themselves
+    if version == "v3":  # the NFSv3 mounts of A and B do not share locks
         a, b = (Path("/mnt", version, f"lock{host}", data.name) for host in "AB")
 
     def second(pid: int) -> None:
@@ -301,14 +302,14 @@ def locks(checks: Checks, version: str) -> None:
 
 
 def full(checks: Checks, version: str) -> None:
-    """No room on the server: the message says where, and the first run with room again succeeds."""
+    """If the server's disk is full, the message says where; once there is room, a run succeeds."""
     data = Dataset("full")
     server = Path("/srv/small", data.name, "extra")
     extra = Path("/mnt", version, "small", data.name, "extra")
-    for left in (0, 8):  # MB: not even a scan fits, half of the arrays
+    for left in (0, 8):  # MB: with 0, not even a scan fits; with 8, half of the arrays fit
         done = dump("A", data.root, extra)
         checks.note(done.returncode == 0, f"a run with room ({left} MB next)", done)
-        due = digests(server)
+        published = digests(server)
         data.touch()
 
         def fill(_: int, left: int = left) -> None:
@@ -319,26 +320,26 @@ def full(checks: Checks, version: str) -> None:
         named = f"MetadataError: {extra}/"
         what = f"{left} MB free: names a path"
         checks.note(named in done.stderr, what, done)
-        checks.note(digests(server) == due, "the published files stay as they were")
+        checks.note(digests(server) == published, "the published files stay as they were")
         os.unlink("/srv/small/filler")
         shell("sync")
         done = dump("A", data.root, extra)
         checks.note(done.returncode == 0, "the first run after room was made succeeds", done)
-        checks.note(digests(server) != due, "it publishes")
+        checks.note(digests(server) != published, "it publishes")
         left_over = [path for path in files_in(server) if path.name.endswith(".tmp")]
         checks.note(not left_over, "nothing is left over", left_over)
     shutil.rmtree(server.parent)
 
 
 def server_stops(checks: Checks, version: str) -> None:
-    """A soft mount whose server stops: the message names a file; the next run succeeds."""
+    """If the server of a soft mount stops, the message names a file, and the next run succeeds."""
     for stage in ("update_scan", "publish"):
         data = Dataset("stops", 300)
         extra = Path("/mnt", version, "soft", data.name, "extra")
         server = SERVER / data.name / "extra"
         done = dump("A", data.root, extra)
         checks.note(done.returncode == 0, "a run on a soft mount", done)
-        due = digests(server)
+        published = digests(server)
         data.add(data.root)
         try:
             done = dump("A", data.root, extra, stage, lambda _: shell("systemctl stop nfs-server"))
@@ -346,7 +347,7 @@ def server_stops(checks: Checks, version: str) -> None:
             shell("systemctl start nfs-server")
         named = f"MetadataError: {extra}"
         checks.note(named in done.stderr, f"stopped before {stage}: names a path", done)
-        checks.note(digests(server) == due, "the published files stay as they were")
+        checks.note(digests(server) == published, "the published files stay as they were")
         done = dump("A", data.root, extra)
         checks.note(done.returncode == 0, "the next run succeeds", done)
         reference = server.parent / "reference"
@@ -355,14 +356,14 @@ def server_stops(checks: Checks, version: str) -> None:
 
 
 def keeps_nothing(checks: Checks, version: str) -> None:
-    """On a disk of this machine alone no replaced file is kept."""
+    """On a local disk, no replaced file is kept."""
     data = Dataset("local", 30)
     folder = SERVER / data.name
     must_dump("A", folder)
-    due = digests(folder / "extra")
+    published = digests(folder / "extra")
     data.add(data.root)
     must_dump("A", folder)
-    checks.note(digests(folder / "extra") != due, "the arrays are replaced")
+    checks.note(digests(folder / "extra") != published, "the arrays are replaced")
     kept = files_in(folder / "extra" / KEPT)
     checks.note(not kept, "no replaced file is kept", kept)
 

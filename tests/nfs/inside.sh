@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run in the virtual machine, see run: a file server, and two hosts A and B that mount its folder
-# /srv/x. A host is a network namespace, which makes it an NFS client with a cache of its own.
+# Runs in the virtual machine, see run: starts a file server, and two hosts A and B that mount its
+# folder /srv/x. Each host is a network namespace, so it is an NFS client with its own cache.
 exec >/dev/virtio-ports/out 2>&1
 set -e
 trap 'poweroff -f >/dev/null 2>&1' EXIT
@@ -22,7 +22,7 @@ for host in A:2 B:3; do
   ip -n "$name" link set eth0 up
 done
 
-# A server that starts anew waits so long for its clients to take their locks again, else 90 s.
+# After a restart, the server waits 10 s, instead of 90 s, for its clients to reclaim their locks.
 printf '[nfsd]\nthreads=8\ngrace-time=10\nlease-time=10\n' >/etc/nfs.conf.d/checks.conf
 truncate -s 96M /srv/small.img
 mke2fs -q -t ext4 -m 0 /srv/small.img
@@ -46,7 +46,8 @@ for version in 3,nolock 4.2; do
   mounted A $version hard /srv/small "/mnt/v${version%,*}/small"
   mounted A $version soft,timeo=20,retrans=1 /srv/x "/mnt/v${version%,*}/soft"
 done
-# The lock of NFSv3 is a service of its own, of which there is one a machine: two mounts of one host.
+# NFSv3 locks belong to a separate service, which exists once per machine. So for the check of locks
+# with NFSv3, both mounts belong to one host.
 for host in A B; do
   mkdir -p /mnt/v3/lock$host
   mount -t nfs -o vers=3,nosharecache 10.9.0.1:/srv/x /mnt/v3/lock$host

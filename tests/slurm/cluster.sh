@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A real Slurm of one node on this machine, for as long as standard input stays open:
+# Runs a real Slurm of one node on this machine for as long as standard input stays open:
 #
 #   cluster.sh FOLDER    then PATH=FOLDER/bin:$PATH SLURM_CONF=FOLDER/slurm.conf sbatch, squeue, ...
 #
-# Says "ready" when jobs can be submitted. Installs Debian's packages if need be, as root; whatever
-# else it makes lies in FOLDER, so that it neither needs nor disturbs a Slurm that is there already.
+# Prints "ready" when jobs can be submitted. Needs root, and installs Debian's packages if they are
+# missing. Everything else that it makes is in FOLDER, so it does not disturb an existing Slurm.
 set -euo pipefail
 
 mkdir -p "$1"/{bin,state,spool}
@@ -14,7 +14,7 @@ node=$(hostname -s)
 
 installed() { command -v slurmctld slurmd sbatch munged; }
 install() {
-  # Debian starts the services of a package, unless this file says no.
+  # Debian starts the services of a package unless this file forbids it.
   local policy=/usr/sbin/policy-rc.d
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -28,11 +28,11 @@ install() {
 }
 installed >/dev/null || install >apt.log 2>&1 || { tail apt.log; exit 1; }
 
-# The daemons look their own host up.
+# The daemons look up their own host name.
 getent hosts "$node" >/dev/null || echo "127.0.0.1 $node" >>/etc/hosts
 address=$(getent ahostsv4 "$node" | awk '{ print $1; exit }')
-# Daemons are told to listen on the address of the host's name alone; srun, which is called back at
-# 127.0.0.1, can be so only if that is the name's address.
+# The daemons should listen only on the address of the host name. But srun is called back at
+# 127.0.0.1, so this works only if that is the address of the host name.
 listen="CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
 if [[ $address != 127.0.0.1 ]]; then
   listen=""
@@ -40,10 +40,10 @@ if [[ $address != 127.0.0.1 ]]; then
 fi
 free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# slurmd 22.05 looks for cgroups where nothing uses them, unless it is told of a kind.
+# slurmd 22.05 looks for cgroups even if nothing uses them, unless a plugin is set.
 printf 'CgroupPlugin=cgroup/v1\n' >cgroup.conf
-# CPUs: more than there may be, so that two jobs of eight threads run at once. MinJobAge: how long
-# jobs that ended are told of. OverMemoryKill: does without cgroups what they would do.
+# CPUs: more than the machine may have, so that two jobs of eight threads run at once. MinJobAge:
+# how long finished jobs are listed. OverMemoryKill: limits the memory of jobs without cgroups.
 cat >slurm.conf <<END
 ClusterName=test
 SlurmctldHost=$node(127.0.0.1)
@@ -76,7 +76,7 @@ AccountingStorageType=accounting_storage/none
 NodeName=$node NodeAddr=127.0.0.1 CPUs=16 RealMemory=16000
 PartitionName=test Nodes=$node Default=YES
 END
-# Snakemake's plugin hides SLURM_CONF from the srun in a job.
+# Snakemake's plugin removes SLURM_CONF from the environment of the srun in a job.
 printf '#!/bin/sh\nSLURM_CONF="%s" exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" >bin/srun
 chmod +x bin/srun
 (umask 077 && head -c 1024 /dev/urandom >munge.key)

@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm, see cluster.sh: what it submits, and what becomes of it."""
+"""The workflow on a real Slurm, see cluster.sh: which jobs it submits, and how they end."""
 
 import os
 import re
@@ -20,16 +20,17 @@ if not (shutil.which("slurmctld", path="/usr/sbin:/usr/bin") or shutil.which("ap
     pytest.skip("there is no Slurm, and no apt-get to install it by", allow_module_level=True)
 
 NOTHING = "Nothing to be done"
-# Asked for the first time when jobs of this size end; on a real cluster they wait in a queue.
+# Jobs of this size end within seconds, so ask for their state sooner than on a real cluster, where
+# jobs wait in a queue.
 IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3"]
 IMPATIENT += ["--max-status-checks-per-second", "5"]
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The configuration of a Slurm that runs until the tests are through."""
+    """Start a Slurm that runs until the tests have finished; gives its configuration file."""
     folder = tmp_path_factory.mktemp("slurm")
-    with alone(tmp_path_factory):  # with apt-get
+    with alone(tmp_path_factory):  # apt-get can run only once at a time
         cluster = subprocess.Popen(
             [REPOSITORY / "tests/slurm/cluster.sh", folder],
             stdin=subprocess.PIPE,
@@ -44,10 +45,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 class Cluster:
-    """A dataset, and runs of the workflow that submit jobs to a Slurm."""
+    """A dataset, and runs of the workflow on it that submit jobs to a Slurm."""
 
     def __init__(self, home: Path, conf: Path, plugin: Path) -> None:
-        # A shell that was given these names unquoted would do something else.
+        # If these names reached a shell unquoted, it would do something else.
         self.root = make_tree(home / """a "$HOME"; `x` & 数据""" / "root")
         self.extra, self.workdir = self.root.parent / "extra", home / "workdir"
         self.workdir.mkdir()
@@ -59,7 +60,7 @@ class Cluster:
         self.before = set(self.jobs())
 
     def start(self, *options: str, splits: str = "[TRAIN]") -> subprocess.Popen:
-        # What a shell starts in the background ignores SIGINT, and so would this.
+        # A process that a shell starts in the background ignores SIGINT, and so would its children.
         command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
         command += ["-s", str(REPOSITORY / "Snakefile")]
         command += ["--workflow-profile", str(REPOSITORY / "profiles/slurm"), *IMPATIENT]
@@ -73,7 +74,7 @@ class Cluster:
         )
 
     def run(self, *options: str, splits: str = "[TRAIN]") -> tuple[str, list[dict[str, str]]]:
-        """Run the workflow; return what it said, and the jobs that Slurm has had from it."""
+        """Run the workflow; return its output and the jobs that it submitted."""
         return self.end(self.start(*options, splits=splits))
 
     def end(self, run: subprocess.Popen) -> tuple[str, list[dict[str, str]]]:
@@ -84,17 +85,17 @@ class Cluster:
         return said, list(new.values())
 
     def wait_for_jobs(self, run: subprocess.Popen, count: int) -> set[int]:
-        """Wait until there are some more than at the end of the last run; return their numbers."""
+        """Wait until there are ``count`` more than after the last run; return their numbers."""
         while len(new := self.jobs().keys() - self.before) < count:
             assert run.poll() is None, run.stdout.read()
             time.sleep(0.1)
         return new
 
     def jobs(self) -> dict[int, dict[str, str]]:
-        """What Slurm knows of all jobs, running or not, in the order in which they came."""
+        """Return number -> properties of all jobs, running or not, in the order of submission."""
         said = self.ask("scontrol", "show", "job", "--oneliner")
         records = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in said.splitlines()]
-        return {int(one["JobId"]): one for one in records if "JobId" in one}
+        return {int(job["JobId"]): job for job in records if "JobId" in job}
 
     def ask(self, *command: str) -> str:
         done = subprocess.run(
@@ -107,7 +108,7 @@ class Cluster:
         return log.read_text()
 
     def is_true(self, snakemake: Callable, splits: str = "[TRAIN]") -> bool:
-        """Whether the published files are those of a local run."""
+        """Return whether the published files are those of a local run."""
         local = self.root.parent / "local"
         snakemake(root=self.root, extra=local, splits=splits)
         return digests(local) == digests(self.extra)
@@ -127,7 +128,7 @@ def test_a_split_is_a_job_and_an_edit_too(cluster: Cluster, snakemake: Callable)
     assert {job["MinMemoryNode"] for job in jobs} == {"1002M"}
     assert {job["TimeLimit"] for job in jobs} == {"00:20:00"}  # five minutes a stage
     assert {job["CPUs/Task"] for job in jobs} == {"8"}
-    assert "DEBUG listed" in cluster.log_of("scan")  # as the settings want it
+    assert "DEBUG listed" in cluster.log_of("scan")  # the level in the settings reaches the job
     assert cluster.is_true(snakemake, both)
 
     said, jobs = cluster.run(splits=both)
@@ -149,14 +150,14 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     (job,) = cluster.wait_for_jobs(run, 1)
     cluster.ask("scancel", str(job))
     _, jobs = cluster.end(run)
-    assert [one["JobState"] for one in jobs] == ["CANCELLED", "COMPLETED"]
-    assert [one["MinMemoryNode"] for one in jobs] == ["1002M", "4008M"]
-    assert [one["TimeLimit"] for one in jobs] == ["00:20:00", "01:20:00"]
+    assert [job["JobState"] for job in jobs] == ["CANCELLED", "COMPLETED"]
+    assert [job["MinMemoryNode"] for job in jobs] == ["1002M", "4008M"]
+    assert [job["TimeLimit"] for job in jobs] == ["00:20:00", "01:20:00"]
     assert cluster.is_true(snakemake)
 
 
 def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable) -> None:
-    """Slurm kills it, as Python alone takes more than 50 MB; the second one gets enough."""
+    """Slurm kills the job, as Python alone takes more than 50 MB; the second job gets enough."""
     rules = ("scan_split", "dump_entries", "dump_class_arrays", "verify")
     little = [f"{rule}:mem_mb=50 * 20 ** (attempt - 1)" for rule in rules]
     _, jobs = cluster.run("--set-resources", *little)
@@ -177,7 +178,7 @@ def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:
 
 
 def test_an_option_that_the_plugin_refuses(cluster: Cluster) -> None:
-    """It would say nothing and wait for ever."""
+    """Without the check, the run would wait forever and print nothing."""
     run = cluster.start("--default-resources", "slurm_extra='--nice --comment=mine'")
     said = run.communicate(timeout=60)[0]
     assert run.returncode != 0
@@ -189,7 +190,7 @@ def test_an_option_that_the_plugin_refuses(cluster: Cluster) -> None:
 
 @contextmanager
 def full(cluster: Cluster) -> Iterator[None]:
-    """No job starts in the block."""
+    """Let no job start in the block, as if the cluster were full."""
     cluster.ask("scontrol", "update", "partition=test", "state=down")
     try:
         yield
