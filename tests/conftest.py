@@ -63,7 +63,7 @@ def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Install an extra of pyproject.toml with an executor of Snakemake; gives ``PYTHONPATH``.
 
-    Where that for Slurm is installed for good, each start of Snakemake asks for a Slurm.
+    If the one for Slurm were always installed, each start of Snakemake would need a Slurm.
     """
 
     def install(extra: str) -> Path:
@@ -95,7 +95,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether to ask the whole of a question."""
+    """Return whether to run all cases of a question, and not just some of them."""
     return bool(request.config.getoption("--full"))
 
 

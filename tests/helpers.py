@@ -37,7 +37,7 @@ FILES = [
 
 
 def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) -> Path:
-    """Lay empty files, or empty folders for names that end with a slash, below ``root``."""
+    """Make empty files, or empty folders for names that end with a slash, below ``root``."""
     for name in files:
         path = root / name
         if name.endswith("/"):
@@ -50,7 +50,7 @@ def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) ->
 
 
 def exchange(target: Path, kind: str) -> None:
-    """Put a folder, a file, a FIFO or nothing in the place of what a link leads to."""
+    """Replace what a link leads to by a folder, a file, a FIFO or nothing."""
     if target.is_dir():
         shutil.rmtree(target)
     target.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def file_states(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    """What tells that files were not touched; reading them may change st_atime."""
+    """Return what shows that files were not touched, without st_atime, which reading may change."""
     states = {path.name: path.stat() for path in paths}
     return {
         name: (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
@@ -126,7 +126,7 @@ def file_states(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One of the processes of pytest-xdist at a time; gives them a folder in common."""
+    """Let in one process of pytest-xdist at a time; gives them a common folder."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Each image is opened as training opens it, once, and named with what is wrong with it."""
+"""Each image is opened once, as training opens it, and listed with its problems."""
 
 import json
 import os
@@ -43,7 +43,7 @@ from helpers import AUDIT, REPOSITORY, audit_all, file_states, make_scan, make_t
 from PIL import Image
 
 COLOURS = np.random.default_rng(0).integers(0, 255, (40, 60, 3), "u1")
-TWO = ["--set-scatter", "audit=2"]  # as many shares as a test has use for
+TWO = ["--set-scatter", "audit=2"]  # as many shares as a test needs
 BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
 
 
@@ -60,7 +60,7 @@ def large(side: int) -> Callable[[Path], None]:
     return lambda path: Image.new("L", (side, side)).save(path, "PNG")
 
 
-# What ../tests can not carry of ImageNet is made anew, under the names that it has there.
+# Imitations of irregular images in ImageNet, which cannot be included here; the names are theirs.
 IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "n02105855_2933.JPEG": (lambda path: draw(path, as_format="PNG"), {"wrong-suffix"}),
     "n01739381_1309.JPEG": (lambda path: draw(path, "CMYK"), {"other-mode"}),
@@ -228,7 +228,7 @@ def test_no_program_is_started_for_an_image(
 @pytest.mark.parametrize("kind", raster_formats())
 def test_each_raster_format_is_opened(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "1.JPEG"
-    if kind == "PSD":  # which Pillow does not write
+    if kind == "PSD":  # Pillow cannot write PSD
         head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3)
         path.write_bytes(head + bytes(12) + bytes(2 + 2 * 2 * 3))
     else:

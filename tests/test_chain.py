@@ -1,4 +1,4 @@
-"""Chain: the table of stages fits the stages, and a start that finds nothing to do is light."""
+"""Chain: the table matches the stages, and a start with nothing to do imports little."""
 
 import inspect
 import os

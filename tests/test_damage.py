@@ -1,4 +1,4 @@
-"""Damaged files of ours: made anew where they are ours to make, one sentence elsewhere."""
+"""Damaged files: work files are rebuilt, and for all others there is a one-sentence error."""
 
 import json
 import os

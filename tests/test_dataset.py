@@ -1,4 +1,4 @@
-"""ImageNetMetadata: what ImageFolder gives, from the metadata."""
+"""ImageNetMetadata gives the same as ImageFolder, but reads only the metadata."""
 
 import json
 import os

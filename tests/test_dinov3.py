@@ -13,8 +13,8 @@ from dinov3_metadata.dinov3 import use_metadata_lengths
 from dinov3_metadata.summary import dataset_path
 from helpers import REPOSITORY
 
-# A stand-in of the interface: an ImageNet with an enum of splits that know the lengths of
-# ImageNet-1k's, and a length that must be one of these.
+# A stand-in for the interface: an ImageNet with an enum of splits that know the lengths of
+# the splits of ImageNet-1k, and a length that must be one of these.
 STAND_IN = """
 from enum import Enum
 import numpy as np
@@ -91,14 +91,14 @@ def test_the_launcher_reaches_each_process(package: str, place: Path, tree: Path
     script = [sys.executable, str(place / f"code/{package}.py.txt"), *split]
     assert "AssertionError" in run(place, *script).stderr
     assert run(place, *LAUNCH, *script).stdout == "[4, 3, 2] 1281167\n"
-    shell = ["sh", "-c", 'exec "$@"', "sh", *script]  # a process of a process
+    shell = ["sh", "-c", 'exec "$@"', "sh", *script]  # a process that another process starts
     assert run(place, *LAUNCH, *shell).stdout == "[4, 3, 2] 1281167\n"
 
 
 def test_the_environment_s_own_sitecustomize_runs_too(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what the launcher loses
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides that the launcher loses output
     (place / "code/sitecustomize.py").write_text("print('mine')")
     done = run(place, *LAUNCH, sys.executable, "-c", "import dinov3_metadata; print('ours')")
     assert done.stdout == "mine\nmine\nours\n"  # in the launcher and in the command
@@ -214,7 +214,7 @@ def test_no_publication_ends_a_training(place: Path, tree: Path) -> None:
 
 
 def test_it_runs_in_python_3_9() -> None:
-    """As far as that can be seen without it: the grammar, and what is known to be newer."""
+    """Checked without Python 3.9: the grammar, and uses of what is known to be newer."""
     folder = REPOSITORY / "workflow/dinov3_metadata"
     names = ["__init__", "addresses", "dinov3", "disk", "documents", "errors", "paths", "replace"]
     code = "import sys, dinov3_metadata.dinov3; print(*sorted(sys.modules))"

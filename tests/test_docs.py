@@ -211,7 +211,7 @@ def view(layout: str, split: str, *files: str, **texts: str) -> Callable[[Path],
 
 
 def view_with(name: str) -> Callable[[Path], object]:
-    """Put a file into a class of a view, whose images then go."""
+    """Put a file into a class folder of a view, and then remove the images of the class."""
 
     def case(root: Path) -> None:
         link(root)
@@ -317,7 +317,7 @@ VARIABLE = {
 
 
 def message(case: str, root: Path) -> str:
-    """What a case says, with what differs from machine to machine replaced."""
+    """Return the message of a case, with everything that depends on the machine replaced."""
     make_tree(root, labels=LABELS)
     (root / "extra").mkdir()
     with pytest.raises((MetadataError, OSError)) as error:
@@ -342,7 +342,7 @@ def test_errors_md_has_no_message_that_is_not_produced() -> None:
 
 
 def said(path: Path) -> Iterator[str]:
-    """The longest piece of fixed text of each message that a module ends with."""
+    """Return the longest piece of fixed text in each error message of a module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("MetadataError", "sys.exit"):
             pieces = [one for one in ast.walk(node) if isinstance(one, ast.Constant)]
@@ -471,5 +471,5 @@ def test_the_python_of_the_recipes(tmp_path: Path) -> None:
     dump_extra(root, tmp_path / "extra")
     for example in examples:
         code = example.replace("<DATA>", str(root)).replace("<EXTRA>", str(tmp_path / "extra"))
-        code = code.replace("num_workers=10", "num_workers=2")  # cores of a test
+        code = code.replace("num_workers=10", "num_workers=2")  # a test has few cores
         subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY / "workflow")

@@ -7,7 +7,7 @@ import yaml
 from helpers import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-RUNNER = {"snakemake", "matplotlib", "pygments"}  # run and report, from outside of it
+RUNNER = {"snakemake", "matplotlib", "pygments"}  # needed outside of the environment
 
 
 def requirements(lines: list[str]) -> dict[str, str]:

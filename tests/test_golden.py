@@ -1,4 +1,4 @@
-"""The arrays are the reference's to the byte, by digests that the reference itself gave.
+"""The arrays equal those of the reference byte for byte, by digests made with the reference.
 
 ``golden.json`` was made with ``ImageNet.dump_extra()`` of facebookresearch/dinov3, NumPy 2.4.6 and
 torchvision 0.29.2; the digest of TEST with NumPy 1.26, as the reference fails on NumPy 2.

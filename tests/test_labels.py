@@ -191,7 +191,7 @@ def test_class_folders_without_a_row_are_listed() -> None:
         labels.of(["n00", *(f"n{i:02d}" for i in range(1, 13))])
 
 
-# What each form was read by until lines could be long: clear, but quadratic.
+# Earlier patterns of the forms: clearer, but quadratic in the length of a line.
 PLAIN = {
     "blanks": r"(\S+)(?!\s+\d+\s+\S)\s+(.+)",
     "tab": r"([^\t]+?) *\t\s*([^\t]+)",

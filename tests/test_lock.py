@@ -72,7 +72,7 @@ def test_a_process_forked_meanwhile_does_not_keep_the_lock(extra: Path) -> None:
         child = os.fork()
         if not child:
             os.close(write)
-            os.read(read, 1)  # until the parent is through
+            os.read(read, 1)  # until the parent has finished
             os._exit(0)
     try:
         with locked(extra):

@@ -161,7 +161,7 @@ def test_a_reader_keeps_the_old_bytes(split: Split) -> None:
 
 
 def edit(split: Split) -> dict[str, bytes]:
-    """Edit the dataset so that all arrays differ; what is published before."""
+    """Edit the dataset so that all arrays differ; return what was published before."""
     before = {path.name: path.read_bytes() for path in split.extra.glob("[!.]*")}
     make_tree(split.root, ["train/n01440764x/n01440764x_5.JPEG"], LABELS + "n01440764x,one more\n")
     split.verify()
@@ -229,7 +229,7 @@ def test_a_disk_that_refuses_anything_changes_nothing(
         else:
             break
     monkeypatch.undo()
-    assert refused or call == "link"  # where there are no links, the files are copied
+    assert refused or call == "link"  # if links are not possible, the files are copied
     assert digests(split.extra) == split.arrays()
     assert not split.due()
 

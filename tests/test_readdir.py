@@ -1,4 +1,4 @@
-"""A folder's names in bulk: the same as asked for one by one."""
+"""Reading the names in a folder in bulk gives the same as asking for them one by one."""
 
 import errno
 import os

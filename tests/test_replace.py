@@ -52,7 +52,7 @@ def kept(extra: Path) -> list[str]:
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is taken for one on a file server."""
+    """Make a folder look as if it were on a file server."""
     monkeypatch.setattr(replace, "is_local", lambda _: False)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The chain without Snakemake: the same files, either goes on where the other stopped."""
+"""The chain without Snakemake makes the same files, and each resumes where the other stopped."""
 
 import json
 import os

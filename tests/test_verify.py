@@ -170,7 +170,7 @@ def test_damage_is_found(
     edit, message = DAMAGES[damage]
     with pytest.raises(MetadataError, match=message):
         check(damage=edit)
-    assert list((tmp_path / "extra").iterdir()) == []  # to be made anew
+    assert list((tmp_path / "extra").iterdir()) == []  # so that the next run rebuilds them
 
 
 def test_names_that_are_all_too_wide_are_found(check: Check) -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 
 class Scanner:
-    """Scan a split as the workflow does: the last scan is kept, and taken while it is true."""
+    """Scan a split as the workflow does: the last scan is kept, and reused while it is valid."""
 
     def __init__(self, root: Path, extra: Path, split: str = "TRAIN", trust: bool = True) -> None:
         self.root, self.extra, self.split, self.trust = root, extra, split, trust
@@ -295,7 +295,7 @@ WAYS = ["absolute", "relative", "link to a link", "through a link"]
 def test_a_link_in_the_place_of_an_image_whose_target_changes(
     image: str, way: str, trust: bool, tree: Path, tmp_path: Path
 ) -> None:
-    """The scan is due each time, though no folder of the dataset changes: even where it finds the
+    """A scan is needed each time, though no folder of the dataset changes: even if it finds the
     same, the images must be looked up again."""
     target = tmp_path / "pool/x"
     make_tree(tree, [f"{Path(image).parent}/"])

@@ -28,8 +28,8 @@ class Said(NamedTuple):
 
     Attributes:
         code: Its exit code; None if it had to be ended.
-        text: What it wrote to stdout and stderr; bytes that are not text as ``os.fsdecode`` has
-            them, line ends as they were.
+        text: What it wrote to stdout and stderr; bytes that are not text are decoded as by
+            ``os.fsdecode``, and line ends are kept.
     """
 
     code: int | None
@@ -52,7 +52,7 @@ class Scene:
         root: The dataset: two classes of three images, in ``train`` and ``val``.
         extra: The folder for the metadata, not made yet.
         victim: A folder that the program has nothing to do with.
-        options: More of the command line, for instance ``--layout folder``.
+        options: Further command line options, for instance ``--layout folder``.
     """
 
     def __init__(self, home: Path, *options: str) -> None:
@@ -115,7 +115,7 @@ def run(command: Sequence[str | bytes], folder: Path) -> Said:
 
 
 def published(extra: Path, names: Iterable[str] = PUBLISHED) -> dict[str, bytes]:
-    """The published files that are there, and no links: name -> content."""
+    """Read the published files, without links: name -> content."""
     paths = [extra / name for name in names]
     return {path.name: path.read_bytes() for path in paths if is_regular(path)}
 
@@ -127,11 +127,11 @@ def is_regular(path: Path) -> bool:
 def picture(folder: Path, but: Iterable[Path] = ()) -> dict[str, object]:
     """All that is in a folder, at any depth: path -> mode, owner, time, and content or target.
 
-    Links are not followed; the content of what is larger than a megabyte does not count.
+    Links are not followed; contents larger than a megabyte are left out.
 
     Args:
         folder: The folder.
-        but: Paths that do not count, nor what is below them.
+        but: Paths to leave out, with everything below them.
     """
     skipped = {os.fspath(path) for path in but}
     found: dict[str, object] = {}
@@ -166,5 +166,5 @@ def left_over(extra: Path) -> list[str]:
 
 
 def as_lines(faults: dict[str, list[str]]) -> str:
-    """What went wrong where, for the message of a test that fails."""
+    """Format what went wrong, and where, for the message of a failing test."""
     return "\n".join(f"{where}\n    {'; '.join(wrong)}" for where, wrong in faults.items())

@@ -1,4 +1,4 @@
-"""Runs beside an editor that moves images between ``train`` and ``val`` all the time: is every
+"""Runs while an editor keeps moving images between ``train`` and ``val``: is every
 image in exactly one of the two splits after a run that succeeds?
 
 A rename moves an image, so at each moment it is in one of the two. A run that finds no moment for

@@ -2,7 +2,7 @@
 of a log, reach a shell, or end a run in a traceback?
 
 Each name is tried at each place, on a dataset that is fine otherwise, and on one that is refused
-because of it. What a run says, and its log files, may hold no control character but line ends.
+because of it. Output and log files may contain no control characters except line ends.
 """
 
 import json
@@ -61,10 +61,10 @@ class Named(Scene):
     """A scene with a hostile name at a place.
 
     Args:
-        home: For all that belongs to it.
+        home: The folder for everything that belongs to the scene.
         name: The name.
         place: One of ``PLACES``.
-        refused: Whether the program has to refuse the dataset, and to say so with the name.
+        refused: Whether the program must refuse the dataset, with the name in its message.
     """
 
     def __init__(self, home: Path, name: str, place: str, refused: bool) -> None:
@@ -107,7 +107,7 @@ class Named(Scene):
 
 
 def escapes(text: str) -> list[str]:
-    """The lines of a text with a control character, or that a name has started."""
+    """Return the lines of a text that have a control character or were started by a name."""
     found = []
     for line in text.split("\n"):
         if any(unicodedata.category(one) in CONTROL for one in line) or line.startswith(FORGED):
@@ -135,7 +135,7 @@ def judge(scene: Scene, said: Said) -> list[str]:
 
 
 def asked(full: bool) -> list[tuple[str, str, bool]]:
-    """Name, place, and whether it is to be refused: all, or each name once and each place often."""
+    """List name, place and whether to refuse it: all, or each name once and each place often."""
     every = [
         (name, place, refused) for name in NAMES for place in PLACES for refused in (False, True)
     ]
@@ -170,7 +170,7 @@ def test_hostile_names(
     assert not faults, as_lines(faults)
 
 
-# What the real Snakemake is asked, as a run takes seconds: name, place, to be refused.
+# The few cases for the real Snakemake, whose runs take seconds: name, place, refused.
 REAL = [
     ("line feed", "class folder", False),
     ("clear screen", "image", True),

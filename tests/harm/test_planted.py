@@ -97,13 +97,13 @@ FOREIGN = [".my-TRAIN.notes.tmp", "notes.txt", "kept by me/a.txt", "3-folders-of
 
 
 class Planted:
-    """Something at a place where the program keeps its own, or reads a file of the dataset."""
+    """Something planted where the program keeps a file of its own or reads one of the dataset."""
 
     def __init__(self, scene: Scene, kind: str, path: Path) -> None:
         self.scene, self.kind, self.path = scene, kind, path
         below = scene.extra if path.is_relative_to(scene.extra) else scene.root
         missing = [one for one in path.parents if below in one.parents and not one.exists()]
-        self.top = missing[-1] if missing else path  # of all that is made here
+        self.top = missing[-1] if missing else path  # the topmost path that is made here
         self.names = [str(one) for one in (path, path.relative_to(below), *missing)]
         before = path.read_bytes() if is_regular(path) and kind in CONTENTS else b""
         if kind != "foreign names":
@@ -157,7 +157,7 @@ class Planted:
             path.write_bytes(contents[kind])
 
     def others(self) -> dict[str, object]:
-        """All that a run may not change: the victim, the dataset, what is planted of others."""
+        """All that a run must not change: the victim, the dataset, planted files of others."""
         if self.kind == "folder of another user" and os.geteuid():
             self.path.chmod(0o700)
         found = picture(self.scene.victim) | picture(self.scene.root)
@@ -173,7 +173,7 @@ class Planted:
         foreign = [self.path / name.partition("/")[0] for name in FOREIGN]
         for path in foreign if self.kind == "foreign names" else [self.top]:
             remove(path)
-        if self.path.name == ".dinov3-view-TRAIN":  # the message says so: it is their mark
+        if self.path.name == ".dinov3-view-TRAIN":  # its message asks for both to be removed
             remove(self.path.with_name("train"))
 
 
@@ -197,7 +197,7 @@ def places_of(scene: Scene, pattern: str) -> Path:
 
 
 def judge(planted: Planted, before: dict[str, object], said: Said, right: object) -> list[str]:
-    """What is wrong after a run: of ``harm``, ``hang``, ``traceback``, ``bytes``, ``sentence``."""
+    """What is wrong after a run: ``harm``, ``hang``, ``traceback``, ``bytes``, ``sentence``."""
     wrong = []
     if planted.others() != before:
         wrong.append("harm")
@@ -230,7 +230,7 @@ def ask(home: Path, kind: str, pattern: str, first: bool, edited: bool) -> list[
     """Plant something below extra and run the program; gives what went wrong.
 
     Args:
-        home: For all that belongs to it.
+        home: The folder for everything that belongs to the run.
         kind, pattern: What is planted, and where.
         first: Whether that is before the first run.
         edited: Whether the dataset changes afterwards, so that a run has something to do.
@@ -273,7 +273,7 @@ def test_planted_in_extra(pattern: str, first: bool, full: bool, tmp_path: Path,
     faults = {}
     for kind in kinds[number % 3 :: 3] if full else [kinds[number * 5 % len(kinds)]]:
         home = tmp_path / kind
-        edited = first or number % 4 != 1  # or a run has nothing to do
+        edited = first or number % 4 != 1  # otherwise the run has nothing to do
         if wrong := ask(home, kind, pattern, first, edited):
             faults[f"{kind}, {edited=}"] = wrong
         note_planted(note, wrong)

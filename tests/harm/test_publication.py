@@ -34,7 +34,7 @@ class Alternating(Scene):
     """A dataset that is in state A or B; ``publish`` brings the other one into extra.
 
     Args:
-        home: For all that belongs to it.
+        home: The folder for everything that belongs to it.
         alike: Whether the files of both states have the same sizes.
     """
 
@@ -73,7 +73,7 @@ class Alternating(Scene):
         return self.run(prefix=[*prefix, *options])
 
     def calls(self) -> list[tuple[str, int, str]]:
-        """The calls of the last traced run below extra: name, the how manieth of it, its line."""
+        """The calls of the last traced run below extra: name, number with that name, line."""
         counts: Counter[str] = Counter()
         found = []
         for line in (self.home / "trace").read_text().splitlines():
@@ -90,7 +90,7 @@ def is_whole(scene: Alternating, states: str) -> bool:
 
 
 def seen(scene: Alternating, split: str) -> str:
-    """What a training sees of a split: ``A``, ``B``, ``torn`` if it is told, ``mixed`` if not."""
+    """What a training sees of a split: ``A``, ``B``, ``torn`` if told so, ``mixed`` if not."""
     try:
         dataset = ImageNetMetadata(scene.root, scene.extra, split)
         entries, classes, names = dataset.entries, dataset.classes, dataset.class_names
@@ -174,7 +174,7 @@ def test_faults_of_a_publication(
     assert len([one for one in calls if one[0].startswith("rename")]) >= 8
     if not full:
         calls = some(calls, fault, alike)
-    elif not alike:  # what comes before the publication was asked for with files of one size
+    elif not alike:  # calls before it are tested only with ``alike``
         calls = [one for one in calls if "/published" in one[2] or f"{scene.extra}>" in one[2]]
     faults, met, missed, torn = {}, 0, 0, 0
     for call, number, line in calls + (beyond(calls) if full else []):
@@ -188,7 +188,7 @@ def test_faults_of_a_publication(
     wrong = len(faults) - mixed
     note("publication", faults=met, mixed=mixed, torn_and_told=torn, otherwise_wrong=wrong)
     assert not faults, as_lines(faults)
-    assert missed <= max(len(calls) // 3, 8)  # how many calls there are depends on what is tidied
+    assert missed <= max(len(calls) // 3, 8)  # the number of calls depends on what is cleaned up
 
 
 def beyond(calls: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
@@ -198,7 +198,7 @@ def beyond(calls: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
 
 
 def some(calls: list[tuple[str, int, str]], fault: str, alike: bool) -> list[tuple[str, int, str]]:
-    """A few calls: of those around the renames into extra most, and others at equal distances."""
+    """Select a few calls: mostly those around the renames into extra, the others evenly spaced."""
     renames = [
         i for i, (name, _, line) in enumerate(calls) if name == "renameat" and is_final(line)
     ]

@@ -2,7 +2,7 @@
 versions, or an exception?
 
 Each version of the dataset has other class ids and class names, of the same lengths, so that each
-array tells by itself of which version it is. How many of the plain looks are mixed depends on how
+array shows its version by itself. How many of the plain looks are mixed depends on how
 many of them there are for each publication: at least ``LOOKS``.
 """
 
@@ -47,7 +47,7 @@ def version_tree(root: Path, version: int, images: int = 50) -> None:
 
 
 def versions(entries: Any, classes: Any, names: Any) -> set[str]:
-    """The versions that three arrays are of; a look that is not mixed has one."""
+    """Return the versions of three arrays; a look that is not mixed has only one."""
     return {
         *(one[1:7] for one in {*entries["class_id"][:60:20].tolist()}),
         *(one[5:] for one in {*entries["class_name"][:60:20].tolist()}),
@@ -92,7 +92,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def timed_renames(extra: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """When each array got its name in extra, in ns."""
+    """Return when each array was renamed into extra, in ns."""
     times: list[int] = []
     paths = {os.path.realpath(extra / name) for name in ARRAYS}
     replace = os.replace

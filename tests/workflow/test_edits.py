@@ -50,7 +50,7 @@ NOTHING: set[str] = set()
 
 @dataclass
 class Dataset:
-    """A published dataset: where it lies, and what a run of the workflow did to it."""
+    """A published dataset: its paths, and what a run of the workflow did to it."""
 
     root: Path
     extra: Path
@@ -90,7 +90,7 @@ def dataset(snakemake, tmp_path: Path) -> Dataset:
     make_tree(tmp_path, ["elsewhere/n01600000_3.JPEG", "root/train/n01443537/notes/a.txt"], "")
     (root / "train/n01600000").symlink_to(tmp_path / "elsewhere")
     (root / "labels.txt").write_text(LABELS + "n01600000,behind a link\n")
-    dump_extra(root, tmp_path / "extra", ["TRAIN", "VAL", "TEST"])  # as the workflow, but sooner
+    dump_extra(root, tmp_path / "extra", ["TRAIN", "VAL", "TEST"])  # like the workflow, but faster
     return Dataset(root, tmp_path / "extra", snakemake, tmp_path / "fresh")
 
 
@@ -325,7 +325,7 @@ def test_edit_matrix(row: str, dataset: Dataset) -> None:
 
 
 def test_edits_one_after_the_other(dataset: Dataset) -> None:
-    """What Snakemake itself remembers of earlier runs is no reason for a job either."""
+    """What Snakemake itself remembers of earlier runs must not cause a job either."""
     for row in ("the work folder deleted", "labels.txt: touched", "add an image", "add a class"):
         edit, jobs, listed = MATRIX[row]
         edit(dataset)

@@ -1,5 +1,5 @@
 """Faults for real: whatever fails or is killed, the published files stay whole, and the next plain
-run of the same command makes them true."""
+run of the same command makes them correct."""
 
 import json
 import os
@@ -50,7 +50,7 @@ class Victim:
         )
 
     def run(self, *prefix: str, fails: bool = False, limit: int | None = None) -> str:
-        """A whole run; what it said. ``limit`` is the largest file that it may write, in bytes."""
+        """Run all; return the output. ``limit`` is the largest size of a written file, in bytes."""
         done = subprocess.run(
             [*prefix, *self.command()],
             stdout=subprocess.PIPE,
@@ -145,7 +145,7 @@ def test_kill_anywhere(seed: int, victim: Victim) -> None:
         assert victim.left_over() == []
     assert "Nothing to be done" in victim.run()
     splits = list((victim.extra / WORK).glob("*/*-folders-*"))
-    assert len(splits) == 2  # the states that have passed are gone
+    assert len(splits) == 2  # earlier states were removed
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ DAMAGED = [
 
 
 def test_damaged_work_files_are_made_anew(victim: Victim) -> None:
-    """A run that can not do without a damaged file removes it and says so; the next is through."""
+    """A run that cannot do without a damaged file removes it and says so; the next one succeeds."""
     before = digests(victim.extra)
     for name, damage, removed in DAMAGED:
         for path in (victim.extra / WORK).rglob(removed):

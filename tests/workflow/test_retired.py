@@ -93,7 +93,7 @@ class Published:
         assert self.states() == before
 
     def states(self) -> dict[str, tuple[int, ...]]:
-        """What tells that nothing in the work folder was made again."""
+        """Return what shows that nothing in the work folder was made again."""
         paths = [
             path
             for path in Path(work_folder(self.extra)).rglob("*")

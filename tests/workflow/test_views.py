@@ -1,4 +1,4 @@
-"""Datasets that do not lie as DINOv3 reads them, end to end."""
+"""Datasets in layouts that DINOv3 cannot read, end to end."""
 
 import os
 import re
@@ -90,7 +90,7 @@ def test_each_image_opens_through_the_view(layout: str, snakemake, tmp_path: Pat
     root, extra = make_dataset(tmp_path / "数据 set", layout), tmp_path / "ex tra"
     splits = ["TRAIN"] if layout == "flat" else ["TRAIN", "VAL", "TEST"]
     options = {"root": root, "extra": extra, "verify": "{level: full}"}
-    if layout != "flat":  # where only the splits that there are count
+    if layout != "flat":  # "flat" uses only the splits that exist
         options["splits"] = f"[{','.join(splits)}]"
     before = sorted(root.rglob("*"))
     said = snakemake(**options).stdout
