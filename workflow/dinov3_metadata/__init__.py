@@ -1,4 +1,8 @@
-"""The metadata files DINOv3 trains from, made from an ImageNet-style folder of images."""
+"""Make and read the metadata files that DINOv3 trains from, given a folder of images.
+
+``dump_extra`` makes or updates the files, and ``ImageNetMetadata`` reads them as a torchvision
+dataset. A ``MetadataError`` is raised for everything that the user can fix.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,7 +10,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra": "run"}
-"""Name -> module, imported when the name is first used: torchvision alone takes seconds."""
+"""Public name -> module. A module is imported when one of its names is first used, because the
+import of torchvision alone takes seconds."""
 
 __all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]
 

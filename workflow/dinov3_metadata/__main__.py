@@ -1,4 +1,7 @@
-"""``python -m dinov3_metadata --root <ROOT> --extra <EXTRA>``: the metadata without Snakemake."""
+"""Make or update the metadata from the command line, without Snakemake.
+
+Usage: ``python -m dinov3_metadata --root <ROOT> --extra <EXTRA>``
+"""
 
 import argparse
 import logging
@@ -15,11 +18,11 @@ from .summary import summarise
 
 
 def main() -> None:
-    """Read the command line, run the chain, and end with a summary or one plain error."""
+    """Run the chain with the given options; print a summary, or exit with one error message."""
     options = vars(_parser().parse_args())
     level = options.get("log_level", "info").upper()
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
-    progress_logger.setLevel("WARNING")  # a terminal has a bar
+    progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
     try:
         chain = dump_extra(**options)
     except MetadataError as error:
@@ -32,16 +35,19 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The command line: an option for each setting, without a default of its own."""
+    """Return a parser with one option for each field of ``Settings``.
+
+    The parser has no defaults: if an option is missing, the default of ``Settings`` applies.
+    """
     parser = argparse.ArgumentParser(
         "python -m dinov3_metadata",
         description="Make or update the metadata that DINOv3 trains from.",
         argument_default=argparse.SUPPRESS,
     )
-    for one in fields(Settings):
-        schema, text = one.metadata["schema"], one.metadata["short"]
-        option = "--" + one.name.replace("_", "-")
-        required = one.default is MISSING
+    for setting in fields(Settings):
+        schema, text = setting.metadata["schema"], setting.metadata["short"]
+        option = "--" + setting.name.replace("_", "-")
+        required = setting.default is MISSING
         kind = schema.get("type")
         if kind == "array":
             choices = schema["items"]["enum"]

@@ -1,4 +1,7 @@
-"""Dataset: images and classes from the published metadata, opened without looking at the images."""
+"""Dataset: a torchvision dataset that takes its images and classes from the published metadata.
+
+It does not look at the images when it is opened.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -18,11 +21,14 @@ from .images import load_image
 from .paths import StrPath, file_name, path_of
 from .published import changed_since_published, patiently
 
-PROBES = 16  # rows held against the class arrays on opening
+PROBES = 16  # rows that are checked against the class arrays when the dataset is opened
 
 
 class Samples(Sequence[Any]):
-    """(path, class_index) of each image, made when asked for; as ``ImageFolder.samples``."""
+    """A sequence of (path, class_index) for all images, like ``ImageFolder.samples``.
+
+    Each pair is made only when it is asked for.
+    """
 
     def __init__(self, dataset: "ImageNetMetadata") -> None:
         self._dataset = dataset
@@ -37,29 +43,35 @@ class Samples(Sequence[Any]):
 
 
 class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
-    """The images of a split, as ``torchvision.datasets.ImageFolder`` gives them, but from the
-    metadata in ``extra``: opening takes the same time for ten thousand and ten million images.
+    """The images of a split, with the same items as ``torchvision.datasets.ImageFolder``.
 
-    An item is (image, class_index); for TEST, which has no labels, it is the image alone.
+    Paths and classes come from the metadata in ``extra``. Therefore it takes the same time to open
+    ten thousand images and ten million images.
 
-    The arrays are mapped read-only when first used, in each process by itself: the processes of a
+    An item is (image, class_index). For TEST, which has no labels, it is the image alone.
+
+    Each process maps the arrays read-only when it first uses them. Therefore the workers of a
     DataLoader share their memory.
 
     Args:
-        root: The folder that DINOv3 takes for root. Where a view is in use, the dataset's own
-            folder will do as well.
+        root: The folder that DINOv3 takes as root. If the metadata was made for a view, you can
+            also pass the dataset's own folder.
         extra: The folder with the metadata files.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        transform, target_transform, transforms: As of torchvision's datasets.
-        loader: Takes a path and returns an image; by default see ``images.load_image``.
-        check: ``stat`` looks at each folder of the dataset, and at the file of the class names,
-            whether it has changed since the metadata was made, and reads the metadata whole; None
-            holds only some rows against the classes.
+        transform, target_transform, transforms: As in torchvision's datasets.
+        loader: Takes a path and returns an image. The default is ``images.load_image``.
+        check: With ``stat``, check that no folder of the dataset and no file with class names has
+            changed since the metadata was made, and read all of the metadata to verify it. With
+            None, only compare some rows with the class arrays.
 
     Raises:
-        MetadataError: The files are missing or do not belong together, or ``check`` found changes;
-            the message names them.
-        ValueError: ``check`` is neither.
+        MetadataError: The files are missing or do not belong together, or ``check`` found changes.
+            The message names them.
+        ValueError: ``check`` is neither ``stat`` nor None.
+
+    Example:
+        >>> dataset = ImageNetMetadata("/data/imagenet", "/data/extra", split="VAL")
+        >>> image, class_index = dataset[0]
     """
 
     def __init__(
@@ -114,22 +126,21 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return (image, target) if self.split in LABELLED else image
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_arrays": None}  # a worker maps the files itself
+        return self.__dict__ | {"_arrays": None}  # each worker maps the files itself
 
     @property
     def description(self) -> dict[str, Any]:
-        """What ``metadata-SPLIT.json`` says."""
+        """The content of ``metadata-SPLIT.json``."""
         return asdict(self._about)
 
     @property
     def entries(self) -> np.ndarray:
-        """(images,) of ``entries.entries_dtype``, read-only."""
+        """The entries: (images,), ``formats.entries_dtype``, read-only."""
         return self._mapped()[0]
 
     @property
     def targets(self) -> np.ndarray | None:
-        """(images,), ``<u4``: the class_index of each image, a view of the mapped file; None for
-        TEST."""
+        """The class_index of each image: (images,), ``<u4``, in the mapped file; None for TEST."""
         return self.entries["class_index"] if self.split in LABELLED else None
 
     @property
@@ -141,12 +152,12 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
     @property
     def classes(self) -> list[str]:
-        """The class ids, at their class_index; none for TEST."""
+        """The class ids, in the order of class_index; empty for TEST."""
         return self._mapped()[1].tolist() if self.split in LABELLED else []
 
     @property
     def class_names(self) -> list[str]:
-        """The class names, at their class_index; none for TEST."""
+        """The class names, in the order of class_index; empty for TEST."""
         return self._mapped()[2].tolist() if self.split in LABELLED else []
 
     @property
@@ -155,29 +166,29 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return {class_id: index for index, class_id in enumerate(self.classes)}
 
     def get_path(self, index: int) -> str:
-        """The path of an image."""
+        """Return the path of an image."""
         row = self.entries[index]
         path = image_path(self.split, row["class_id"], row["actual_index"])
         return os.path.join(self.root, path)
 
     def get_target(self, index: int) -> int | None:
-        """The class_index of an image; None for TEST."""
+        """Return the class_index of an image; None for TEST."""
         return int(self.entries["class_index"][index]) if self.split in LABELLED else None
 
     def get_class_id(self, index: int) -> str | None:
-        """The class id of an image; None for TEST."""
+        """Return the class id of an image; None for TEST."""
         return str(self.entries["class_id"][index]) if self.split in LABELLED else None
 
     def get_class_name(self, index: int) -> str | None:
-        """The class name of an image; None for TEST."""
+        """Return the class name of an image; None for TEST."""
         return str(self.entries["class_name"][index]) if self.split in LABELLED else None
 
     def extra_repr(self) -> str:
-        """What ``repr`` says besides root and length, as torchvision asks for it."""
+        """Return what ``repr`` shows besides root and length; torchvision calls this."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
 
     def _open(self, first: int) -> None:
-        """Read the description and map the arrays; see ``_check``."""
+        """Read the description and check the arrays; for ``first`` see ``_check``."""
         self._about = describe_split(self.extra, self.split)
         self._paths = [os.path.join(self.extra, name) for name in self._about.files]
         self._arrays: list[np.ndarray] | None = None
@@ -185,9 +196,9 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self._check(first)
 
     def _mapped(self) -> list[np.ndarray]:
-        """The arrays: entries, class ids, class names."""
+        """Return the mapped arrays: entries, class ids, class names."""
         if self._arrays is None:
-            self._check_states()  # before, as a shorter file can not be mapped, and after
+            self._check_states()  # before, because a shorter file cannot be mapped, and after
             arrays = [
                 np.asarray(np.memmap(path, dtype, "r", len(npy_header(dtype, rows)), (rows,)))
                 for path, dtype, rows in self._expected()
@@ -204,7 +215,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             )
 
     def _expected(self) -> list[tuple[str, np.dtype, int]]:
-        """The path of each file, and the dtype and the number of its rows as described."""
+        """Return the path of each file, and the dtype and the number of its rows as described."""
         about = self._about
         dtype = entries_dtype(about.class_id_length, about.class_name_length)
         types = dtype, dtype["class_id"], dtype["class_name"]
@@ -212,8 +223,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return list(zip(self._paths, types, rows, strict=False))
 
     def _check(self, first: int) -> None:
-        """Hold the files against their description, from the ``first`` one on byte by byte, and the
-        entries against the classes."""
+        """Check the files against their description, and some entries against the class arrays.
+
+        Args:
+            first: The position of the first file whose digest is compared, too.
+
+        Raises:
+            MetadataError: The files do not belong together.
+        """
         files = list(self._about.files.values())
         try:
             good = all(
@@ -243,7 +260,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
 
 def describe_split(extra: StrPath, split: str) -> Description:
-    """What ``metadata-SPLIT.json`` says.
+    """Return the content of ``metadata-SPLIT.json``.
 
     Raises:
         MetadataError: It is missing or damaged.
@@ -266,7 +283,7 @@ def describe_split(extra: StrPath, split: str) -> Description:
 
 
 def _state(path: str) -> tuple[int, ...]:
-    """What tells a file from one that takes its place; zeros for none."""
+    """Return what distinguishes a file from one that replaces it; zeros if there is no file."""
     try:
         state = os.stat(path)
     except OSError:

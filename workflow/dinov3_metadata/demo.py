@@ -1,4 +1,4 @@
-"""A small dataset of drawn JPEGs, for a first run and for tests that need images that decode."""
+"""Demo: draw a small dataset of JPEGs, for a first run and for tests that decode images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None:
-    """Make the demo dataset, unless there is one; whole or not at all.
+    """Make the demo dataset, unless its folder exists. The folder appears complete or not at all.
 
     Args:
-        dataset: Its folder.
-        labels: A labels.txt in CSV; each of its classes gets images.
-        images: Split -> images per class; for TEST, images in all.
+        dataset: The folder to make.
+        labels: A labels.txt in CSV. Each of its classes gets images.
+        images: Split -> number of images per class; for TEST, the total number of images.
     """
     dataset = Path(dataset)
     if dataset.exists():
@@ -54,7 +54,7 @@ def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None
 
 
 def _draw(hue: float, rng: np.random.Generator) -> np.ndarray:
-    """A (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
+    """Draw a (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
     import numpy as np
 
     y, x = np.mgrid[0:96, 0:96]

@@ -1,8 +1,8 @@
-"""DINOv3 and DINOv2 as they are, with datasets of any size.
+"""DINOv3: let unmodified DINOv3 and DINOv2 train on datasets of any size.
 
-Their ``ImageNet`` knows the lengths of ImageNet-1k's splits and stops at ``len()`` with a bare
-``AssertionError`` for any other dataset. ``use_metadata_lengths`` tells it those of the metadata in
-this process; the launcher does so in every process that a command starts:
+Their ``ImageNet`` only knows the lengths of ImageNet-1k's splits. For any other dataset, ``len()``
+raises a bare ``AssertionError``. ``use_metadata_lengths`` makes it use the lengths in the metadata,
+in the current process. The launcher does so in every process that a command starts:
 
     python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...
 
@@ -39,23 +39,30 @@ PATIENCE = 2  # seconds; a publication takes a few milliseconds
 SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
 
 STARTUP = str(Path(__file__).with_name("startup"))
-"""The folder of the ``sitecustomize.py`` that Python runs at its start, if it is in PYTHONPATH."""
+"""A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
+PYTHONPATH."""
 
 
 def use_metadata_lengths(extra: StrPath | None = None) -> None:
     """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata.
 
-    ``len(dataset)`` is then what the ``metadata-SPLIT.json`` in the dataset's own ``extra`` says.
-    Call it before training, or before or after the import of their modules, in each process that
-    asks for lengths: each rank, but not the workers of a DataLoader.
+    ``len(dataset)`` then returns the number of images in the ``metadata-SPLIT.json`` of the
+    dataset's own ``extra``. Call this before training, in each process that asks for lengths: in
+    each rank, but not in the workers of a DataLoader. DINOv3's modules may be imported before or
+    after the call.
 
     Args:
-        extra: The folder whose lengths ``ImageNet.Split[...].length`` gives as well; without it, or
-            for splits that are not there, these stay ImageNet-1k's.
+        extra: A folder with metadata. ``ImageNet.Split[...].length`` then returns its lengths, too.
+            Without it, and for splits that it does not contain, that stays ImageNet-1k's length.
 
     Raises:
-        MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``, or the module is not as it
-            is known; if it is imported later, then at that import.
+        MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``, or DINOv3's module is not a
+            known version. If that module is imported later, a warning is given at its import
+            instead.
+
+    Example:
+        >>> use_metadata_lengths()
+        >>> from dinov3.data.datasets import ImageNet
     """
     lengths = {}
     if extra is not None:
@@ -67,7 +74,7 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
                 f"There is no metadata-SPLIT.json in {extra}. Make the metadata first, with "
                 "snakemake or dinov3_metadata.dump_extra."
             )
-    sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Finder)]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     sys.meta_path.insert(0, _Finder(lambda module: _try_to_patch(module, lengths)))
     for name in MODULES:
         if name in sys.modules:
@@ -85,7 +92,7 @@ def _length(extra: StrPath, split: str) -> int:
     except OSError as error:
         raise MetadataError(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError, MemoryError):
-        pass  # said below
+        pass  # the error is raised below
     if type(images) is not int or images < 0:
         raise MetadataError(
             f"{path} is incomplete or damaged. Run snakemake or dinov3_metadata.dump_extra again."
@@ -94,7 +101,7 @@ def _length(extra: StrPath, split: str) -> int:
 
 
 def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
-    """Patch a module, or leave it as it is and warn: it may need no lengths."""
+    """Patch a module, or leave it unchanged and warn: perhaps nobody asks for its lengths."""
     try:
         _patch(module, lengths)
     except MetadataError as error:
@@ -115,27 +122,30 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     def length(self: Any) -> int:
         return lengths.get(self.name) or known(self)
 
-    whole: dict[int, weakref.ref[Any]] = {}  # of the arrays that were checked: by id, itself
+    checked: dict[int, weakref.ref[Any]] = {}  # id of each checked array -> the array
 
     def length_of(self: Any) -> int:
-        """The rows of the array that is mapped: checked once, so that no later publication, whose
-        files others read, ends a training that goes on with the files of this one."""
+        """Return the number of rows of the mapped array.
+
+        Each array is checked only once: a training continues with the files that it has mapped,
+        even if a later publication replaces them.
+        """
         end = time.monotonic() + PATIENCE
         while True:
             if getattr(self, "_entries", None) is None:
-                with suppress(OSError):  # opened, so that an NFS client asks what its names are of
+                with suppress(OSError):  # opening it makes an NFS client ask for the current files
                     os.scandir(os.path.expanduser(self._extra_root)).close()
             entries = self._get_entries()
-            known = whole.get(id(entries))
+            known = checked.get(id(entries))
             if known and known() is entries:
                 break
             error = _why_not(self, len(entries))
             if error is None:
-                whole[id(entries)] = weakref.ref(entries, partial(_forget, whole, id(entries)))
+                checked[id(entries)] = weakref.ref(entries, partial(_forget, checked, id(entries)))
                 break
             if time.monotonic() > end:
                 raise error
-            self._entries = None  # mapped anew: the files are being replaced, perhaps
+            self._entries = None  # map it again: the files may just be being replaced
             time.sleep(0.02)
         return len(entries)
 
@@ -145,7 +155,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
 
 
 def _why_not(dataset: Any, rows: int) -> MetadataError | None:
-    """Why an array of so many rows is not that of the metadata; None if it is."""
+    """Return an error if an array with so many rows does not match the metadata; otherwise None."""
     extra, split = dataset._extra_root, dataset.split.name
     try:
         expected = _length(extra, split)
@@ -164,14 +174,14 @@ def _why_not(dataset: Any, rows: int) -> MetadataError | None:
     return None
 
 
-def _forget(whole: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref[Any]) -> None:
-    """Forget an array that is gone, as another may get its id."""
-    if whole.get(number) is gone:
-        del whole[number]
+def _forget(checked: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref[Any]) -> None:
+    """Forget an array that was freed, because another array may get its id."""
+    if checked.get(number) is gone:
+        del checked[number]
 
 
 class _Finder(MetaPathFinder):
-    """Runs a function on each of ``MODULES`` once it is imported."""
+    """An import hook that calls a function with each of ``MODULES`` after its import."""
 
     def __init__(self, then: Callable[[ModuleType], None]) -> None:
         self.then = then
@@ -179,14 +189,19 @@ class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in MODULES:
             return None
-        others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
-        spec = next(filter(None, (one.find_spec(name, path, target) for one in others)), None)
+        others = [
+            finder
+            for finder in sys.meta_path
+            if finder is not self and hasattr(finder, "find_spec")
+        ]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
         if spec and spec.loader:
             run = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
                 run(module)
-                if module.__name__ in MODULES:  # of a zip file, all modules have one loader
+                if module.__name__ in MODULES:  # all modules of a zip file share one loader
                     self.then(module)
 
             vars(spec.loader)["exec_module"] = exec_module
@@ -194,7 +209,7 @@ class _Finder(MetaPathFinder):
 
 
 def main() -> None:
-    """Run the command behind ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
+    """Run the command after ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
     if len(sys.argv) < 3 or sys.argv[1] != "--":
         sys.exit(
             "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
@@ -206,7 +221,7 @@ def main() -> None:
         )
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    # exec drops what Python has not written yet. If writing fails, the command will meet that too.
+    # exec discards buffered output. If flushing fails, the command's own output will fail, too.
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):
             stream.flush()

@@ -1,4 +1,4 @@
-"""Run: the only caller of the stages, of one for its rule or of all of them in one process."""
+"""Run: run one stage for its rule, or all stages in one process. Only this module calls them."""
 
 import os
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from .paths import StrPath, existing, folder_of, path_of
 from .published import published_state
 from .settings import Settings, flatten
 
-ATTEMPTS = 3  # at finding the dataset at rest, and the work folder whole
+ATTEMPTS = 3  # to find a dataset that stays the same, and an undamaged work folder
 
 
 def run_stage(
     rule: str, extra: str, state: dict[str, str], given: dict[str, Any], threads: int = 1
 ) -> None:
-    """Run one stage, and remove what it replaces.
+    """Run one stage, then remove the work files that it replaces.
 
     Args:
         rule: The name of its rule, see ``chain.STAGES``.
         extra: The folder for the metadata.
         state: The wildcards of its files.
-        given: What its function is given besides.
-        threads: How many it may use.
+        given: The other arguments of its function.
+        threads: How many threads it may use.
 
     Raises:
         MetadataError: See the function of the stage.
     """
     stage = STAGES[rule]
-    if rule == "dump_entries":  # those for other labels would take their room
+    if rule == "dump_entries":  # make room by removing entries with other labels
         remove_folders(folder_of(extra, "new_entries", "labels", **state), {state["labels"]})
     arguments = dict(given)
     for name in (*stage.reads, *stage.makes):
@@ -53,7 +53,7 @@ def run_stage(
 
 
 def _still_used(wildcard: str, extra: str, state: dict[str, str]) -> list[str]:
-    """What must stay for now: what is published, and the labels of each split."""
+    """Return the values of a wildcard that are published, or are the labels of some split."""
     if wildcard == "labels":
         return [rows["labels"] for _, rows in existing(extra, "new_entries")]
     published = published_state(extra, state["split"])
@@ -68,25 +68,27 @@ def dump_extra(
     threads: int | None = None,
     **settings: Any,
 ) -> Chain:
-    """Make or update the metadata of a dataset, as ``snakemake`` does: the same files, checks and
-    messages, and the same work folder, so that either one resumes where the other stopped.
+    """Make or update the metadata of a dataset, as ``snakemake`` does.
+
+    The files, checks and messages are the same, and so is the work folder. Therefore each of the
+    two can resume where the other stopped.
 
     Args:
         root: The dataset's folder.
         extra: The folder for the metadata files; may be the same as root.
         splits: Which of ``TRAIN``, ``VAL``, ``TEST``.
         labels: A file with the class names, relative to root or absolute; ``auto`` for the first
-            of ``artefacts.LABEL_FILES`` that is in root; ``folders`` for the folders' names.
+            of ``paths.LABEL_FILES`` that is in root; ``folders`` for the class folders' own names.
         threads: How many folders may be listed at once; by default one per core.
-        settings: Any other setting of config.yaml, by its name in ``settings.Settings`` or as the
-            section that config.yaml has.
+        settings: Any other setting of config.yaml, by its name in ``settings.Settings`` or in its
+            section, as in config.yaml.
 
     Returns:
-        What was found out about the dataset: ``root`` is the root to give to DINOv3.
+        The state of the dataset. Its ``root`` is the root to give to DINOv3.
 
     Raises:
-        MetadataError: For everything that the user can fix; the message says how. The published
-            files are those of the last run that succeeded.
+        MetadataError: Something is wrong that the user can fix; the message says how. The published
+            files remain those of the last run that succeeded.
 
     Example:
         >>> chain = dump_extra("/data/imagenet", "/data/extra", level="full")
@@ -94,11 +96,11 @@ def dump_extra(
     """
     known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
     more = flatten(settings)
-    one = Settings(**known, **more)
-    chain = Chain(one)
+    used = Settings(**known, **more)
+    chain = Chain(used)
     level = logger.level
     if "log_level" in more:
-        logger.setLevel(one.log_level.upper())
+        logger.setLevel(used.log_level.upper())
     try:
         with locked(chain.extra):
             for attempt in range(1, ATTEMPTS + 1):
@@ -109,7 +111,7 @@ def dump_extra(
                     if attempt == ATTEMPTS:
                         raise
                     logger.info("%s", error)
-                    chain = Chain(one)
+                    chain = Chain(used)
     except OSError as error:
         raise refused(error) from error
     except MemoryError:
@@ -120,7 +122,7 @@ def dump_extra(
 
 
 def _run(chain: Chain, threads: int) -> None:
-    """Run the stages whose files do not exist, and those that come after them."""
+    """Run the stages whose files do not exist, and the stages that come after them."""
     for split in chain.splits:
         state, ran = chain.now[split].state, set[str]()
         for rule in OF_SPLIT:
@@ -154,13 +156,13 @@ def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
         records = {
             folder: path_of(chain.extra, name, **now.state) for folder, name in now.sources.items()
         }
-        if rule == "verify" and changed_since(records, now.contents):  # which explains it
+        if rule == "verify" and changed_since(records, now.contents):  # this explains the error
             raise DatasetChangedError(error.args) from None
         raise
 
 
 def _audit(chain: Chain, state: dict[str, str]) -> None:
-    """Audit a split as a whole, if that was not done yet: Pillow's warnings rule out threads."""
+    """Audit a split, if not done yet, in one share: Pillow's warnings do not work in threads."""
     state = {**state, "audit": chain.audit, "scatteritem": "1-of-1"}
     if not os.path.exists(path_of(chain.extra, "audited", **state)):
         for rule, more in (("audit_images", {}), ("audit_split", {"scatteritems": ["1-of-1"]})):

@@ -1,4 +1,4 @@
-"""Run one stage for its rule, which gives all that the stage needs as one word of JSON."""
+"""Run one stage for its rule, which passes everything that the stage needs as one JSON argument."""
 
 import json
 import sys

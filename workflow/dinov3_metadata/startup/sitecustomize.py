@@ -1,4 +1,4 @@
-"""Run by Python at its start in the processes of ``python -m dinov3_metadata.dinov3``."""
+"""Patch DINOv3 at the start of each Python that ``python -m dinov3_metadata.dinov3`` starts."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 here = os.path.dirname(os.path.abspath(__file__))
 package = os.path.dirname(here)
 
-# The package may not be installed where the command runs.
+# The environment of the command may not have this package installed.
 if not importlib.util.find_spec("dinov3_metadata"):
     spec = importlib.util.spec_from_file_location("dinov3_metadata", f"{package}/__init__.py")
     assert spec
@@ -20,7 +20,7 @@ from dinov3_metadata.dinov3 import use_metadata_lengths  # noqa: E402
 
 use_metadata_lengths()
 
-# This file stands before one that the environment may have of its own.
+# This file hides a sitecustomize.py of the environment itself, so run that, too.
 paths = list(map(os.path.abspath, sys.path))
 spec = PathFinder.find_spec("sitecustomize", paths[paths.index(here) + 1 :])
 if spec and spec.loader:
