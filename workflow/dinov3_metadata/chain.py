@@ -1,7 +1,7 @@
-"""Chain: which stages there are, and what each is made from in the current state of a dataset.
+"""Chain: the table of all stages, and the inputs of each stage for the current dataset.
 
-``STAGES`` is the one table: the rules, ``dump_extra``, the fingerprints and the messages all follow
-from it. ``paths`` says where the files are. This module is imported at every start.
+The rules, ``dump_extra``, the fingerprints and the messages are all derived from ``STAGES``. Where
+the files are is in ``paths``. This module is imported at every start.
 """
 
 from __future__ import annotations
@@ -26,28 +26,33 @@ COMMON = (
 """The modules that every stage depends on."""
 
 SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress")
-"""The modules that decide no byte: they say things, or name others."""
+"""The modules that are in no fingerprint, because they cannot change an output file: they only
+report, lock or import other modules."""
 
 WALKING = ("readdir", "walk")
 
 
 class Stage(NamedTuple):
-    """A stage of the chain. Its function has the name of its rule and takes keywords: the paths of
-    the files that it reads and makes by their names in ``paths.FILES``, what it is given, and
-    ``threads`` if it can use several.
+    """A stage of the chain.
+
+    Its function has the same name as its rule and takes keyword arguments: the paths of the files
+    that it reads and makes (by their names in ``paths.FILES``), the arguments in ``given``, the
+    values of ``wildcards``, and ``threads`` if it can use several.
 
     Attributes:
-        module: The module in ``stages`` with the function.
-        says: What a run says of it.
+        module: The module in ``stages`` that contains the function.
+        says: The message that a run shows for the stage.
         makes: The files that it makes.
-        given: What else the function is given, for a dataset and a split; plain values.
-        wildcards: Those of the wildcards of its files that the function is given, too.
-        after: The rules whose files it reads, in whatever state they are.
+        given: Returns the other arguments of the function for a dataset and a split. They are plain
+            values.
+        wildcards: The wildcards of its files whose values the function takes, too.
+        after: The rules that must run before it, because it reads their files.
         reads: The files that it reads.
-        code: The modules that it is made of, besides ``COMMON``.
-        splits: The splits that have it.
-        threads: Whether it can use several threads.
-        replaces: The wildcard whose other values have had their day once the stage has finished.
+        code: The modules that its result depends on, besides ``COMMON``.
+        splits: The splits that have this stage.
+        threads: Whether the function can use several threads.
+        replaces: A wildcard. Once the stage has finished, the folders with other values of this
+            wildcard are no longer needed and are removed.
     """
 
     module: str
@@ -196,23 +201,25 @@ STAGES = {
         code=CODE,
     ),
 }
-"""Rule -> stage, in an order in which they can be run."""
+"""Rule -> stage, in an order in which the stages can run."""
 
 OF_SPLIT = (
     *("load_labels", "link_view", "scan_split", "dump_entries", "dump_class_arrays"),
     "verify",
 )
-"""The rules whose files each split needs before ``publish`` runs for all splits together."""
+"""The rules whose files must exist for each split before ``publish`` runs once for all splits."""
 
 
 def code_of(*rules: str) -> str:
-    """The fingerprint of the code of some stages."""
+    """Return the fingerprint of the code of some stages."""
     return of_code(*sorted({*COMMON, *(module for rule in rules for module in STAGES[rule].code)}))
 
 
 def needs(name: str, state: dict[str, str]) -> bool:
-    """Whether a file is needed in the state of a split: TEST has no labels and no classes, and
-    without a view there is no record of it."""
+    """Return whether a split in some state needs a file.
+
+    TEST has no labels and no classes, and without a view there is no record of a view.
+    """
     if name == "view":
         return bool(state.get("view"))
     if name in ("labels", "new_class_ids", "new_class_names"):
@@ -221,20 +228,22 @@ def needs(name: str, state: dict[str, str]) -> bool:
 
 
 class Chain:
-    """The stages of a dataset, and its current state.
+    """A dataset with its settings and its current state.
 
     Attributes:
-        settings: What the user said.
+        settings: The user's settings.
         dataset: The dataset's folder.
         extra: The folder for the metadata.
-        layout: The layout of the dataset; if need be as detected.
-        root: The folder that DINOv3 takes for root: the dataset itself, or the view of it.
-        splits: The splits that are wanted.
-        labels: The labels file; empty for the names of the class folders.
+        layout: The layout of the dataset. If the setting is ``auto``, it is the detected one.
+        root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
+        is_view: Whether ``root`` is a view.
+        splits: The splits to make metadata for. An optional split is left out if it has no folder
+            and was never published.
+        labels: The path of the labels file; empty if the class folders' own names are used.
         now: Split -> its current state.
 
     Raises:
-        MetadataError: The folders do not fit together, see ``preflight``.
+        MetadataError: The folders cannot be used together, see ``preflight``.
     """
 
     settings: Settings
@@ -270,31 +279,31 @@ class Chain:
 
     @property
     def base(self) -> str:
-        """What ``root`` was called in the first version."""
+        """``root`` under the name that it had in the first version."""
         return self.root
 
     @cached_property
     def labels_content(self) -> str:
-        """The fingerprint of the labels file."""
+        """The fingerprint of the labels file; ``none`` if there is no file."""
         return of_content(self.labels) if self.labels else "none"
 
     @cached_property
     def audit(self) -> str:
-        """The name of an audit with these settings."""
+        """The name of an audit with the current settings and code."""
         return digest(sorted(self.settings.fail_on), code_of("audit_images", "audit_split"))
 
     @cached_property
     def receipt(self) -> str:
-        """The name of the receipt of the current state of all splits."""
+        """The name of the receipt for the current state of all splits."""
         return receipt_name(self.extra, {split: self.now[split].state for split in self.splits})
 
     def says(self, rule: str, split: str = "", scatteritem: str = "", **others: str) -> str:
-        """What a run says of a stage, for instance "Scan TRAIN: 1 of 1,000 folders changed: cat".
+        """Return the message for a stage, such as "Scan TRAIN: 1 of 1,000 folders changed: cat".
 
         Args:
             rule: The name of its rule.
-            split, scatteritem: The split and the share of an audit, if it is about one.
-            others: Further wildcards.
+            split, scatteritem: The split and the share of an audit, if the stage works on one.
+            others: Further wildcards, which are ignored.
         """
         why = ""
         if rule in ("link_view", "scan_split"):
@@ -303,8 +312,10 @@ class Chain:
 
 
 class Present:
-    """The current state of a split. Each part of it is looked at once, so that a run has one
-    answer."""
+    """The current state of a split.
+
+    Each part of the state is read only once, so that all of a run sees the same state.
+    """
 
     def __init__(self, chain: Chain, split: str) -> None:
         self.chain, self.split = chain, split
@@ -316,7 +327,7 @@ class Present:
 
     @property
     def source(self) -> str:
-        """The folder of the dataset that holds the images."""
+        """The folder of the dataset that contains the images."""
         return os.path.join(self.chain.dataset, self.part.folder)
 
     @property
@@ -326,13 +337,13 @@ class Present:
 
     @cached_property
     def annotations(self) -> str:
-        """The fingerprint of the file with the classes of the images; empty if there is none."""
+        """The fingerprint of the file that lists the images' classes; empty if there is none."""
         file = self.part.annotations
         return of_content(f"{self.chain.dataset}/{file}") if file else ""
 
     @cached_property
     def view_settings(self) -> str:
-        """The fingerprint of all that a view depends on besides the folders of the dataset."""
+        """The fingerprint of everything that a view depends on besides the dataset's folders."""
         chain = self.chain
         layout = of_code(f"layouts/{chain.layout.replace('-', '_')}", "layouts/part")
         settings = (chain.dataset, chain.root, chain.layout, self.annotations)
@@ -340,14 +351,14 @@ class Present:
 
     @cached_property
     def scan_settings(self) -> str:
-        """The fingerprint of all that a scan depends on besides the split folder."""
+        """The fingerprint of everything that a scan depends on besides the split folder."""
         used = self.chain.settings
         settings = (self.chain.root, used.engine, used.unaddressable, used.trust_timestamps)
         return digest(*settings, code_of("scan_split"))
 
     @cached_property
     def published(self) -> Noted | None:
-        """What was published last; None for nothing."""
+        """What was noted at the last publication; None if nothing is published."""
         return published_state(self.chain.extra, self.split)
 
     @cached_property
@@ -384,14 +395,14 @@ class Present:
     def watch_links(self) -> bool:
         """Whether the scan must notice when the target of a link changes.
 
-        It must where the links are the dataset's own: without a view, and in a view that links
-        whole class folders. Links that the view made itself are replaced by the view.
+        It must if the links belong to the dataset: without a view, or in a view that links whole
+        class folders. Links that ``link_view`` made are replaced by ``link_view``.
         """
         return self.part.whole
 
     @cached_property
     def state(self) -> dict[str, str]:
-        """The wildcards of the split's files."""
+        """The values of the wildcards in the paths of the split's files."""
         chain, used = self.chain, self.chain.settings
         labels = chain.labels if self.split in LABELLED else ""
         content = chain.labels_content if labels else "none"
@@ -406,7 +417,7 @@ class Present:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Folder that the split was made from -> name in ``paths.FILES`` of its record."""
+        """Folder that the split is made from -> the name of its record in ``paths.FILES``."""
         sources = {self.folder: "folders"}
         if self.chain.is_view:
             sources[self.source] = "view"
@@ -414,7 +425,7 @@ class Present:
 
     @property
     def contents(self) -> dict[str, str]:
-        """File that the split was made from, besides folders -> its fingerprint."""
+        """File that the split is made from (folders aside) -> its fingerprint."""
         contents = {}
         if self.chain.labels and self.split in LABELLED:
             contents[self.chain.labels] = self.chain.labels_content

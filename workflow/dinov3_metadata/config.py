@@ -1,6 +1,7 @@
-"""Config: config.yaml and its schema, made from ``settings``; and a config read with a plain error.
+"""Config: generate config.yaml and its schema from ``settings``, and check a user's config.
 
-``python -m dinov3_metadata.config <CHECKOUT>`` writes both files (a test compares).
+``python -m dinov3_metadata.config <CHECKOUT>`` writes both files. A test checks that they are up to
+date.
 """
 
 import sys
@@ -19,24 +20,27 @@ COMMENTS = {
     "audit": "`snakemake --cores 4 audit` opens every image, and names those that are not ok",
     "demo": "used while root is empty",
 }
-"""Section of config.yaml -> its comment."""
+"""Section of config.yaml -> the comment behind its name."""
 
 
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A config with the default of each setting that it lacks."""
+    """Return a config in which each missing setting has its default."""
     whole = dict(config)
-    for one in fields(Settings):
-        section, _, key = one.metadata["key"].rpartition(": ")
+    for field in fields(Settings):
+        section, _, key = field.metadata["key"].rpartition(": ")
         if not section:
-            whole.setdefault(key, None if one.default in (MISSING, "") else _plain(one.default))
+            whole.setdefault(key, None if field.default in (MISSING, "") else _plain(field.default))
         elif isinstance(inside := whole.get(section, {}), dict):
-            whole[section] = {key: _plain(one.default)} | inside
+            whole[section] = {key: _plain(field.default)} | inside
     return whole
 
 
 def is_good(config: dict[str, Any]) -> bool:
-    """Whether a config is what its schema wants; found out without jsonschema, whose import is a
-    twentieth of a run that has nothing to do. If it is not good, jsonschema says why."""
+    """Return whether a config fits its schema.
+
+    This check does without jsonschema, whose import takes a twentieth of a run that has nothing to
+    do. If the config does not fit, jsonschema says why.
+    """
     try:
         used = _used(config)
         Settings(**used | {"root": used["root"] or "/", "extra": used["extra"] or "/"})
@@ -48,10 +52,10 @@ def is_good(config: dict[str, Any]) -> bool:
 
 
 def settings_of(config: dict[str, Any]) -> Settings:
-    """The settings of a validated config.yaml: the user's, or those of the demo.
+    """Return the settings of a validated config.yaml, or those of the demo if ``root`` is empty.
 
     Raises:
-        MetadataError: One of root and extra is set without the other.
+        MetadataError: Only one of ``root`` and ``extra`` is set.
     """
     if config["root"] and not config["extra"]:
         raise MetadataError(
@@ -75,10 +79,10 @@ def _used(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def explain(error: Any) -> str:
-    """What a ``jsonschema.ValidationError`` means to the person who wrote the setting.
+    """Return what a ``jsonschema.ValidationError`` means, for the person who wrote the setting.
 
     Args:
-        error: As raised for config.yaml and the ``--config`` options together.
+        error: The error that was raised for config.yaml merged with the ``--config`` options.
     """
     where = ": ".join(name for name in error.absolute_path if isinstance(name, str))
     start = f"config: {where}: " if where else "config: "
@@ -107,7 +111,7 @@ def explain(error: Any) -> str:
             hint = f", for instance '[{value}]'"
         elif isinstance(value, str) and "object" in types:
             below = error.schema["properties"]
-            fitting = (name for name, one in below.items() if value in one.get("enum", []))
+            fitting = (name for name, rule in below.items() if value in rule.get("enum", []))
             hint = f", for instance '{{{next(fitting, next(iter(below)))}: {value}}}'"
         elif "string" in types and not isinstance(value, list | dict):
             hint = "; put it in quotes"
@@ -126,9 +130,10 @@ def explain(error: Any) -> str:
 
 
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings without empty ones, and with numbers and truth values in place of their texts.
+    """Return the settings without the empty ones, with texts turned into numbers and booleans.
 
-    Snakemake reads ``--config verify='{sample: 50}'`` as ``{"sample": "50"}``.
+    This is needed because Snakemake reads ``--config verify='{sample: 50}'`` as
+    ``{"sample": "50"}``.
     """
 
     def read(value: object) -> object:
@@ -155,7 +160,7 @@ DEMO = {
         "images per class; for TEST in all",
     ),
 }
-"""Key of the section ``demo`` -> value and comment."""
+"""Key in the section ``demo`` -> its value and its comment."""
 
 DEMO_SCHEMA = {
     "type": "object",
@@ -187,12 +192,12 @@ DEMO_SCHEMA = {
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of config.yaml."""
+    """Return the JSON Schema of config.yaml."""
     properties: dict[str, Any] = {}
-    for one in fields(Settings):
-        section, _, key = one.metadata["key"].rpartition(": ")
-        rule = {"description": one.metadata["about"], **one.metadata["schema"]}
-        default = _plain(one.default)
+    for field in fields(Settings):
+        section, _, key = field.metadata["key"].rpartition(": ")
+        rule = {"description": field.metadata["about"], **field.metadata["schema"]}
+        default = _plain(field.default)
         if key in ("root", "extra", "view"):  # empty in config.yaml, which YAML reads as null
             rule = rule | {"type": ["string", "null"], "minLength": 0}
             default = None
@@ -217,12 +222,12 @@ def schema() -> dict[str, Any]:
 
 
 def config_yaml() -> str:
-    """The text of config.yaml: every setting with its default and a comment."""
+    """Return the text of config.yaml: every setting with its default and a comment."""
     sections: dict[str, list[tuple[str, str]]] = {}
-    for one in fields(Settings):
-        section, _, key = one.metadata["key"].rpartition(": ")
-        default = "" if one.default in (MISSING, "") else f" {_flow(one.default)}"
-        sections.setdefault(section, []).append((f"{key}:{default}", one.metadata["short"]))
+    for field in fields(Settings):
+        section, _, key = field.metadata["key"].rpartition(": ")
+        default = "" if field.default in (MISSING, "") else f" {_flow(field.default)}"
+        sections.setdefault(section, []).append((f"{key}:{default}", field.metadata["short"]))
     sections["demo"] = [(f"{key}: {_flow(value)}", text) for key, (value, text) in DEMO.items()]
     lines = [
         "# Every setting. On the command line: "
@@ -240,21 +245,21 @@ def config_yaml() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON and YAML have it."""
+    """Return a value with a tuple turned into a list, as JSON and YAML need it."""
     return [*value] if isinstance(value, tuple) else value
 
 
 def _flow(value: object) -> str:
-    """A value as YAML in one line."""
+    """Return a value as one line of YAML."""
     return yaml.safe_dump(_plain(value), default_flow_style=True, sort_keys=False).split("\n")[0]
 
 
 def main() -> None:
-    """Write config.yaml and its schema into a checkout."""
-    house = Path(sys.argv[1])
-    (house / "config.yaml").write_text(config_yaml())
+    """Write config.yaml and its schema into the checkout given on the command line."""
+    checkout = Path(sys.argv[1])
+    (checkout / "config.yaml").write_text(config_yaml())
     text = yaml.safe_dump(schema(), sort_keys=False, width=100)
-    (house / "workflow/schemas/config.schema.yaml").write_text(text)
+    (checkout / "workflow/schemas/config.schema.yaml").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Preflight: what can be found out and refused before a run, on root, extra and layout."""
+"""Preflight: check the folders, the layout and the labels setting before a run starts."""
 
 import os
 
@@ -7,20 +7,20 @@ from .errors import MetadataError
 from .layouts import LAYOUTS, has_images
 from .paths import LABEL_FILES, StrPath
 
-LONGEST = 2500  # bytes of a path; Snakemake's record of a file has one a third longer, below 4096
+LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
 
 
 def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
-    """Find the labels file that a setting means.
+    """Find the labels file for a setting.
 
     Args:
         dataset: The dataset's folder.
         labels: A path, relative to the dataset or absolute; ``auto`` for the first of
-            ``LABEL_FILES`` that exists; ``folders`` for none.
-        own_names: Whether ``auto`` needs no file.
+            ``LABEL_FILES`` that exists; ``folders`` for no file.
+        own_names: Whether ``auto`` may find no file, because the class folders' own names will do.
 
     Returns:
-        A path, whether or not the file exists; empty for ``folders``.
+        A path, whether or not the file exists; empty if no file is to be used.
     """
     if labels == "folders":
         return ""
@@ -31,11 +31,11 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
 
 
 def check_layout(layout: str, dataset: str, extra: str) -> None:
-    """Check what depends on how the dataset lies.
+    """Check the layout, and that ``extra`` is suitable for it.
 
     Raises:
-        MetadataError: There is no such layout, or the metadata files would lie among the images of
-            a flat dataset.
+        MetadataError: There is no such layout, or the metadata files would be among the images of a
+            flat dataset.
     """
     if layout not in LAYOUTS:
         raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(LAYOUTS)}.")
@@ -48,10 +48,10 @@ def check_layout(layout: str, dataset: str, extra: str) -> None:
 
 
 def check_root(dataset: str) -> None:
-    """Check that a root in no layout that is known holds a split folder at least.
+    """Check that a root whose layout was not detected contains at least one split folder.
 
     Raises:
-        MetadataError: It holds none; the message says what may be meant.
+        MetadataError: It contains none. The message suggests what the user may have meant.
     """
     folders = list(map(split_folder, SPLITS))
     if not any(os.path.isdir(f"{dataset}/{folder}") for folder in folders):
@@ -62,13 +62,13 @@ def check_root(dataset: str) -> None:
 
 
 def _meant(dataset: str, folders: list[str]) -> str:
-    """What may be meant by a root that holds no split folder."""
+    """Return what the user may have meant by a root without a split folder."""
     parent, name = os.path.split(dataset)
     if name in folders:
         return f"Use the folder that contains {name}/: {parent}."
     with os.scandir(dataset) as entries:
         below = sorted(entry.path for entry in entries if entry.is_dir())
-    if inner := next((one for one in below if os.path.isdir(f"{one}/train")), None):
+    if inner := next((path for path in below if os.path.isdir(f"{path}/train")), None):
         return f"{inner} does: use it as `root`."
     if any(map(has_images, below)):
         return (
@@ -79,11 +79,11 @@ def _meant(dataset: str, folders: list[str]) -> str:
 
 
 def check_folders(dataset: str, extra: str) -> None:
-    """Check what a schema can not: the folders against each other and against the disk.
+    """Check what a schema cannot: that the folders exist and can be used together.
 
     Raises:
-        MetadataError: ``root`` is no folder, or ``extra`` lies in a split folder or has a name that
-            Snakemake can not handle.
+        MetadataError: ``root`` is not a folder, or ``extra`` is in a split folder or has a path
+            that Snakemake cannot handle.
     """
     if "\0" in dataset + extra:
         raise MetadataError(

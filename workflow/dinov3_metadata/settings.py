@@ -1,7 +1,7 @@
-"""Settings: what a user may say, and what is wrong with it, in one sentence.
+"""Settings: define and check the settings of a user.
 
-The fields of ``Settings`` are the one list: config.yaml, its schema and the options of
-``python -m dinov3_metadata`` are made from it.
+The fields of ``Settings`` are the only list of settings. config.yaml, its schema and the options of
+``python -m dinov3_metadata`` are generated from it.
 """
 
 import os
@@ -29,14 +29,14 @@ SECTIONS = ("scan", "verify", "audit", "log")
 
 
 def _setting(default: Any = MISSING, *, key: str, about: str, short: str, **schema: Any) -> Any:
-    """A field of ``Settings``.
+    """Return a field of ``Settings``.
 
     Args:
         default: Its default.
-        key: Its key in config.yaml, after its section and a colon if it is in one.
+        key: Its key in config.yaml. If it is in a section, the section and a colon come first.
         about: What it means, for the schema.
-        short: The same in a line, for config.yaml and ``--help``.
-        schema: What it may be, in the words of JSON Schema.
+        short: The same on one line, for config.yaml and ``--help``.
+        schema: The values that it may have, as keywords of JSON Schema.
     """
     return field(
         default=default, metadata={"key": key, "about": about, "short": short, "schema": schema}
@@ -45,11 +45,12 @@ def _setting(default: Any = MISSING, *, key: str, about: str, short: str, **sche
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may say of a dataset. ``root`` is the folder of the dataset; the root that DINOv3
-    takes may be a view of it. Paths become absolute.
+    """The settings for a dataset. Paths become absolute.
+
+    ``root`` is the folder of the dataset. The root that DINOv3 takes may be another one: a view.
 
     Raises:
-        MetadataError: A setting is not what it may be.
+        MetadataError: A setting has a wrong value.
     """
 
     root: str = _setting(
@@ -172,17 +173,18 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            optional = one.name == "view" and value in ("", None)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            optional = setting.name == "view" and value in ("", None)
             if not optional:
-                _check(one, os.fspath(value) if isinstance(value, os.PathLike) else value)
+                _check(setting, os.fspath(value) if isinstance(value, os.PathLike) else value)
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
             change(self, name, _absolute(getattr(self, name)))
         change(self, "view", _absolute(self.view or f"{self.extra}/view"))
         change(self, "labels", os.fspath(self.labels))
-        change(self, "layout", self.layout.replace("_", "-"))  # as its module is called
+        # The name of a layout's module, such as tiny_imagenet, is accepted, too.
+        change(self, "layout", self.layout.replace("_", "-"))
         change(self, "splits", tuple(self.splits))
         change(self, "fail_on", tuple(self.fail_on))
 
@@ -191,13 +193,13 @@ def _absolute(path: StrPath) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _check(one: "Field[Any]", value: Any) -> None:
+def _check(setting: "Field[Any]", value: Any) -> None:
     """Refuse a value that the schema of config.yaml refuses, too.
 
     Raises:
-        MetadataError: It is not what the setting may be.
+        MetadataError: The setting cannot have this value.
     """
-    schema = one.metadata["schema"]
+    schema = setting.metadata["schema"]
     kind, each = schema.get("type"), [value]
     wrong = ""
     if kind and not _is_of_type(kind, value):
@@ -215,15 +217,15 @@ def _check(one: "Field[Any]", value: Any) -> None:
     elif "maximum" in schema and value > schema["maximum"]:
         wrong = f"{value} is above {schema['maximum']}"
     choices = schema.get("enum") or schema.get("items", {}).get("enum")
-    strangers = [choice for choice in each if choices and choice not in choices]
-    if strangers and not wrong:
-        wrong = f"{strangers[0]!r} is not one of {', '.join(choices)}"
+    unknown = [choice for choice in each if choices and choice not in choices]
+    if unknown and not wrong:
+        wrong = f"{unknown[0]!r} is not one of {', '.join(choices)}"
     if wrong:
-        raise MetadataError(f"config: {one.metadata['key']}: {wrong}.")
+        raise MetadataError(f"config: {setting.metadata['key']}: {wrong}.")
 
 
 def _is_of_type(kind: str, value: object) -> bool:
-    """Whether a value is of a type of JSON Schema; any sequence but a text will do for an array."""
+    """Return whether a value has a type of JSON Schema. Any sequence except a str is an array."""
     if kind == "array":
         return isinstance(value, Sequence) and not isinstance(value, str)
     if kind in ("integer", "number"):
@@ -233,7 +235,9 @@ def _is_of_type(kind: str, value: object) -> bool:
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their names in ``Settings``, from these names or the sections of config.yaml.
+    """Return settings by their names in ``Settings``.
+
+    They may be given by these names, or in the sections of config.yaml.
 
     Raises:
         MetadataError: There is no such setting.
@@ -242,19 +246,19 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> flatten({"scan": {"engine": "torchvision"}, "level": "full"})
         {'engine': 'torchvision', 'level': 'full'}
     """
-    names = {one.name for one in fields(Settings)}
-    keys = {one.metadata["key"]: one.name for one in fields(Settings)}
+    names = {setting.name for setting in fields(Settings)}
+    keys = {setting.metadata["key"]: setting.name for setting in fields(Settings)}
     flat = {}
     for name, value in settings.items():
         inner = {name: value}
         if name in SECTIONS and isinstance(value, Mapping):
-            inner = {f"{name}: {key}": one for key, one in value.items()}
-        for key, one in inner.items():
+            inner = {f"{name}: {key}": given for key, given in value.items()}
+        for key, given in inner.items():
             if key not in keys and key not in names:
                 from difflib import get_close_matches
 
                 close = get_close_matches(key, {*keys, *names}, 1)
                 guess = f" Did you mean {close[0]!r}?" if close else ""
                 raise MetadataError(f"config: there is no setting {key!r}.{guess}")
-            flat[keys.get(key, key)] = one
+            flat[keys.get(key, key)] = given
     return flat

@@ -1,4 +1,4 @@
-"""The last lines of a run: what was published where."""
+"""Summary: the last lines of a run, which say what was published where, or what failed."""
 
 import os
 import re
@@ -23,10 +23,11 @@ COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "by
 
 
 def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath) -> str:
-    """The end of a run for the terminal: each split from its ``metadata-SPLIT.json`` and what this
-    run changed of it, the layout of the dataset, and what to give to DINOv3.
+    """Return the last lines of a run that succeeded.
 
-    The seconds are those from the start of the run until the split was published.
+    They describe each split, from its ``metadata-SPLIT.json``, and what this run changed in it.
+    They also name the layout of the dataset, and what to give to DINOv3. The seconds are the time
+    from the start of the run until the split was published.
     """
     rows: list[tuple[str, ...]] = [COLUMNS]
     notes = []
@@ -64,19 +65,19 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
 
 
 def _changes(extra: StrPath, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
-    """New and removed images and classes, and seconds; dashes if this run published nothing."""
+    """Return new and removed images and classes, and seconds; dashes if nothing was published."""
     noted, run = path_of(extra, "changes", split=split), path_of(extra, "run")
     changes = read_changes(extra, split)
     if not changes or not os.path.exists(run) or os.path.getmtime(noted) < os.path.getmtime(run):
         return ("-", "-"), ("-", "-"), "-"
     seconds = os.path.getmtime(noted) - os.path.getmtime(run)
     counts = (changes.added, -changes.removed, len(changes.new), -len(changes.gone))
-    added, removed, new, gone = (f"{one:+,}" if one else "0" for one in counts)
+    added, removed, new, gone = (f"{number:+,}" if number else "0" for number in counts)
     return (added, removed), (new, gone), f"{seconds:,.1f}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines with the columns under each other, numbers to the right."""
+    """Return lines with aligned columns, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
@@ -85,13 +86,17 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
-    """The string by which DINOv3 and DINOv2 know a split.
+    """Return the string that names a split for DINOv3 and DINOv2.
 
     Source: ``_parse_dataset_str`` in facebookresearch/dinov3, ``dinov3/data/loaders.py``, which
-    parts it at each ``:`` and ``=``, and OmegaConf, which reads it as YAML from the command line.
+    splits it at each ``:`` and ``=``, and OmegaConf, which reads it as YAML from the command line.
 
     Raises:
-        ValueError: There is none; the message says why.
+        ValueError: These folders cannot be named in such a string; the message says why.
+
+    Example:
+        >>> dataset_path("VAL", "/data/imagenet", "/data/extra")
+        'ImageNet:split=VAL:root=/data/imagenet:extra=/data/extra'
     """
     for path in (os.fspath(root), os.fspath(extra)):
         if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
@@ -103,14 +108,14 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
 
 
 def failures(extra: StrPath, logs: Iterable[str]) -> str:
-    """The messages of the stages that failed, for the end of the terminal's last screen.
+    """Return the messages of the stages that failed, as the last lines of a run.
 
     Args:
         extra: The folder for the metadata.
-        logs: The files of Snakemake's own log, the only ones to tell that a run was interrupted
-            while its jobs waited.
+        logs: The files of Snakemake's own log. Only they show that a run was interrupted while its
+            jobs waited.
     """
-    start = os.path.getmtime(path_of(extra, "run"))  # by the clock that the logs are dated by
+    start = os.path.getmtime(path_of(extra, "run"))  # from the same clock as the times of the logs
     own = (path for rule in STAGES for path, _ in existing(extra, f"{rule}.log"))
     found = [error_in(path) for path in own if os.path.getmtime(path) >= start]
     if not any(found):
