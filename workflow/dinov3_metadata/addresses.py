@@ -1,4 +1,4 @@
-"""Addresses: where DINOv3 looks for an image, given a row of the metadata, and back.
+"""Addresses: convert a row of the metadata to the path that DINOv3 opens, and back.
 
 Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets/image_net.py``.
 """
@@ -13,39 +13,42 @@ LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one fla
 
 MAX_INDEX = 2**32 - 1  # actual_index is stored as <u4
 
-# As torchvision.datasets.folder.IMG_EXTENSIONS, which is too slow to import (a test compares).
+# Equal to torchvision.datasets.folder.IMG_EXTENSIONS, which takes too long to import. A test
+# compares the two.
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def split_folder(split: str) -> str:
-    """The folder of a split below root: ``train``, ``val`` or ``test``."""
+    """Return the name of a split's folder in root: ``train``, ``val`` or ``test``."""
     return split.lower()
 
 
 def is_image(name: str) -> bool:
-    """Whether torchvision counts a file as an image, judging by its name."""
+    """Return whether torchvision treats a file as an image, judging by its name."""
     return name.lower().endswith(IMG_EXTENSIONS)
 
 
 def name_parts(split: str, class_id: str) -> tuple[str, int]:
-    """The text before the number in an image's name, and the number's minimum count of digits."""
+    """Return the text before the number in an image's name, and the minimum number of digits."""
     return (f"{class_id}_", 1) if split == "TRAIN" else (f"ILSVRC2012_{split.lower()}_", 8)
 
 
 def image_name(split: str, class_id: str, actual_index: int) -> str:
-    """The file name that DINOv3 opens in the class folder (TEST: in ``test/``)."""
+    """Return the file name that DINOv3 opens in the class folder (for TEST, in ``test/``)."""
     prefix, digits = name_parts(split, class_id)
     return f"{prefix}{actual_index:0{digits}d}.JPEG"
 
 
 def image_path(split: str, class_id: str, actual_index: int) -> str:
-    """The path below root that DINOv3 opens; ``class_id`` is empty for TEST."""
+    """Return the path below root that DINOv3 opens. For TEST, ``class_id`` is empty."""
     folder = f"{split_folder(split)}/{class_id}" if class_id else split_folder(split)
     return f"{folder}/{image_name(split, class_id, actual_index)}"
 
 
 def trailing_number(image: str) -> int | None:
-    """The number that ends an image's name, before the suffix, if ``actual_index`` can hold it.
+    """Return the number at the end of an image's name, before the suffix.
+
+    The result is None if there is no number, or if it is too large for ``actual_index``.
 
     Example:
         >>> trailing_number("holiday/IMG_0012.jpg")
@@ -59,9 +62,13 @@ def trailing_number(image: str) -> int | None:
 
 
 def index_of(split: str, class_id: str, name: str) -> int | None:
-    """The ``actual_index`` for which ``image_name`` gives ``name``; None if there is none.
+    """Return the ``actual_index`` for which ``image_name`` gives ``name``; None if there is none.
 
-    An image with such a name, in the folder of its class, is addressable.
+    An image that has such a name and is in the folder of its class is called addressable.
+
+    Example:
+        >>> index_of("VAL", "n01440764", "ILSVRC2012_val_00000293.JPEG")
+        293
     """
     number = trailing_number(name)
     good = number is not None and image_name(split, class_id, number) == name
@@ -69,16 +76,17 @@ def index_of(split: str, class_id: str, name: str) -> int | None:
 
 
 def why_not_addressable(name: str, split: str, class_id: str, known: Collection[int]) -> str:
-    """Why DINOv3 cannot open an image, for the message that names it.
+    """Return the reason why DINOv3 cannot open an image, as a phrase for a message.
 
     Args:
         name: The image's path below the folder of its class.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        class_id: Its class; empty for TEST.
-        known: The numbers of the addressable images in the same folder.
+        class_id: The image's class; empty for TEST.
+        known: The numbers of the addressable images in the same folder. If DINOv3 would open one of
+            these instead, the phrase says so.
     """
     try:
-        number = int(os.path.splitext(name)[0].split("_")[-1])  # as the reference finds it
+        number = int(os.path.splitext(name)[0].split("_")[-1])  # as DINOv3 parses the name
     except ValueError:
         return "no number before the suffix"
     if number > MAX_INDEX:

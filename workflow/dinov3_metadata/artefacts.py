@@ -1,6 +1,7 @@
-"""Artefacts: what one stage hands to the next. Each saves, loads and checks itself.
+"""Artefacts: the data that one stage saves and the next one loads: labels, scan and report.
 
-numpy is imported where it is used: stages that need labels or reports alone start without it.
+Each class saves, loads and checks its own file. numpy is imported only where it is used, so that
+stages which need only labels or reports start without it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of classes.
+    """The class names of a dataset.
 
     Attributes:
-        source: The file they were read from; empty if the folders' names are the classes' names.
-        form: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``; ``folders`` without a file.
+        source: The file that the names were read from; empty if the class folders' own names are
+            used.
+        form: The format of the file: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``;
+            ``folders`` if there is no file.
         names: Class id -> class name, in the order of the file.
-        content: The fingerprint of the file; empty without one.
+        content: The fingerprint of the file; empty if there is no file.
     """
 
     source: str
@@ -60,7 +63,7 @@ class Labels:
             return cls(**labels)
 
     def of(self, class_ids: Sequence[str]) -> list[str]:
-        """The name of each class, matched by id; ids without a class folder are ignored.
+        """Return the name of each class in ``class_ids``. Other ids in the labels file are ignored.
 
         Raises:
             MetadataError: Some class folders have no row in the labels file.
@@ -81,16 +84,16 @@ class Labels:
 
 @dataclass(frozen=True)
 class Scan:
-    """The images of a split, class after class in the order of ``ImageFolder``.
+    """The images of a split, class by class in the order of ``ImageFolder``.
 
     Attributes:
-        class_ids: (classes,), ``<U``: the sorted folder names. For TEST one empty string.
-        counts: (classes,), ``<i8``: images of each class, all above 0.
+        class_ids: (classes,), ``<U``: the sorted folder names. For TEST, one empty string.
+        counts: (classes,), ``<i8``: the number of images in each class, always above 0.
         actual_index: (images,), ``<u4``: the number in each image's file name.
-        folders: (folders,), ``<U``: every folder that was visited, by its path below the split
-            folder, which is the empty string.
-        skipped: (folders,), ``<i8``: images in each folder that were left out because DINOv3
-            could not address them.
+        folders: (folders,), ``<U``: the path of every visited folder below the split folder; an
+            empty string for the split folder itself.
+        skipped: (folders,), ``<i8``: the number of images in each folder that were left out because
+            DINOv3 could not address them.
     """
 
     class_ids: np.ndarray
@@ -133,10 +136,13 @@ class Scan:
             return scan
 
     def class_index(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """(images,), ``<u4``: the position in ``class_ids`` of the classes of some images.
+        """Return the class_index of some images: the position of their class in ``class_ids``.
 
         Args:
-            start, stop: The images, as a slice takes them.
+            start, stop: Which images, as in a slice.
+
+        Returns:
+            (images,), ``<u4``.
         """
         import numpy as np
 
@@ -146,39 +152,40 @@ class Scan:
 
 
 def _check_members(file: BinaryIO) -> None:
-    """Check that an ``.npz`` needs no more memory than it has bytes.
+    """Check that an ``.npz`` needs no more memory to load than it has bytes.
 
     Raises:
-        ValueError: An array in it is compressed, or larger than its bytes.
+        ValueError: An array in it is compressed, or claims to be larger than its data.
     """
     from numpy.lib import format as npy
 
     left = os.fstat(file.fileno()).st_size
     with ZipFile(file) as members:
-        for one in members.infolist():
-            left -= one.file_size
-            if one.compress_type != ZIP_STORED or left < 0:
+        for info in members.infolist():
+            left -= info.file_size
+            if info.compress_type != ZIP_STORED or left < 0:
                 raise ValueError("an array in it is compressed, or larger than the file")
-            with members.open(one) as member:
+            with members.open(info) as member:
                 npy.read_magic(member)
                 shape, _, dtype = npy.read_array_header_1_0(member)
-            if math.prod(shape) * dtype.itemsize > one.file_size:
+            if math.prod(shape) * dtype.itemsize > info.file_size:
                 raise ValueError("an array in it is cut off")
     file.seek(0)
 
 
 @dataclass
 class Report:
-    """What ``verify`` found true of the new files of a split.
+    """What ``verify`` found out about the new files of a split.
 
     Attributes:
-        skipped: Images that were left out.
+        skipped: The number of images that were left out.
         labels, labels_content: Where the class names come from, and the fingerprint of that file;
             None for TEST.
-        class_id_length, class_name_length: Of the longest ones, in code points.
+        class_id_length, class_name_length: The lengths of the longest class id and the longest
+            class name, in code points.
         files: Published name of each array -> size and digest.
-        checks: What was checked, a sentence each.
-        verified: When, in UTC.
+        checks: What was checked, one sentence each.
+        verified: The time of the check, in UTC.
     """
 
     split: str
@@ -194,10 +201,10 @@ class Report:
     verified: str
 
     def __post_init__(self) -> None:
-        """Refuse a report that is not of a split's files.
+        """Refuse a report whose files are not those of its split.
 
         Raises:
-            ValueError: It is not.
+            ValueError: The files are others.
         """
         if [*self.files] != array_names(self.split):
             raise ValueError("it does not describe the files of a split")

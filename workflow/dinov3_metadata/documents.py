@@ -1,7 +1,7 @@
-"""Documents: the JSON files of ours as dataclasses, and the one way to read them.
+"""Documents: read and write this program's JSON files as dataclasses.
 
-A file that somebody damaged or forged is read as none: each value must be of the type that its
-field has. This module and the documents of ``replace`` are imported by Python 3.9, too.
+Each value must have the type of its field. A file that somebody damaged or forged is therefore
+treated as missing. This module and the documents of ``replace`` must also work on Python 3.9.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from .paths import StrPath
 T = TypeVar("T")
 
 Count = NewType("Count", int)
-"""A whole number that a count or a size may be."""
+"""A whole number that can be a count or a size: at least 0 and below ``MOST_COUNTED``."""
 
 MOST_COUNTED = 1 << 53
 
 
 def to_json(document: Any, indent: int | None = None) -> bytes:
-    """The JSON of a dataclass; its fields keep their order."""
+    """Return a dataclass as JSON, with its fields in order."""
     return json.dumps(asdict(document), indent=indent).encode()
 
 
 def load(kind: type[T], path: StrPath, most: int = MOST) -> T | None:
-    """Read a JSON file as a dataclass; None if it is missing, damaged, or not of that kind.
+    """Read a JSON file as a dataclass. Return None if it is missing, damaged or of another kind.
 
     Args:
         kind: The dataclass.
         path: The file.
-        most: The bytes that it may have.
+        most: The most bytes that it may have.
     """
     with suppress(OSError, ValueError, RecursionError, MemoryError):
         return parse(kind, read_file(path, most))
@@ -41,20 +41,20 @@ def load(kind: type[T], path: StrPath, most: int = MOST) -> T | None:
 
 
 def parse(kind: type[T], content: bytes) -> T:
-    """Read JSON as a dataclass. Members that it has no field for are ignored.
+    """Read JSON as a dataclass. Members without a field are ignored.
 
     Raises:
-        ValueError: It is not JSON, or not of that kind.
+        ValueError: The content is not JSON, or does not fit the dataclass.
     """
     document: T = _build(kind, json.loads(content))
     return document
 
 
 def _build(hint: Any, value: Any) -> Any:
-    """A value as a type hint wants it.
+    """Convert a value from JSON to the type of a hint.
 
     Raises:
-        ValueError: It cannot be that.
+        ValueError: It does not fit.
     """
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -66,9 +66,9 @@ def _build(hint: Any, value: Any) -> Any:
     if origin is Union or str(origin) == "<class 'types.UnionType'>":
         return _build_any(inner, value)
     if origin is list and isinstance(value, list):
-        return [_build(inner[0], one) for one in value]
+        return [_build(inner[0], item) for item in value]
     if origin is dict and isinstance(value, dict):
-        return {key: _build(inner[1], one) for key, one in value.items()}
+        return {key: _build(inner[1], item) for key, item in value.items()}
     if origin is tuple and isinstance(value, list) and len(value) == len(inner):
         return tuple(map(_build, inner, value))
     if isinstance(hint, type) and type(value) is hint:

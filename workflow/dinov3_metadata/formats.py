@@ -1,6 +1,6 @@
-"""Formats: what others read, in ``<EXTRA>`` and after a run: arrays and JSON documents.
+"""Formats: define the arrays and JSON documents that are read after a run, by DINOv3 and others.
 
-numpy is imported where it is used, as this module is imported at every start.
+numpy is imported only where it is used, because this module is imported at every start.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .paths import StrPath, array_names, path_of
 if TYPE_CHECKING:
     import numpy as np
 
-SMALL = 1 << 20  # bytes of a document that describes a split; it has a few kilobytes
+SMALL = 1 << 20  # most bytes of a document that describes a split; it has a few kilobytes
 
-SUMMARY_LINES = 1000  # of audit-SPLIT.json before the images; there are a few dozen
-LONGEST_LINE = 1 << 16  # bytes of a line of it; two paths and some words
+SUMMARY_LINES = 1000  # most lines in audit-SPLIT.json before the images; there are a few dozen
+LONGEST_LINE = 1 << 16  # most bytes of a line of it: two paths and some words
 
 PROBLEMS = (
     "zero-bytes",
@@ -36,7 +36,7 @@ PROBLEMS = (
     "decompression-bomb",
     "unreadable",
 )
-"""What an audit may find wrong with an image. Others read the bits: new ones go to the end."""
+"""The problems that an audit may find. Files store their positions, so add new ones at the end."""
 
 AUDIT_ROW = [
     ("actual_index", "<u4"),
@@ -50,12 +50,14 @@ AUDIT_ROW = [
     ("mtime_ns", "<i8"),
     ("inode", "<u8"),
 ]
-"""The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries. ``problems`` has
-bit ``i`` set for ``PROBLEMS[i]``; ``mode`` and ``format`` are Pillow's."""
+"""The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries.
+
+Bit ``i`` of ``problems`` stands for ``PROBLEMS[i]``. ``mode`` and ``format`` are Pillow's names.
+"""
 
 
 def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
-    """The dtype of a row of the entries; lengths in code points.
+    """Return the dtype of a row of the entries, for texts of up to some code points.
 
     Source: ``ImageNet._dump_entries`` in facebookresearch/dinov3. Other programs read the columns
     by position: order and dtypes are a public contract.
@@ -73,7 +75,7 @@ def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
 
 
 def npy_header(dtype: np.dtype, rows: int) -> bytes:
-    """The first bytes of an ``.npy`` file, version 1.0, of ``rows`` elements of ``dtype``."""
+    """Return the header of an ``.npy`` file, version 1.0, of ``rows`` elements of ``dtype``."""
     from numpy.lib import format as npy
 
     header = BytesIO()
@@ -86,7 +88,7 @@ def npy_header(dtype: np.dtype, rows: int) -> bytes:
 
 @dataclass
 class FileDigest:
-    """Size and sha256 of a published array."""
+    """The size and the sha256 of a published array."""
 
     bytes: Count
     sha256: str
@@ -102,17 +104,18 @@ class LabelsSource:
 
 @dataclass
 class Description:
-    """``metadata-SPLIT.json``; equal for equal arrays, origin and versions.
+    """The content of ``metadata-SPLIT.json``; the same for the same arrays, origin and versions.
 
     Attributes:
-        root: The folder that DINOv3 takes for root.
-        dataset: The folder of the dataset; another one than root if there is a view.
+        root: The folder that DINOv3 takes as root.
+        dataset: The folder of the dataset. It differs from root if there is a view.
         layout: The layout of the dataset.
-        skipped: Images that were left out.
-        labels: None for TEST.
-        class_id_length, class_name_length: Of the longest ones, in code points.
+        skipped: The number of images that were left out.
+        labels: Where the class names come from; None for TEST.
+        class_id_length, class_name_length: The lengths of the longest class id and the longest
+            class name, in code points.
         files: Name of each array -> size and digest.
-        versions: Of Python, numpy and this package.
+        versions: The versions of Python, numpy and this package.
     """
 
     split: str
@@ -129,10 +132,10 @@ class Description:
     versions: dict[str, str]
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together.
+        """Refuse values that do not fit together.
 
         Raises:
-            ValueError: It does not.
+            ValueError: They do not.
         """
         if [*self.files] != array_names(self.split):
             raise ValueError("it describes other files than those of the split")
@@ -146,9 +149,9 @@ class Changes:
 
     Attributes:
         first: Whether nothing was published before.
-        added, removed: Images in all.
-        new, gone: The ids of the classes that came and went.
-        classes: Class id -> images added and removed, for the classes that differ.
+        added, removed: The numbers of images in all classes together.
+        new, gone: The ids of the classes that were added and removed.
+        classes: Class id -> numbers of images added and removed, for the classes that differ.
     """
 
     first: bool
@@ -161,15 +164,15 @@ class Changes:
 
 @dataclass(kw_only=True)
 class AuditSummary:
-    """The counts of an audit, as ``audit-SPLIT.json`` begins.
+    """The counts of an audit, at the beginning of ``audit-SPLIT.json``.
 
     Attributes:
-        audited: When, in UTC.
-        ok: Images without a problem.
-        problems, modes, formats: How many images have each, the most frequent first.
-        width, height: In pixels: ``least``, ``median``, ``most``; None if no image was opened.
+        audited: The time of the audit, in UTC.
+        ok: The number of images without a problem.
+        problems, modes, formats: Name -> number of images with it, the most frequent first.
+        width, height: ``least``, ``median`` and ``most``, in pixels; None if no image was opened.
         pillow: The version of Pillow.
-        code: The fingerprint of all that looks for problems.
+        code: The fingerprint of the code that looks for problems.
     """
 
     split: str
@@ -187,17 +190,17 @@ class AuditSummary:
 
 
 def read_description(extra: StrPath, split: str) -> Description | None:
-    """What ``metadata-SPLIT.json`` says; None if it is missing or damaged."""
+    """Return the content of ``metadata-SPLIT.json``; None if it is missing or damaged."""
     return load(Description, path_of(extra, "metadata", split=split), SMALL)
 
 
 def read_changes(extra: StrPath, split: str) -> Changes | None:
-    """What the last publication changed; None if that was not noted, or the note is damaged."""
+    """Return what the last publication changed; None if the note is missing or damaged."""
     return load(Changes, path_of(extra, "changes", split=split))
 
 
 def read_audit_summary(extra: StrPath, split: str) -> AuditSummary | None:
-    """The counts of the last audit; None if there was none, or its files are missing or damaged."""
+    """Return the counts of the last audit; None if its files are missing or damaged."""
     if not os.path.exists(path_of(extra, "audit_list", split=split)):
         return None
     return load(AuditSummary, path_of(extra, "audit_summary", split=split), SMALL)
@@ -209,9 +212,9 @@ class NotOk:
 
     Attributes:
         image: Its path below root.
-        problems: Which of ``PROBLEMS`` it has.
-        mode: Pillow's.
-        file: In a view, the file behind the link.
+        problems: Those of ``PROBLEMS`` that it has.
+        mode: Pillow's name of its mode.
+        file: In a view, the file that the link leads to.
     """
 
     image: str
@@ -221,8 +224,10 @@ class NotOk:
 
 
 def first_not_ok(extra: StrPath, split: str, many: int) -> list[NotOk]:
-    """The first images that ``audit-SPLIT.json`` names, without reading all of it; none if the file
-    is damaged."""
+    """Return the first ``many`` images that ``audit-SPLIT.json`` names, without reading all of it.
+
+    The list is empty if the file is damaged.
+    """
     with (
         suppress(OSError, ValueError, RecursionError),
         open_regular(path_of(extra, "audit_list", split=split)) as file,

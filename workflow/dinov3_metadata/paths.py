@@ -1,10 +1,11 @@
-"""Paths: where every file is, in ``<EXTRA>`` and in the work folder below it.
+"""Paths: the path of every file in ``<EXTRA>`` and in the work folder below it.
 
-``FILES`` is the one table. ``pattern`` makes it a pattern for Snakemake, ``path_of`` a path,
-``WILDCARDS`` holds the constraints of its wildcards, and ``state_of`` goes from a path back to its
-name and its wildcards. No other module puts such a path together or takes one apart.
+``FILES`` is the only table of paths, and ``WILDCARDS`` contains the values that its wildcards can
+have. ``pattern`` turns an entry of the table into a pattern for Snakemake, and ``path_of`` turns it
+into a path. ``state_of`` finds the name and the wildcards of a path. No other module builds or
+parses such a path.
 
-The path of a work file contains the fingerprints of what it was made from, see ``fingerprint``.
+The path of a work file contains the fingerprints of its inputs, see ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import NamedTuple, Union
 
 from .addresses import LABELLED, SPLITS
 
-StrPath = Union[str, "os.PathLike[str]"]  # evaluated on Python 3.9, too
+StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
 
 WORK = ".dinov3-metadata"
-"""The work folder: all that is not published, below ``<EXTRA>``."""
+"""The name of the work folder in ``<EXTRA>``. It contains everything that is not published."""
 
 WILDCARDS = {
     "split": "|".join(SPLITS),
@@ -28,7 +29,7 @@ WILDCARDS = {
     "tree": "[0-9]+-folders-[0-9a-f]{12}",
     "labels": "labels-(?:[0-9a-f]{12}|none)-[0-9a-f]{12}",
     "checks": "(?:sample|full)-[0-9]+-[0-9a-f]{12}",
-    "audit": "[0-9a-f]{12}(?:-[0-9a-f]+)?",  # with the time, if somebody asked for it
+    "audit": "[0-9a-f]{12}(?:-[0-9a-f]+)?",  # with the time, if the user asked for an audit
     "scatteritem": "[0-9]+-of-[0-9]+",
     "code": "[0-9a-f]{12}",
     "time": "[0-9]+",
@@ -69,7 +70,7 @@ FILES = {
     "joined": f"{AUDIT}/audit-{{split}}.joined",
     "audited": f"{AUDIT}/audit-{{split}}.json",
     "receipt": f"{PUBLISHED}/{{receipt}}.json",
-    # What they say, and how long they take.
+    # The logs of the stages, and how long they took.
     "load_labels.log": f"{LABELS}/labels.log",
     "link_view.log": f"{VIEW}/view.log",
     "link_view.tsv": f"{VIEW}/view.tsv",
@@ -98,14 +99,14 @@ FILES = {
 """Name of a file -> its path below ``<EXTRA>``."""
 
 LABEL_FILES = ("labels.txt", "LOC_synset_mapping.txt", "words.txt", "imagenet_class_index.json")
-"""Where ``labels: auto`` looks for class names, in this order."""
+"""The files in which ``labels: auto`` looks for class names, in this order."""
 
 ARRAYS = ("entries", "class_ids", "class_names")
-"""The published arrays of a labelled split; TEST has the first one only."""
+"""The published arrays of a labelled split. TEST has only the first one."""
 
 
 class Place(NamedTuple):
-    """What a path says.
+    """The parts of a path.
 
     Attributes:
         extra: The folder for the metadata.
@@ -119,17 +120,17 @@ class Place(NamedTuple):
 
 
 def pattern(extra: StrPath, name: str) -> str:
-    """The path of a file with the wildcards left in, as Snakemake takes it."""
+    """Return the path of a file with the wildcards left in, as Snakemake needs it."""
     return f"{os.fspath(extra).rstrip('/')}/{FILES[name]}"
 
 
 def path_of(extra: StrPath, name: str, **state: str) -> str:
-    """The path of a file.
+    """Return the path of a file.
 
     Args:
         extra: The folder for the metadata.
         name: The name of the file in ``FILES``.
-        state: Its wildcards; others are ignored.
+        state: The values of its wildcards. Other wildcards are ignored.
 
     Example:
         >>> path_of("/extra", "changes", split="VAL")
@@ -139,7 +140,14 @@ def path_of(extra: StrPath, name: str, **state: str) -> str:
 
 
 def folder_of(extra: StrPath, name: str, upto: str = "", **state: str) -> str:
-    """The folder in which a file is, or that in which the folders of one of its wildcards are.
+    """Return the folder that contains a file.
+
+    Args:
+        extra: The folder for the metadata.
+        name: The name of the file in ``FILES``.
+        upto: A wildcard of its path. Then the result is the folder that contains one subfolder for
+            each value of this wildcard.
+        state: The values of the wildcards.
 
     Example:
         >>> folder_of("/extra", "scan", upto="tree", split="VAL")
@@ -151,34 +159,34 @@ def folder_of(extra: StrPath, name: str, upto: str = "", **state: str) -> str:
 
 
 def file_name(name: str, **state: str) -> str:
-    """The last part of a path, for instance ``entries-TRAIN.npy``."""
+    """Return the last component of a file's path, for instance ``entries-TRAIN.npy``."""
     return FILES[name].rpartition("/")[2].format_map(state)
 
 
 def array_names(split: str) -> list[str]:
-    """The published arrays of a split: entries and, for labelled splits, class ids and names."""
+    """Return the file names of a split's arrays: entries; if labelled, class ids and names, too."""
     names = ARRAYS if split in LABELLED else ARRAYS[:1]
     return [file_name(name, split=split) for name in names]
 
 
 def published_names(split: str) -> list[str]:
-    """What readers of a split need together: its arrays, and the file that describes them."""
+    """Return the names of files that belong together: a split's arrays and their description."""
     return [*array_names(split), file_name("metadata", split=split)]
 
 
 def work_folder(extra: StrPath) -> str:
-    """The work folder."""
+    """Return the path of the work folder."""
     return f"{os.fspath(extra).rstrip('/')}/{WORK}"
 
 
 def extra_of(path: StrPath) -> str:
-    """The folder for the metadata that a file of ours is in."""
+    """Return the folder for the metadata that contains a published file or a work file."""
     above, work, _ = f"{os.path.abspath(path)}/".partition(f"/{WORK}/")
     return (above if work else os.path.dirname(above.rstrip("/"))) or "/"
 
 
 def _regex(text: str, file_only: bool = False) -> str:
-    """The regular expression for a path with wildcards."""
+    """Return the regular expression for a path, with named groups unless ``file_only``."""
     known: set[str] = set()
     parts = []
     for i, part in enumerate(re.split(r"\{(\w+)\}", text)):
@@ -195,7 +203,7 @@ def _regex(text: str, file_only: bool = False) -> str:
 
 
 def state_of(path: StrPath) -> Place | None:
-    """What the path of a file of ours says; None for any other path. The inverse of ``path_of``."""
+    """Return the parts of a path in ``FILES``; None for any other path. Inverse of ``path_of``."""
     extra = extra_of(path)
     below = os.path.relpath(path, extra) if os.path.isabs(path) else os.fspath(path)
     for name, relative in FILES.items():
@@ -205,12 +213,12 @@ def state_of(path: StrPath) -> Place | None:
 
 
 def existing(extra: StrPath, name: str, **known: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The files of a name that exist, sorted: their paths and their wildcards.
+    """Yield the path and the wildcards of each existing file with a name, sorted by path.
 
     Args:
         extra: The folder for the metadata.
         name: The name of the files in ``FILES``.
-        known: The wildcards that are given; all others may have any value.
+        known: Wildcards with known values. All others may have any value.
     """
     start = os.fspath(extra).rstrip("/")
     values = {
@@ -224,20 +232,20 @@ def existing(extra: StrPath, name: str, **known: str) -> Iterator[tuple[str, dic
 
 
 PARTS = {part for path in FILES.values() for part in path.split("/")[1:-1]}
-KEPT = {"kept", "{stamp}"}  # the names in there are those of files of <EXTRA>, whatever these are
+KEPT = {"kept", "{stamp}"}  # contains former files of <EXTRA>, which may even be links
 
 STATE = re.compile(
     "|".join(
-        sorted(_regex(one, file_only=True) for one in PARTS - KEPT - {"{split}"} if "{" in one)
+        sorted(_regex(part, file_only=True) for part in PARTS - KEPT - {"{split}"} if "{" in part)
     )
 )
-"""The names of the folders in the work folder that each hold one state of something."""
+"""Matches the names of the folders in the work folder that each hold one state's files."""
 
-ROOMS = {*SPLITS, *(one for one in PARTS - KEPT if "{" not in one)}
+ROOMS = {*SPLITS, *(part for part in PARTS - KEPT if "{" not in part)}
 """The names of the other folders in the work folder."""
 
 TEMPORARY = re.compile(r"[.][0-9a-f]{12}-[0-9a-f]{32}[.]tmp")
-"""The name of a file of ours before it is renamed: the mark of its run and a random number."""
+"""Matches the name of a temporary file: the mark of its run and a random number."""
 
 OWN = re.compile(
     "|".join(
@@ -245,9 +253,9 @@ OWN = re.compile(
         | {TEMPORARY.pattern}
     )
 )
-"""The names of files of ours in the work folder."""
+"""Matches the names of this program's files in the work folder."""
 
 PUBLIC = re.compile(
     "|".join(_regex(path, file_only=True) for path in FILES.values() if "/" not in path)
 )
-"""The names of the files that are published."""
+"""Matches the names of the published files."""
