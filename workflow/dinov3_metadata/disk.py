@@ -1,9 +1,9 @@
-"""Disk: folders and files opened so that nothing that is planted among them does harm.
+"""Disk: open, make and remove files so that links or special files planted there do no harm.
 
-A folder of ours, ``<EXTRA>/.dinov3-metadata`` and what is below it, is opened component by
-component, and no component may be a link; what is made or removed in it is made or removed relative
-to that handle. What is read is a regular file of bounded size: a FIFO or a device neither hangs a
-run nor fills the memory.
+The work folder, ``<EXTRA>/.dinov3-metadata``, and the folders below it are opened one path
+component at a time, and no component may be a link. Files in them are made and removed relative to
+the open folder. Only regular files of limited size are read, so a FIFO or a device can neither hang
+a run nor fill the memory.
 
 Source: open(2), unlinkat(2); ``shutil.rmtree`` removes in the same way.
 """
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from .errors import MetadataError
 from .paths import OWN, ROOMS, STATE, TEMPORARY, WORK, StrPath, existing
 
-MOST = 1 << 28  # bytes of a file that is read whole; no labels file and no record comes near
+MOST = 1 << 28  # most bytes of a file that is read whole; labels and records are far smaller
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _mark = os.urandom(6).hex()
@@ -41,7 +41,7 @@ KINDS = {
 
 
 def kind_of(state: os.stat_result) -> str:
-    """What something on the disk is, in words."""
+    """Return the type of a file in words, such as "a FIFO"."""
     return KINDS.get(stat.S_IFMT(state.st_mode), "neither a file nor a folder")
 
 
@@ -50,16 +50,16 @@ def opened_folder(path: StrPath, make: bool = False) -> Iterator[int]:
     """Open a folder for the block.
 
     Args:
-        path: The folder. Links in its path are followed as far as the folder that holds the work
-            folder; the work folder and all below it must be real folders.
-        make: Whether to make what is missing of it, and bring that to the disk.
+        path: The folder. Links in its path are followed down to the folder that contains the work
+            folder. The work folder and everything below it must be real folders.
+        make: Whether to make missing folders of the path, and sync them to the disk.
 
-    Returns:
+    Yields:
         Its descriptor.
 
     Raises:
-        MetadataError: The work folder, or a component below it, is a link or no folder.
-        OSError: The folder is missing, or can not be opened.
+        MetadataError: The work folder, or a component below it, is a link or not a folder.
+        OSError: The folder is missing or cannot be opened.
     """
     path = os.path.abspath(path)
     above, work, below = f"{path}/".partition(f"/{WORK}/")
@@ -80,7 +80,7 @@ def opened_folder(path: StrPath, make: bool = False) -> Iterator[int]:
 
 
 def _enter(outer: int, path: str, make: bool = False) -> int:
-    """Open the folder at ``path``, which is right in the folder ``outer``."""
+    """Open the folder at ``path``, which is directly in the open folder ``outer``."""
     name = os.path.basename(path)
     try:
         if make:
@@ -97,7 +97,7 @@ def _enter(outer: int, path: str, make: bool = False) -> int:
 
 
 def _make_folders(path: str) -> None:
-    """``os.makedirs``, whose folders are still there after a power cut."""
+    """Do the same as ``os.makedirs``, but make folders that survive a power cut."""
     if not os.path.isdir(path):
         above = os.path.dirname(path.rstrip("/"))
         _make_folders(above)
@@ -108,7 +108,7 @@ def _make_folders(path: str) -> None:
 
 
 def make_folder(path: StrPath) -> None:
-    """Make a folder, and those above it; see ``opened_folder``."""
+    """Make a folder and its parents; see ``opened_folder``."""
     with opened_folder(path, make=True):
         pass
 
@@ -121,7 +121,7 @@ def _no_place_for(path: str, state: os.stat_result) -> MetadataError:
 
 
 def refuse_special(path: StrPath) -> None:
-    """Refuse what is in the place of a file of ours, and no regular file.
+    """Refuse anything but a regular file at the path of a work file; nothing at all is fine, too.
 
     Raises:
         MetadataError: There is a link, a FIFO or the like.
@@ -133,14 +133,15 @@ def refuse_special(path: StrPath) -> None:
 
 
 def check_work(work: StrPath, marks: Collection[str] = ()) -> None:
-    """Refuse a work folder that has links or special files among the files and folders of ours, and
-    remove what a killed run left unfinished. To be called under the lock of the run.
+    """Refuse links and special files in the work folder, and remove a killed run's temporary files.
+
+    Call this only under the lock of the run. Folders whose names this program does not use are
+    ignored.
 
     Args:
         work: The work folder.
-        marks: Of the runs before, as they have noted them, see ``mark_temporaries``.
-
-    Folders with names that are not ours are left alone.
+        marks: The marks of the previous runs, with which the names of their temporary files begin;
+            see ``mark_temporaries``.
 
     Raises:
         MetadataError: There is a link, FIFO, socket or device; the message names it.
@@ -167,7 +168,10 @@ def _check_folder(descriptor: int, path: str, marks: set[str]) -> None:
 
 
 def create(folder: int, path: StrPath) -> BufferedWriter:
-    """Open a new file for writing, in an open folder; only messages need all of its path."""
+    """Make a file for writing in an open folder.
+
+    Only the last component of ``path`` names the file; error messages show all of it.
+    """
 
     def opener(name: str, flags: int) -> int:
         return os.open(os.path.basename(name), flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
@@ -177,7 +181,7 @@ def create(folder: int, path: StrPath) -> BufferedWriter:
 
 
 def create_anew(path: StrPath) -> BufferedWriter:
-    """Open a new file for writing, in the place of a file or link with its name."""
+    """Make a file for writing. If there is a file or a link at ``path``, remove it first."""
     with opened_folder(os.path.dirname(path), make=True) as folder:
         with suppress(FileNotFoundError):
             os.unlink(os.path.basename(path), dir_fd=folder)
@@ -185,20 +189,22 @@ def create_anew(path: StrPath) -> BufferedWriter:
 
 
 def temporary_name() -> str:
-    """A name that nobody can guess, for a file that is renamed when it is whole."""
+    """Return a name that nobody can guess, for a file that is renamed once it is complete."""
     return f".{_mark}-{os.urandom(16).hex()}.tmp"  # secrets would take 10 ms to import
 
 
 def mark_temporaries(mark: str) -> None:
-    """Begin the names of all temporary files of this process with the mark of its run."""
+    """From now on, begin the names of this process's temporary files with the mark of its run."""
     global _mark
     _mark = mark
 
 
 @contextmanager
 def naming(path: StrPath) -> Iterator[None]:
-    """Name the file that an error in the block is about, where the system does not, or names it by
-    less than its path."""
+    """Put ``path`` into an OSError of the block that names no file, or not by an absolute path.
+
+    A temporary name is replaced by ``path``, too.
+    """
     try:
         yield
     except OSError as error:
@@ -209,16 +215,16 @@ def naming(path: StrPath) -> Iterator[None]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Bring all that was written to an open file to the disk."""
+    """Flush an open file, and wait until its content is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def open_regular(path: StrPath) -> BufferedReader:
-    """Open a file for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: There is none, or it is no regular file: a FIFO or a device does not even wait.
+        OSError: It does not exist, or is not a regular file. A FIFO or a device does not block.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -233,14 +239,14 @@ def open_regular(path: StrPath) -> BufferedReader:
 
 
 def read_file(path: StrPath, most: int = MOST) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         path: The file.
-        most: The bytes that it may have.
+        most: The most bytes that it may have.
 
     Raises:
-        OSError: There is none, it is no regular file, or too large.
+        OSError: It does not exist, is not a regular file, or is too large.
     """
     with naming(path), open_regular(path) as file:
         content = file.read(most + 1)
@@ -250,7 +256,7 @@ def read_file(path: StrPath, most: int = MOST) -> bytes:
 
 
 def read_json(path: StrPath, most: int = MOST) -> dict[str, Any]:
-    """The object that a JSON file holds; empty if there is none, or it is damaged."""
+    """Return the object in a JSON file; an empty one if the file is missing or damaged."""
     with suppress(OSError, ValueError, RecursionError, MemoryError):
         found = json.loads(read_file(path, most))
         return found if isinstance(found, dict) else {}
@@ -258,7 +264,7 @@ def read_json(path: StrPath, most: int = MOST) -> dict[str, Any]:
 
 
 def remove_file(path: StrPath) -> None:
-    """Remove a file, if it is there, from a folder that is opened as ``opened_folder`` says."""
+    """Remove a file if it exists. Its folder is opened with ``opened_folder``."""
     with (
         suppress(FileNotFoundError),
         naming(path),
@@ -268,8 +274,11 @@ def remove_file(path: StrPath) -> None:
 
 
 def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
-    """Remove the folders of states in ``folder``, if it is there, but for those to keep. What is
-    not ours stays where it is, in them or beside them."""
+    """Remove the folders in ``folder`` that hold one state each, except those named in ``keep``.
+
+    Files that this program did not make stay, in these folders and next to them. A missing
+    ``folder`` is no error.
+    """
     with suppress(FileNotFoundError), opened_folder(folder) as descriptor:
         for name in os.listdir(descriptor):
             if name not in keep and STATE.fullmatch(name):
@@ -277,19 +286,20 @@ def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
 
 
 def remove_shares(extra: StrPath) -> None:
-    """Remove the shares of an audit that was killed: its images may have been repaired in place."""
+    """Remove the shares of a killed audit, whose images may have been repaired in place since."""
     for path, _ in existing(extra, "share"):
         remove_file(path)
 
 
 def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:
-    """Remove what is ours in a folder, and the folder if nothing else is in it; what the system
-    refuses to remove stays.
+    """Remove this program's files in a folder, and the folder if nothing else is in it.
+
+    Whatever the system refuses to remove stays.
 
     Args:
-        folder: An open folder.
-        name: Of the folder in it.
-        files: The names of files of ours.
+        folder: The descriptor of the folder that contains it.
+        name: The name of the folder to remove.
+        files: Matches the names of this program's files.
     """
     with suppress(OSError):
         descriptor = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
@@ -305,16 +315,16 @@ def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:
         os.rmdir(name, dir_fd=folder)
 
 
-# File systems that no other host sees while this one has them mounted.
+# File systems that no other host can see while this host has them mounted.
 LOCAL = {"aufs", "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk"}
 LOCAL |= {"jfs", "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "squashfs", "tmpfs"}
 LOCAL |= {"vfat", "xfs", "zfs"}
 
 
 def is_local(path: StrPath) -> bool:
-    """Whether a path is on a file system of this host alone; not if that can not be told.
+    """Return whether a path is on a file system that only this host sees; False if unknown.
 
-    Source: proc_pid_mountinfo(5); of the mounts at one place the last one counts.
+    Source: proc_pid_mountinfo(5). If there are several mounts at one place, the last one counts.
     """
     real, best, kind = os.path.realpath(path), "", ""
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writing, and the sha256 of what lies on disk."""
+"""Files: write files atomically, and read files with a clear error if they are damaged."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path``, and rename it to ``path`` when the block succeeds.
+    """Write a temporary file next to ``path``, and rename it to ``path`` when the block succeeds.
 
-    A reader finds the old file or the whole new one, also after a power cut: the bytes reach the
-    disk before the name does. If the block raises, ``path`` is as it was and nothing is left over;
-    what a killed process leaves over is removed by the next run. The mode of the old file is kept.
+    A reader finds either the old file or the complete new one, even after a power cut, because the
+    content reaches the disk before the name does. If the block raises, ``path`` is unchanged and no
+    other file remains. If the process is killed, the next run removes the temporary file. The new
+    file gets the mode of the old one.
 
     Args:
         path: The file.
-        size: Bytes that will be written, if they are many: there must be room for them.
+        size: The number of bytes to write, if it is large: there must be room for them.
 
     Raises:
         MetadataError: There is no room for ``size`` bytes, or a link is in the path: see
@@ -42,7 +43,7 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
                 yield file
                 keep_mode(folder, name, file)
                 sync(file)
-            if f"/{WORK}/" not in os.path.abspath(path):  # others may have it open
+            if f"/{WORK}/" not in os.path.abspath(path):  # readers on other hosts may have it open
                 keep_replaced(os.path.dirname(path) or ".", folder, name)
             os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
@@ -54,7 +55,7 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
 
 @contextmanager
 def reading(path: StrPath) -> Iterator[None]:
-    """Read a file in the block, and say in one sentence why that fails.
+    """Read a file in the block; if that fails, say why in one sentence.
 
     Raises:
         MetadataError: It cannot be read, or is damaged.
@@ -123,9 +124,14 @@ def _map(path: StrPath) -> np.memmap:
 
 
 def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
-    """Some rows of an ``.npy`` file of the work folder, a thousand at a time.
+    """Yield some rows of an ``.npy`` file of the work folder, a thousand at a time.
 
-    They are read one by one: in a mapped file, the pages around each row would stay in memory.
+    The rows are read one by one, not from a mapped file, because then the pages around each row
+    would stay in memory.
+
+    Args:
+        path: The file.
+        index: The positions of the rows.
 
     Raises:
         DamagedError, MetadataError: See ``reading_or_removing``.
@@ -144,6 +150,6 @@ def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def sha256(path: StrPath) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file's content, in hexadecimal."""
     with naming(path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

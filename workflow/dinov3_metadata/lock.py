@@ -1,8 +1,8 @@
-"""One run at a time on a work folder.
+"""Lock: allow only one run at a time on a work folder.
 
-``flock`` is released by the kernel when its process ends, however it ends; Linux passes it on to
-NFS servers, which release it when a client's lease runs out. So no lock is ever left behind. Where
-an NFS mount keeps locks to itself (``nolock``, ``local_lock``), it holds on one host only.
+The kernel releases an ``flock`` when its process ends, however it ends. Linux passes the lock on to
+NFS servers, which release it when the client's lease runs out. So no lock is ever left behind. If
+an NFS mount keeps locks local (``nolock``, ``local_lock``), the lock works only within one host.
 """
 
 import fcntl
@@ -27,17 +27,17 @@ from .errors import MetadataError, logger
 from .paths import StrPath, path_of, work_folder
 from .replace import undo_unfinished
 
-SMALL = 1 << 16  # bytes of the text in a lock; it has a few hundred
+SMALL = 1 << 16  # most bytes of the text in a lock file; it has a few hundred
 
 
 @dataclass
 class Run:
-    """What ``run.lock`` says of the run that holds it.
+    """What ``run.lock`` says about the run that holds the lock.
 
     Attributes:
-        host, pid, since: Where and since when it runs.
-        marks: The names of temporary files begin with one of these, see ``disk.temporary_name``;
-            the last one is that of this run.
+        host, pid, since: The host and the process of the run, and when it started.
+        marks: The names of all temporary files begin with one of these marks, see
+            ``disk.temporary_name``. The last mark is that of this run.
     """
 
     host: str
@@ -49,18 +49,18 @@ class Run:
 def lock_run(extra: StrPath) -> BinaryIO | None:
     """Become the only run on a work folder, until the returned file is closed or the process ends.
 
-    If jobs of a run that was killed are still at work, wait for them.
+    If jobs of a killed run are still working, wait for them.
 
     Args:
-        extra: The folder for the metadata, with the work folder in it.
+        extra: The folder for the metadata, which contains the work folder.
 
     Returns:
-        None if the file system has no locks; a warning is logged.
+        The locked file; None if the file system has no locks, which also logs a warning.
 
     Raises:
-        MetadataError: Another run holds the lock; the message names host, process and since when.
+        MetadataError: Another run holds the lock; the message names its host, process and start.
             Or there are links or special files in the work folder, see ``disk.check_work``.
-        OSError: The work folder cannot be made or written.
+        OSError: The work folder cannot be made or written to.
     """
     make_folder(work_folder(extra))
     file = _lock(extra, "run", fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
 
 
 def _write_run(extra: StrPath, file: BinaryIO | None, marks: list[str]) -> None:
-    """Say who holds the lock, and which marks the temporary files may have that are still there."""
+    """Write down who holds the lock, and the marks of all temporary files that may still exist."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     run = Run(os.uname().nodename, os.getpid(), since, marks)
     path = path_of(extra, "run")
@@ -92,27 +92,27 @@ def _write_run(extra: StrPath, file: BinaryIO | None, marks: list[str]) -> None:
 
 
 def _marks(extra: StrPath) -> list[str]:
-    """The marks that ``_write_run`` has noted, the last run's last."""
+    """Return the marks that ``_write_run`` noted. The last mark is that of the last run."""
     run = load(Run, path_of(extra, "run"), SMALL)
     return run.marks if run else []
 
 
 @contextmanager
 def locked(extra: StrPath) -> Iterator[None]:
-    """Be the only run on a work folder in the block, see ``lock_run``."""
+    """Hold the lock of ``lock_run`` during the block."""
     file = lock_run(extra)
     try:
         yield
     finally:
         if file:
-            with suppress(OSError):  # what the run says or raises is what counts
-                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open too
+            with suppress(OSError):  # must not hide the run's own result or error
+                fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may still have the file open
             with suppress(OSError):
                 file.close()
 
 
 def lock_job(extra: StrPath) -> BinaryIO | None:
-    """Show that a job is at work, until the returned file is closed or the process ends."""
+    """Show that a job is working, until the returned file is closed or the process ends."""
     for mark in _marks(extra)[-1:]:
         mark_temporaries(mark)
     return _lock(extra, "jobs", fcntl.LOCK_SH)

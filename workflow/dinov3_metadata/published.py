@@ -1,7 +1,7 @@
-"""Published: what is published, whether it still is, and whether the dataset is still that one.
+"""Published: find out what is published, and whether those files or the dataset changed since.
 
-A receipt notes size, times and inode of each published file, and the state of the dataset that the
-files were made from. It is true as long as the files are the very same.
+A receipt notes the size, the times and the inode of each published file, and the state of the
+dataset that the files were made from. It is true as long as exactly these files are in place.
 """
 
 import os
@@ -25,7 +25,7 @@ from .replace import is_torn, torn
 T = TypeVar("T")
 
 CODE = ("__init__", "documents", "formats", "published", "replace", "stages/publish")
-"""The modules that decide what is published; of another version, all is published again."""
+"""The modules that decide what is published. If one changes, everything is published again."""
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
 STATE_NAMES = {"split", "view", "tree", "labels", "checks"}
@@ -36,12 +36,12 @@ FileState = tuple[int, int, int, int]
 
 @dataclass
 class Noted:
-    """What a receipt says of a split.
+    """What a receipt says about a split.
 
     Attributes:
-        state: The names of the state that was published, see ``chain.Present.state``.
-        contents: File -> fingerprint of what it was made from besides folders.
-        files: Published name -> what was on the disk; None for nothing.
+        state: The state that was published, see ``chain.Present.state``.
+        contents: File that the split was made from (folders aside) -> its fingerprint.
+        files: Published name -> state of the file; None if there was no file.
     """
 
     state: dict[str, str]
@@ -51,11 +51,11 @@ class Noted:
 
 @dataclass
 class Receipt:
-    """What was published.
+    """A note of what was published.
 
     Attributes:
         code: The fingerprint of ``CODE``.
-        splits: Split -> what is noted of it.
+        splits: Split -> what is noted about it.
     """
 
     code: str
@@ -63,11 +63,11 @@ class Receipt:
 
 
 States = Mapping[str, Mapping[str, str]]
-"""Split -> the names of its state."""
+"""Split -> its state, see ``chain.Present.state``."""
 
 
 def file_states(extra: StrPath, split: str) -> dict[str, FileState | None]:
-    """Published name -> what is on the disk now."""
+    """Return the current state of each published file by its name; None if it is missing."""
     states: dict[str, FileState | None] = {}
     for name in published_names(split):
         try:
@@ -79,12 +79,12 @@ def file_states(extra: StrPath, split: str) -> dict[str, FileState | None]:
 
 
 def receipts(extra: StrPath) -> dict[str, Receipt | None]:
-    """Name -> content of each receipt; None for a damaged one."""
+    """Return the content of each receipt by its name; None for a damaged receipt."""
     return {state["receipt"]: load(Receipt, path) for path, state in existing(extra, "receipt")}
 
 
 def is_true(receipt: Receipt | None, extra: StrPath, states: States) -> bool:
-    """Whether a receipt is of these states of some splits, and of the files that are there."""
+    """Return whether a receipt matches the states of some splits and the files in ``extra``."""
     return (
         receipt is not None
         and receipt.code == of_code(*CODE)
@@ -98,14 +98,14 @@ def is_true(receipt: Receipt | None, extra: StrPath, states: States) -> bool:
 
 
 def receipt_name(extra: StrPath, states: States) -> str:
-    """The receipt that is true of what is in ``extra`` now, or a name that no receipt has yet.
+    """Return the name of the receipt that is true of ``extra`` now, or a new name.
 
-    So the rule that writes the receipt has something to do exactly when a published file is no
-    longer, to the inode and the nanosecond, the file that was published for the current state.
+    Therefore the rule that writes the receipt has work to do exactly when a published file is no
+    longer the one that was published for the current state, with the same inode and times.
 
     Args:
         extra: The folder that was published to.
-        states: Split -> the names of its current state.
+        states: Split -> its current state.
     """
     known = receipts(extra)
     for name, receipt in known.items():
@@ -123,14 +123,14 @@ def write_receipt(
     contents: Mapping[str, dict[str, str]],
     known: Mapping[str, Receipt | None],
 ) -> None:
-    """Note what is published: of some splits, and of others whose files are still as noted.
+    """Write a receipt for some splits, and for others whose files still match an old receipt.
 
     Args:
-        path: The receipt.
+        path: The path of the receipt.
         extra: The folder that was published to.
-        states: Split -> the names of its state.
-        contents: Split -> see ``Noted``.
-        known: The receipts so far.
+        states: Split -> its state.
+        contents: Split -> contents, see ``Noted``.
+        known: The existing receipts.
     """
     splits = {
         split: noted
@@ -145,7 +145,7 @@ def write_receipt(
 
 
 def published_state(extra: StrPath, split: str) -> Noted | None:
-    """What the receipt says of the published files of a split; None if no receipt is of them."""
+    """Return what a receipt says about a split's published files; None if no receipt matches."""
     now = file_states(extra, split)
     for receipt in receipts(extra).values():
         noted = receipt.splits.get(split) if receipt else None
@@ -155,18 +155,19 @@ def published_state(extra: StrPath, split: str) -> Noted | None:
 
 
 def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
-    """The folders and files that changed since the published metadata was made from them, by their
-    paths: those of root, those of the dataset behind a view, and the files with labels and
+    """Return the paths of folders and files that changed since the metadata was made from them.
+
+    These are the folders of root, those of the dataset behind a view, and the files with labels and
     annotations.
 
     Args:
-        root: The folder that DINOv3 takes for root.
+        root: The folder that DINOv3 takes as root.
         extra: The folder with the metadata files.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        about: What ``metadata-SPLIT.json`` says.
+        about: The content of ``metadata-SPLIT.json``.
 
     Raises:
-        MetadataError: The work folder does not tell.
+        MetadataError: The work folder has no record of them.
     """
     records: dict[str, str] = {}
     noted = published_state(extra, split)
@@ -185,16 +186,21 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
 
 
 def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:
-    """Read published files of a split. If they are being replaced meanwhile, read them again.
+    """Read the published files of a split. If they are replaced meanwhile, read them again.
+
+    Args:
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        read: Reads the files. Its result is returned.
 
     Raises:
-        MetadataError: What ``read`` raised while nothing was being replaced, or the files kept
+        MetadataError: ``read`` raised it while nothing was being replaced, or the files kept
             changing for too long.
     """
     end = time.monotonic() + PATIENCE
     while True:
         with suppress(OSError), opened_folder(extra):
-            pass  # an NFS client then asks the server, instead of its own cache, what is there
+            pass  # opening it makes an NFS client ask the server instead of its cache
         before, error = file_states(extra, split), None
         try:
             result = read()

@@ -1,12 +1,12 @@
-"""Replace: the published files of a run take the places of the old ones as one set.
+"""Replace: put the new files of a publication in place of the old ones, all of them or none.
 
-Everything that can fail is done first: the new files are written, checked by their writers and on
-the disk, the old ones have a second name in the work folder, and a journal says what is about to be
-renamed. Then the renames follow one another. Until the journal is gone the old set can be put back,
-and it is: by the same process after an error, by the next run after a kill.
+Everything that can fail is done first. The new files are written, checked by their writers and
+synced to the disk. The old files get a second name in the work folder. A journal notes which files
+will be renamed. Then the renames follow one another. As long as the journal exists, the old files
+can be put back: after an error by the same process, after a kill by the next run.
 
-Where another host may have an old file open or mapped, its second name stays for some days: an NFS
-server forgets a file with its last name, and a training that has it mapped dies of SIGBUS.
+If another host may have an old file open or mapped, its second name is kept for some days: an NFS
+server deletes a file with its last name, and a training that has it mapped would die of SIGBUS.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ from .paths import (
 
 DAY = 86_400 * 10**9  # ns
 STAMP = re.compile(WILDCARDS["stamp"])
-"""When files were replaced, in ns since 1970: the name of the folder in which they are kept."""
+"""Matches a stamp: the time in ns since 1970 when files were replaced, which names their folder."""
 
 Writer = Callable[[BinaryIO], object]
 
 
 @dataclass
 class Plan:
-    """What a journal says.
+    """The content of a journal.
 
     Attributes:
-        stamp: The folder with the second names of the old files.
+        stamp: The name of the folder with the second names of the old files.
         new: Published name -> temporary name and inode of the new file.
     """
 
@@ -67,10 +67,10 @@ class Plan:
     new: dict[str, tuple[str, int]]
 
     def __post_init__(self) -> None:
-        """Refuse what no publication replaces.
+        """Refuse a plan that no publication makes.
 
         Raises:
-            ValueError: It names other files than ours.
+            ValueError: It names files of other programs.
         """
         good = all(
             PUBLIC.fullmatch(name) and TEMPORARY.fullmatch(self.new[name][0]) for name in self.new
@@ -83,18 +83,21 @@ class Plan:
 def replaced_files(
     extra: StrPath, writers: dict[str, Writer], size: int, days: float
 ) -> Iterator[None]:
-    """Replace files in ``extra``: all of them or none. They are in place in the block, which may
-    note it; an error there, too, puts the old ones back.
+    """Replace files in ``extra``, all of them or none.
+
+    When the block runs, the new files are in place, so that the block can note it. If the block
+    raises, the old files are put back.
 
     Args:
         extra: The folder.
-        writers: Published name -> writes the new file to an open one; in the order of the renames.
-        size: Bytes of the new files together: there must be room for them.
+        writers: Published name -> a function that writes the new file's content to an open file, in
+            the order of the renames.
+        size: The bytes of all new files together: there must be room for them.
         days: How long the old files are kept for readers on other hosts.
 
     Raises:
-        MetadataError: There is no room.
-        OSError: Something could not be written. A writer may raise errors of its own.
+        MetadataError: There is not enough room.
+        OSError: Something could not be written. A writer may raise other errors.
     """
     place = _place(extra)
     plan = Plan(_new_stamp(extra), {})
@@ -130,7 +133,7 @@ def replaced_files(
             except OSError as error:
                 logger.error("%s: the old files could not be put back (%s).", extra, error)
             raise
-    with suppress(OSError, MetadataError):  # the new files are in place: tidying fails no run
+    with suppress(OSError, MetadataError):  # the new files are in place; clean-up may fail
         for name in copies:
             remove_file(path_of(extra, "kept", stamp=plan.stamp, file=name))
         if is_local(extra) or not _holds_arrays(extra, plan.stamp):
@@ -141,15 +144,17 @@ def replaced_files(
 
 
 def undo_unfinished(extra: StrPath) -> None:
-    """Put back the files that a publication had begun to replace when it was killed. To be called
-    under the lock of the run, before anything else is looked at."""
+    """Put back the files that a killed publication had begun to replace.
+
+    Call this under the lock of the run, before anything else is read.
+    """
     for journal, _ in _journals(extra):
         if plan := load(Plan, journal):
             logger.warning(
                 "%s: a publication was interrupted. Its files are being rolled back.", extra
             )
             _put_back(extra, plan)
-        remove_file(journal)  # one that is not whole was written before any rename
+        remove_file(journal)  # an incomplete journal was written before any rename
     stamps = _stamps(extra)
     local = bool(stamps) and is_local(extra)
     for stamp in stamps:
@@ -158,8 +163,10 @@ def undo_unfinished(extra: StrPath) -> None:
 
 
 def is_torn(extra: StrPath, split: str) -> bool:
-    """Whether a publication that is under way, or was killed, has renamed some of the files of a
-    split, those of its audit aside, and not the others."""
+    """Return whether some of a split's files, but not all, belong to an unfinished publication.
+
+    That publication is in progress or was killed. The files of an audit do not count.
+    """
     plans = (load(Plan, journal) for journal, _ in _journals(extra))
     for plan in filter(None, plans):
         states = [
@@ -173,7 +180,7 @@ def is_torn(extra: StrPath, split: str) -> bool:
 
 
 def torn(extra: StrPath, split: str) -> MetadataError:
-    """What to say of a split of which ``is_torn`` is true, and stays so."""
+    """Return the error for a split for which ``is_torn`` remains true."""
     return MetadataError(
         f"The files of {split} in {extra} belong to two publications, because one was interrupted. "
         "Run snakemake or dinov3_metadata.dump_extra again."
@@ -188,16 +195,18 @@ def _is_inode(path: str, inode: int) -> bool:
 
 
 def _journals(extra: StrPath) -> list[tuple[str, str]]:
-    """What the publications that are in progress, or were killed, are about to do: the paths and
-    the stamps of their journals."""
+    """Return the paths and the stamps of the journals.
+
+    They belong to publications that are in progress or were killed.
+    """
     return [(path, state["stamp"]) for path, state in existing(extra, "journal")]
 
 
 def _put_back(extra: StrPath, plan: Plan) -> None:
-    """Have the old files, and none where there was none, whatever was renamed before."""
+    """Put back the old files, whatever was renamed; remove new files that replaced nothing."""
     kept = _kept(extra, plan.stamp)
     with ExitStack() as folders:
-        target, work = (folders.enter_context(opened_folder(one)) for one in (extra, _place(extra)))
+        target, work = (folders.enter_context(opened_folder(at)) for at in (extra, _place(extra)))
         old = None
         with suppress(FileNotFoundError):
             old = folders.enter_context(opened_folder(kept))
@@ -219,10 +228,16 @@ def _put_back(extra: StrPath, plan: Plan) -> None:
 
 
 def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
-    """Give a file of one open folder a second name in another; a copy, where there are no links.
+    """Give a file a second name in another folder, or copy it if hard links are not possible.
+
+    Args:
+        folder: The descriptor of the file's folder.
+        name: The name of the file.
+        other: The descriptor of the other folder.
+        new: The second name; by default the same name.
 
     Returns:
-        False if it is a copy. A file that is not there needs no second name.
+        False if the file was copied. A missing file needs no second name and gives True.
     """
     new = new or name
     try:
@@ -239,14 +254,14 @@ def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
 
 
 def keep_replaced(extra: StrPath, folder: int, name: str) -> None:
-    """Keep a file of an open folder, which is about to be replaced, for readers on other hosts."""
+    """Keep a file that is about to be replaced for readers on other hosts, if there may be any."""
     if _inode(folder, name) and not is_local(extra):
         with opened_folder(_kept(extra, _new_stamp(extra)), make=True) as kept:
             give_second_name(folder, name, kept)
 
 
 def keep_mode(folder: int, name: str, file: BinaryIO) -> None:
-    """Give a new file the mode of the file whose name it will take."""
+    """Give a new file the mode of the file that it will replace."""
     with suppress(FileNotFoundError):
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISREG(state.st_mode):
@@ -254,15 +269,16 @@ def keep_mode(folder: int, name: str, file: BinaryIO) -> None:
 
 
 def make_room(path: StrPath, size: int) -> None:
-    """Check that there is room for a file; if need be, remove what is kept, the oldest first, but
-    for what the last publication replaced.
+    """Check that there is room for a file. If there is not, remove kept files, the oldest first.
+
+    The files that the last publication replaced are never removed.
 
     Args:
-        path: The file, which need not be there.
-        size: Its bytes.
+        path: The file, which need not exist.
+        size: Its size in bytes.
 
     Raises:
-        MetadataError: There is no room.
+        MetadataError: There is not enough room.
     """
     folder = os.path.dirname(path)
     extra = extra_of(path)
@@ -277,13 +293,13 @@ def make_room(path: StrPath, size: int) -> None:
 
 
 def kept_size(extra: StrPath) -> tuple[int, int]:
-    """How many replaced files are kept, and their bytes."""
+    """Return how many replaced files are kept, and their total size in bytes."""
     sizes = [size for stamp in _stamps(extra) for size in _sizes(extra, stamp).values()]
     return len(sizes), sum(sizes)
 
 
 def _sizes(extra: StrPath, stamp: str) -> dict[str, int]:
-    """Name -> bytes of the kept files of a stamp; nothing, if the folder can not be listed."""
+    """Return the bytes of each kept file of a stamp by its name; empty if they cannot be listed."""
     with suppress(OSError), os.scandir(_kept(extra, stamp)) as entries:
         return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
     return {}
@@ -302,7 +318,7 @@ def _kept(extra: StrPath, stamp: str) -> str:
 
 
 def _stamps(extra: StrPath) -> list[str]:
-    """The folders of kept files, the oldest first."""
+    """Return the names of the folders with kept files, the oldest first."""
     with (
         suppress(FileNotFoundError),
         opened_folder(folder_of(extra, "kept", upto="stamp")) as folder,
@@ -312,21 +328,25 @@ def _stamps(extra: StrPath) -> list[str]:
 
 
 def _new_stamp(extra: StrPath) -> str:
-    after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # though the clock was set back
+    after = [int(stamp, 16) + 1 for stamp in _stamps(extra)[-1:]]  # even if the clock was set back
     return f"{max([time.time_ns(), *after]):016x}"
 
 
 def _old_stamps(extra: StrPath) -> list[str]:
-    """Those that may be removed: not that of the last publication, nor one of a publication or an
-    audit that is under way."""
-    under_way = {stamp for _, stamp in _journals(extra)}
-    done = (stamp for stamp in _stamps(extra) if stamp not in under_way)
+    """Return the stamps whose files can be removed.
+
+    Those of the last publication, and of a publication or an audit in progress, are left out.
+    """
+    in_progress = {stamp for _, stamp in _journals(extra)}
+    done = (stamp for stamp in _stamps(extra) if stamp not in in_progress)
     return [stamp for stamp in done if _holds_arrays(extra, stamp)][:-1]
 
 
 def _holds_arrays(extra: StrPath, stamp: str) -> bool:
-    """Whether there is more among the kept files of a stamp than those of an audit, which no
-    training has mapped."""
+    """Return whether the kept files of a stamp include arrays or descriptions.
+
+    Otherwise they are only files of an audit, which no training maps.
+    """
     published = {name for split in SPLITS for name in published_names(split)}
     return not published.isdisjoint(_sizes(extra, stamp))
 
@@ -345,7 +365,7 @@ def _forget(extra: StrPath, stamp: str) -> None:
 
 
 def _inode(folder: int, name: str) -> int:
-    """The inode of a name in an open folder; 0 if there is none."""
+    """Return the inode of a file in an open folder; 0 if there is no file."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
     except FileNotFoundError:
