@@ -1,9 +1,9 @@
-"""Fingerprints: names for the state of code, files and folders, cheap enough for every start.
+"""Fingerprints: name the state of code, files and folders, cheaply enough for every start.
 
 The path of a work file contains the fingerprints of its inputs, so a stage has work to do exactly
-when the file for the current inputs does not exist. That holds whatever happened to Snakemake's own
-records: they note the new state even for a job that failed (snakemake#3808), and do not follow the
-work folder to another working directory.
+when the file for the current inputs does not exist. Snakemake's own records are not enough for
+that: they note the new state even if a job failed (snakemake#3808), and do not follow the work
+folder to another working directory.
 
 This module is imported at every start and uses the standard library alone.
 """
@@ -26,15 +26,15 @@ from .paths import StrPath
 
 
 class FolderState(NamedTuple):
-    """What shows that the names in a folder are still the same, and what its links lead to.
+    """What is compared to find out whether a folder's names, or the targets of its links, changed.
 
     Attributes:
-        mtime, ctime: In ns; 0 where timestamps are not used.
-        inode: 0 likewise.
-        names: A digest of the names and of what each of them is, links followed, where timestamps
-            are unreliable or the links lead into too many folders; empty otherwise.
-        watched: Folder -> state of the folders that hold the files which the links lead to, so that
-            a file that is replaced by a folder there is noticed.
+        mtime, ctime: The timestamps in ns; 0 if they are not used.
+        inode: The inode; 0 if the timestamps are not used.
+        names: A digest of the names and their file types, links followed. It is used if timestamps
+            are unreliable or the links lead into too many folders; otherwise it is empty.
+        watched: Folder -> state, for the folders that contain the files which the links lead to. It
+            shows when such a file is replaced by a folder.
     """
 
     mtime: int = 0
@@ -47,35 +47,38 @@ class FolderState(NamedTuple):
 State = FolderState | None
 """The state of a folder; None if nothing is there."""
 
-A_FILE = FolderState(inode=-1)  # in the place of a folder
-UNREAD = FolderState(mtime=-1)  # of a folder that the next look must list again
-TOO_MANY = FolderState(names="?")  # likewise, and by its names: its links lead into many folders
+A_FILE = FolderState(inode=-1)  # there is a file where the folder should be
+UNREAD = FolderState(mtime=-1)  # the next look must list this folder again
+TOO_MANY = FolderState(names="?")  # list it again and compare its names
 
 
 def was_folder(state: State) -> bool:
-    """Whether a folder was there."""
+    """Return whether there was a folder."""
     return state is not None and state != A_FILE
 
 
 def has_times(state: State) -> bool:
-    """Whether a state holds the timestamps of a folder."""
+    """Return whether a state contains the timestamps of a folder."""
     return was_folder(state) and state != UNREAD and state is not None and not state.names
 
 
 def digest(*parts: object) -> str:
-    """Twelve hexadecimal digits that stand for the ``repr`` of some plain values."""
+    """Return twelve hexadecimal digits: a hash of the ``repr`` of some plain values."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 @lru_cache
 def of_code(*modules: str) -> str:
-    """The state of some modules of this package: an upgrade redoes the stages that use them."""
+    """Return the fingerprint of some modules of this package.
+
+    After an upgrade, the stages that use changed modules therefore run again.
+    """
     folder = Path(__file__).parent
     return digest([(folder / f"{module}.py").read_bytes() for module in modules])
 
 
 def of_content(path: StrPath) -> str:
-    """The state of a small file: its content, so that touching it is no change."""
+    """Return the fingerprint of a small file's content. Touching the file does not change it."""
     try:
         return digest(read_file(path))
     except OSError:
@@ -83,13 +86,14 @@ def of_content(path: StrPath) -> str:
 
 
 def check_content(path: StrPath, now: str, expected: str | None) -> None:
-    """Check that a file is still what was read or named, so that nothing is published that was
-    never true at one time.
+    """Check that a file has not changed since its content was read or its fingerprint was taken.
+
+    Otherwise a run might publish metadata that was not right at any time.
 
     Args:
         path: The file, for the message.
         now: Its fingerprint.
-        expected: What its fingerprint was; empty or None if it does not matter.
+        expected: Its former fingerprint; empty or None if a change does not matter.
 
     Raises:
         DatasetChangedError: It has changed.
@@ -99,9 +103,9 @@ def check_content(path: StrPath, now: str, expected: str | None) -> None:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, links followed, or may be one that cannot be looked at.
+    """Return whether an entry is a folder, links followed.
 
-    A link that leads nowhere, or to itself, is not.
+    An entry that cannot be examined counts as a folder. A dangling link and a link loop do not.
     """
     try:
         return entry.is_dir()
@@ -110,7 +114,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _kind(entry: os.DirEntry[str]) -> int:
-    """The file type of an entry, links followed, or the error number of a link that fails."""
+    """Return the file type of an entry, links followed; for a broken link the error number."""
     for is_kind, kind in ((entry.is_file, stat.S_IFREG), (entry.is_dir, stat.S_IFDIR)):
         if is_kind(follow_symlinks=False):
             return kind
@@ -121,15 +125,15 @@ def _kind(entry: os.DirEntry[str]) -> int:
 
 
 def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
-    """The state of a folder, without the folders in it and those that its links lead into.
+    """Return the state of a folder, without its subfolders and the folders its links lead into.
 
-    Every name that is added, removed or replaced changes mtime and ctime. ctime cannot be set back,
-    and the inode distinguishes a folder from another that was put in its place.
+    mtime and ctime change when a name is added, removed or replaced. ctime cannot be set back, and
+    the inode distinguishes the folder from another one that was put in its place.
 
     Args:
         folder: The folder.
-        trust_timestamps: False makes a digest of the names instead, for file systems whose
-            timestamps are unreliable.
+        trust_timestamps: False uses a digest of the names instead of the timestamps, for file
+            systems whose timestamps are unreliable.
     """
     try:
         if trust_timestamps:
@@ -142,7 +146,7 @@ def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
             return FolderState(names=names)
     except NotADirectoryError:
         return A_FILE
-    except (OSError, ValueError):  # a forged record may name what cannot be a path
+    except (OSError, ValueError):  # a forged record may contain an impossible path
         return None
 
 
@@ -152,13 +156,13 @@ def state_as_noted(
     trust_timestamps: bool = True,
     state_of: Callable[[str], State] = folder_state,
 ) -> State:
-    """The state of a folder, made as ``noted`` was, so that both are equal if nothing changed.
+    """Return the state of a folder, taken in the same way as ``noted``; equal if nothing changed.
 
     Args:
         folder: The folder.
         noted: An earlier state of it.
         trust_timestamps: See ``folder_state``.
-        state_of: Reads the state of a folder that links lead into. A function that remembers its
+        state_of: Returns the state of a folder that links lead into. A function that remembers its
             results saves time where many links lead into the same folder.
     """
     by_names = noted is not None and bool(noted.names)
@@ -169,7 +173,7 @@ def state_as_noted(
 
 
 def has_links(folder: StrPath) -> bool:
-    """Whether a folder has links in it; none of its timestamps change when their targets do."""
+    """Return whether a folder contains links, whose targets can change without its timestamps."""
     try:
         with os.scandir(folder) as entries:
             return any(entry.is_symlink() for entry in entries)
@@ -178,7 +182,7 @@ def has_links(folder: StrPath) -> bool:
 
 
 def class_folders(folder: StrPath) -> list[str]:
-    """The names of the folders in a split folder, links followed; unsorted."""
+    """Return the names of the folders in a split folder, links followed; unsorted."""
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if is_folder(entry)]
@@ -189,7 +193,7 @@ def class_folders(folder: StrPath) -> list[str]:
 def folder_states(
     folder: StrPath, classes: bool = True, trust_timestamps: bool = True
 ) -> dict[str, State]:
-    """The states of a split folder, named by the empty string, and of its class folders.
+    """Return the states of a split folder, under the empty string, and of its class folders.
 
     Args:
         folder: The split folder.
@@ -203,19 +207,20 @@ def folder_states(
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
-    """The folders whose states differ, and those that only one of the two has, sorted."""
+    """Return the folders whose states differ and those that only one side has, sorted."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 class Record(NamedTuple):
-    """What a stage notes of the folders that it visited: ``folders.json`` beside its files.
+    """What a stage notes about the folders that it visited, in ``folders.json`` next to its files.
 
     Attributes:
         settings: The fingerprint of everything else that the stage depends on.
         folders: Path below the split folder (or absolute) -> state.
-        after: What else it was made from: for a scan the view, for a view the annotations.
-        retired: The links and folders of a view that are to be removed after the next publication,
-            by their path below the split's folder; a scan of the view leaves them out.
+        after: What else it was made from: the name of the view for a scan, the fingerprint of the
+            annotations for a view.
+        retired: The links and folders of a view that will be removed after the next publication, by
+            their path below the split folder. A scan of the view leaves them out.
     """
 
     settings: str
@@ -231,8 +236,10 @@ def write_record(path: StrPath, record: Record) -> None:
 
 
 def rewrite_record(path: StrPath, record: Record) -> None:
-    """Write a record and keep the time of its file, so that what Snakemake made from it is not out
-    of date."""
+    """Write a record but keep the timestamps of its file.
+
+    Otherwise Snakemake would consider the files that were made from it out of date.
+    """
     before = os.stat(path)
     with write_atomically(path) as file:
         file.write(_to_json(record))
@@ -245,7 +252,7 @@ def _to_json(record: Record) -> bytes:
 
 
 def read_record(path: StrPath) -> Record | None:
-    """Read what ``write_record`` wrote; None if the file is missing or damaged."""
+    """Read what ``write_record`` wrote; return None if the file is missing or damaged."""
     noted = read_json(path)
     settings, folders, after, retired = map(noted.get, Record._fields)
     if not (isinstance(settings, str) and isinstance(folders, dict)):
@@ -255,15 +262,15 @@ def read_record(path: StrPath) -> Record | None:
         states = {name: _parse_state(value) for name, value in folders.items()}
     except (TypeError, ValueError):
         return None
-    left_out = tuple(sorted(one for one in texts if isinstance(one, str)))
+    left_out = tuple(sorted(text for text in texts if isinstance(text, str)))
     return Record(settings, states, after if isinstance(after, str) else "", left_out)
 
 
 def _parse_state(value: Any) -> State:
-    """The state that JSON holds.
+    """Convert a state from JSON.
 
     Raises:
-        TypeError, ValueError: It is none.
+        TypeError, ValueError: It is not a state.
     """
     if value is None:
         return None
@@ -276,13 +283,13 @@ def _parse_state(value: Any) -> State:
 
 
 def read_retired(path: StrPath) -> frozenset[str]:
-    """What a record notes as retired; nothing without a record, or for an empty path."""
+    """Return what a record notes as retired; nothing if the path is empty or has no record."""
     record = read_record(path) if path else None
     return frozenset(record.retired) if record else frozenset()
 
 
 def last_records(paths: Iterable[str], settings: str) -> Iterator[tuple[str, Record]]:
-    """Those of some records that were made with the same settings, the newest first."""
+    """Yield the paths and records that were made with these settings, the newest first."""
     for path in sorted(paths, key=lambda path: os.stat(path).st_mtime_ns, reverse=True):
         record = read_record(path)
         if record and record.settings == settings:
@@ -290,9 +297,9 @@ def last_records(paths: Iterable[str], settings: str) -> Iterator[tuple[str, Rec
 
 
 def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
-    """The folders and files that are no longer as noted, by their paths, sorted.
+    """Return the paths of the folders and files that differ from what was noted, sorted.
 
-    If there are none, all of them were as noted at one moment: when this function was called.
+    If the list is empty, all of them were as noted at one moment: when this function was called.
 
     Args:
         records: Folder -> the record of the states of that folder and of others.
@@ -337,15 +344,19 @@ def of_tree(
 ) -> Tree:
     """Find the scan that matches a split folder's current state, or a name for a new scan.
 
-    A scan matches if it was made with the same settings, and every folder that it visited is in the
-    state that it noted, as is every link that might have led to a folder, and every folder that its
-    links lead into, and there is no other folder except those that it left out (see ``Record``).
+    A scan matches if all of this is true:
+
+    - It was made with the same settings and from the same view.
+    - The folders that it visited, those that its links lead into, and the links that might have led
+      to a folder are in the state that it noted.
+    - There is no other folder, except those that it left out (see ``Record``).
+
     A new name also hashes the outdated records, so it can never equal the name of an outdated scan.
 
     Args:
         folder: The split folder.
-        records: The name and the record of each scan that there is.
-        settings: Stands for everything else that a scan depends on.
+        records: The name of each existing scan, and the path of its record.
+        settings: The fingerprint of everything else that a scan depends on.
         classes: Whether there are class folders in the split folder.
         trust_timestamps: See ``folder_state``.
         after: See ``Record``.
@@ -363,19 +374,19 @@ def of_tree(
             why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
             continue
         retired = set(record.retired)
-        states = {one: state for one, state in now.items() if one not in retired}
-        for one, noted in record.folders.items():
+        states = {below: state for below, state in now.items() if below not in retired}
+        for below, noted in record.folders.items():
             special = trust_timestamps and noted and (noted.watched or noted.names)
-            if one not in now or special:
-                inner = os.path.join(folder, one)
-                states[one] = state_as_noted(inner, noted, trust_timestamps, state_of)
+            if below not in now or special:
+                inner = os.path.join(folder, below)
+                states[below] = state_as_noted(inner, noted, trust_timestamps, state_of)
         changed = changed_folders(states, record.folders)
         if not changed and record.after != after:
             why = "the view of the dataset changed"
             continue
         if not changed:
             return Tree(name, "nothing changed")
-        shown = ", ".join(printable(one) or "the split folder" for one in islice(changed, 3))
+        shown = ", ".join(printable(below) or "the split folder" for below in islice(changed, 3))
         more = ", ..." if len(changed) > 3 else ""
         why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}{more}"
     new = digest(settings, after, sorted(now.items()), outdated, published)
@@ -383,5 +394,5 @@ def of_tree(
 
 
 def folders_in(name: str) -> int:
-    """How many folders there were, as the name of a ``Tree`` says."""
+    """Return the number of folders, which the name of a ``Tree`` starts with."""
     return int(name.partition("-")[0])

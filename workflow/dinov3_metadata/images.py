@@ -1,4 +1,4 @@
-"""Images: which files are opened as images at all, and within which bounds."""
+"""Images: open image files, but only in common formats and within limits of memory and time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,41 +15,42 @@ RASTER = (
     *("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000"),
     *("PPM", "DIB", "ICO", "PSD", "PCX", "TGA"),
 )
-"""The formats of Pillow by which an image is opened, whatever its suffix: those that cameras,
-scanners, browsers and painting programs write. What begins as a JPEG may turn out to be an MPO.
+"""The formats of Pillow that are tried to open an image, whatever its suffix: those that cameras,
+scanners, browsers and painting programs write. A file that begins like a JPEG may be an MPO.
 
-Of the others, EPS starts Ghostscript, WMF, BUFR, GRIB and HDF5 call a plugin that must be installed
-for them, FITS unpacks gzip without a limit, and BLP, QOI, MSP and DDS are decoded by loops in
-Python, which take minutes for one large image. The rest does not occur in datasets of images."""
+The other formats are left out. EPS starts Ghostscript. WMF, BUFR, GRIB and HDF5 call a plugin that
+must be installed for them. FITS unpacks gzip without a limit. BLP, QOI, MSP and DDS are decoded by
+loops in Python, which take minutes for one large image. The rest do not occur in image datasets."""
 
 
-FORMATS = {"MPO": "JPEG"}  # a JPEG with more pictures behind it
-LONGEST_EXIF = 1 << 16  # bytes; an entry of it can ask for all of them, and so can each
+FORMATS = {"MPO": "JPEG"}  # an MPO is a JPEG followed by more pictures
+LONGEST_EXIF = 1 << 16  # bytes; each entry of the EXIF data can ask for a copy of all of them
 SAFE_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
-JPEG = b"\xff\xd8\xff"  # how one begins, even if no more of its header is there
+JPEG = b"\xff\xd8\xff"  # the first bytes of a JPEG, even if the rest of its header is missing
 
 
 READS = 1_000_000
-"""Calls of ``read`` that one image may take. Pillow reads headers piece by piece, in Python: a
+"""The most calls of ``read`` for one image. Pillow reads headers piece by piece, in Python: a
 million chunks, or bytes of padding, take seconds, and a file may have any number of them."""
 
-LARGEST = 1 << 30  # bytes of an image that some formats want as a whole
-SCANS = 100  # of a JPEG with as many pixels as Pillow finds safe: each goes over all of them
+LARGEST = 1 << 30  # most bytes to read at once; some formats read the whole image
+SCANS = 100  # most scans of a JPEG with ``SAFE_PIXELS``; each scan goes over all pixels
 
 
 @cache
 def raster_formats() -> tuple[str, ...]:
-    """Those of ``RASTER`` that this Pillow was built with."""
+    """Return those formats of ``RASTER`` that this Pillow was built with."""
     Image.init()
-    return tuple(one for one in RASTER if one in Image.OPEN)
+    return tuple(name for name in RASTER if name in Image.OPEN)
 
 
 def load_image(path: str) -> Image.Image:
-    """Open and decode an image as ``torchvision.datasets.folder.pil_loader`` does, but only a
-    regular file, and only of one of ``RASTER``.
+    """Open and decode an image like ``torchvision.datasets.folder.pil_loader``.
+
+    Unlike that function, this one opens only regular files in one of the formats of ``RASTER``.
 
     Raises:
-        UnidentifiedImageError: It is not such an image.
+        UnidentifiedImageError: It is not an image in one of these formats.
         OSError: It cannot be read, or is not a regular file.
     """
     with open_regular(path) as file, Image.open(file, formats=raster_formats()) as image:
@@ -57,11 +58,11 @@ def load_image(path: str) -> Image.Image:
 
 
 class EndlessError(Image.DecompressionBombError):
-    """An image has more pieces, or larger ones, than any that is meant to be looked at."""
+    """An image has more pieces, or larger ones, than any real image."""
 
 
 class Bounded(BufferedReader):
-    """A file that can be read only so often, and only so much at a time."""
+    """A file that limits how often it is read, and how much at a time."""
 
     reads = 0
 
@@ -79,12 +80,12 @@ class Bounded(BufferedReader):
 
 @contextmanager
 def opened_image(path: StrPath) -> Iterator[Image.Image]:
-    """Open an image for the block, by one of ``RASTER``; nothing of it is decoded yet.
+    """Open an image in one of the formats of ``RASTER`` for the block, without decoding it.
 
     Raises:
         Image.DecompressionBombError: To decode it would take too much memory or time.
         UnidentifiedImageError: It is not an image.
-        OSError: It cannot be opened, or is no regular file. Pillow raises other errors, too.
+        OSError: It cannot be opened, or is not a regular file. Pillow may raise other errors, too.
     """
     with Bounded(open_regular(path).detach()) as file:
         _check_exif(file)
@@ -95,8 +96,11 @@ def opened_image(path: StrPath) -> Iterator[Image.Image]:
 
 
 def _check_exif(file: Bounded) -> None:
-    """Refuse a JPEG whose EXIF fills many segments: Pillow reads it at once when it opens the file,
-    and each of its entries can ask for the memory of all of it."""
+    """Refuse a JPEG whose EXIF data fills many segments.
+
+    Pillow reads all of this data when it opens the file, and each entry can ask for as much memory
+    as all of the data.
+    """
     if file.read(len(JPEG)) != JPEG:
         return
     file.seek(2)
@@ -112,7 +116,7 @@ def _check_exif(file: Bounded) -> None:
 
 
 def _next_marker(file: Bounded) -> bytes:
-    """The two bytes of the next marker of a JPEG, found as Pillow finds it; nothing at its end."""
+    """Return the two bytes of a JPEG's next marker, found as Pillow finds it; empty at the end."""
     byte = file.read(1)
     while byte and byte != b"\xff":
         byte = file.read(1)
@@ -122,7 +126,7 @@ def _next_marker(file: Bounded) -> bytes:
 
 
 def _check_scans(file: Bounded, pixels: int) -> None:
-    """Refuse a JPEG that goes over its pixels again and again: a kilobyte can ask for a minute."""
+    """Refuse a JPEG that goes over its pixels too often: a kilobyte can take a minute to decode."""
     file.seek(0)
     scans, last = 0, b""
     while block := file.read(1 << 20):

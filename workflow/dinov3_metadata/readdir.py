@@ -1,4 +1,4 @@
-"""Readdir: the names in one folder, read and parsed in bulk, without a Python object per image."""
+"""Readdir: list one folder and parse its names in bulk, without a Python object per image."""
 
 import ctypes
 import errno
@@ -16,18 +16,18 @@ from .errors import MetadataError
 from .fingerprint import UNREAD, State
 
 DIGITS = 10  # of MAX_INDEX
-CHUNK = 1 << 16  # bytes of names asked for at a time
-SPARE = 600  # bytes behind the last name that may be looked at: twice 255 for name and prefix, ...
+CHUNK = 1 << 16  # bytes of names that are requested at a time
+SPARE = 600  # bytes after the last name that may be read: twice 255 for name and prefix, and more
 
-UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # kinds of names, as in <dirent.h>
-HOPS = 40  # links that the kernel follows one after the other; path_resolution(7)
-WATCHED = 20  # folders that the links in one folder lead into, and whose states are noted
+UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # file types, as in <dirent.h>
+HOPS = 40  # most links that the kernel follows in a row; path_resolution(7)
+WATCHED = 20  # most folders whose states are noted because the links in one folder lead into them
 
 PLACES = np.arange(DIGITS, dtype="u1")
 WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
 SHIFTS = 10 ** np.arange(DIGITS + 1)[::-1]
 
-PARSING = threading.Lock()  # threads wait for a file server together, but hinder each other here
+PARSING = threading.Lock()  # threads can wait for a server together, but hinder each other here
 
 try:
     _getdents64 = ctypes.CDLL(None, use_errno=True).getdents64
@@ -38,12 +38,13 @@ except AttributeError:  # not Linux
 
 
 class Names(NamedTuple):
-    """Names as the kernel hands them out, one after the other in a buffer.
+    """Names as the kernel returns them, one after the other in a buffer.
 
     Attributes:
         buffer: (bytes,), ``<u1``; a NUL ends each name, and ``SPARE`` bytes follow the last one.
         start: (names,), ``<i8``: where each name starts.
-        kind: (names,), ``<u1``: ``FOLDER``, ``FILE``, ``LINK``, ... of <dirent.h>, or ``UNKNOWN``.
+        kind: (names,), ``<u1``: the file types ``FOLDER``, ``FILE``, ``LINK``, ... of <dirent.h>,
+            or ``UNKNOWN``.
     """
 
     buffer: np.ndarray
@@ -51,30 +52,31 @@ class Names(NamedTuple):
     kind: np.ndarray
 
     def strings(self, at: np.ndarray, length: int) -> np.ndarray:
-        """(positions,), ``S<length>``: what stands in the buffer at some positions."""
+        """Return the bytes at some positions of the buffer: (positions,), ``S<length>``."""
         shape = (len(self.buffer) - length + 1,)
         return np.ndarray(shape, f"S{length}", self.buffer, strides=(1,))[at]
 
     def text(self, i: int) -> str:
-        """One name."""
+        """Return one name."""
         start = self.start[i]
         return os.fsdecode(self.buffer[start : start + SPARE].tobytes().partition(b"\0")[0])
 
 
 class Listing(NamedTuple):
-    """What a folder holds.
+    """What a folder contains.
 
     Attributes:
-        subfolders: The names of the folders in it, unsorted, links followed. A link that leads
-            nowhere is one too, which may come, unless it is named as an image.
-        links: Those of the subfolders that are links.
-        files: All other names but those of addressable images, unsorted.
+        subfolders: The names of the folders in it, unsorted, links followed. A dangling link counts
+            as a subfolder, because its target may appear later, unless its name is that of an
+            image.
+        links: The subfolders that are links.
+        files: All other names, except those of addressable images, unsorted.
         actual_index: (images,), ``<u4``: the numbers of the addressable images, in the order of
             their sorted names.
-        special: Those that are named like an image but are neither files nor folders, links
-            followed, and what each is in words ("a FIFO"). They are not among ``files``.
-        watched: Path -> state of the folders in which the links to anything but folders end, as
-            ``watch`` returned it; of the first ``WATCHED`` + 1 of them.
+        special: Name -> type in words ("a FIFO") of what is named like an image but is neither a
+            file nor a folder, links followed. These names are not in ``files``.
+        watched: Path -> state, as ``watch`` returned it, of the folders on the way to the targets
+            of links to anything but folders. At most ``WATCHED`` + 1 folders.
     """
 
     subfolders: list[str]
@@ -86,7 +88,7 @@ class Listing(NamedTuple):
 
 
 Watch = Callable[[str], State]
-"""Returns the state to note for a folder; called before the links into that folder are followed."""
+"""Returns the state to note for a folder; called before links into that folder are followed."""
 
 
 def list_folder(
@@ -97,14 +99,14 @@ def list_folder(
     Args:
         folder: The folder.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        class_id: The class whose images DINOv3 would look for right in this folder; empty for
-            TEST, None where it looks for none.
-        watch: Reads the states of the folders that links lead into, for a caller that must notice
-            when the target of a link changes; None for one that need not.
+        class_id: The class whose images DINOv3 would look for directly in this folder; empty for
+            TEST, None if DINOv3 would look for no images here.
+        watch: Returns the state of a folder that links lead into. Pass it if you must notice when
+            the target of a link changes, otherwise None.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: The folder is not there, or is none.
-        MetadataError: The folder can not be listed.
+        FileNotFoundError, NotADirectoryError: The folder does not exist, or is not a folder.
+        MetadataError: The folder cannot be listed.
     """
     subfolders: list[str] = []
     links: list[str] = []
@@ -146,11 +148,12 @@ def list_folder(
 
 
 def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which names are those of addressable images, and keys that sort as these names do.
+    """Find the names of addressable images, and make keys that sort in the same way as the names.
 
     Returns:
-        (names,) bool, and (names,) ``<i8``, for ``numbers``: the digits filled up with zeros on the
-        right, times 16, plus how many digits there are. Without a class no name is addressable.
+        (names,), bool: whether each name is addressable. If ``class_id`` is None, none is.
+        (names,), ``<i8``: the keys, for ``numbers``. A key consists of the digits, filled up with
+        zeros on the right, times 16, plus the number of digits.
     """
     if class_id is None:
         return np.zeros(len(names.start), bool), np.zeros(len(names.start), "<i8")
@@ -158,11 +161,11 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
     prefix = os.fsencode(text)
     start = names.start + len(prefix)
     digits = names.strings(start, 16).view("u1").reshape(-1, 16) - np.uint8(ord("0"))
-    count = (digits < 10).argmin(1).astype("u1")  # "." is no digit
+    count = (digits < 10).argmin(1).astype("u1")  # up to the first other byte, such as "."
     value = np.where(count[:, None] > PLACES, digits[:, :DIGITS], 0) @ WEIGHTS
     found = (
         (names.strings(names.start, len(prefix)) == prefix)
-        & (names.strings(start + count, 6) == b".JPEG")  # a NUL is the sixth
+        & (names.strings(start + count, 6) == b".JPEG")  # the sixth byte is a NUL
         & ((count == least) | ((count > least) & (digits[:, 0] > 0)))
         & ((count < DIGITS) | (value <= MAX_INDEX))
         & (count <= DIGITS)
@@ -171,13 +174,13 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
 
 
 def numbers(keys: np.ndarray) -> np.ndarray:
-    """(images,), ``<u4``: the numbers that some keys of ``image_keys`` stand for, sorted by key."""
+    """Return the numbers that some keys of ``image_keys`` stand for, sorted by key, as ``<u4``."""
     keys = np.sort(keys)
     return (keys // 16 // SHIFTS[keys % 16]).astype("<u4")
 
 
 def special_kind(path: str) -> str:
-    """What a path leads to, in words ("a FIFO"); empty for a file, a folder or nothing."""
+    """Return what a path leads to, in words ("a FIFO"); empty for a file, a folder or nothing."""
     try:
         state = os.stat(path)
     except OSError:
@@ -186,12 +189,15 @@ def special_kind(path: str) -> str:
 
 
 def read_names(folder: str) -> Iterator[Names]:
-    """The names in a folder, one buffer after the other, each valid until the next one."""
+    """Yield the names in a folder, buffer by buffer. Each buffer is valid until the next one."""
     return _by_getdents(folder) if _getdents64 else _by_scandir(folder)
 
 
 def _by_getdents(folder: str) -> Iterator[Names]:
-    """Source: struct linux_dirent64 in getdents(2). The call lets other threads of Python run."""
+    """Yield names with getdents64, which lets other Python threads run.
+
+    Source: struct linux_dirent64 in getdents(2).
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         buffer = np.empty(CHUNK + SPARE, "u1")
@@ -200,7 +206,7 @@ def _by_getdents(folder: str) -> Iterator[Names]:
             if filled < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
             starts = []
-            record, end = 8, filled // 2 + 8  # of the length, which lies 16 bytes from the start
+            record, end = 8, filled // 2 + 8  # of the length, at byte 16 of a record
             with PARSING:
                 while record < end:
                     starts.append(record)
@@ -227,7 +233,7 @@ def _by_scandir(folder: str) -> Iterator[Names]:
 
 
 def pack(kinds: dict[str, int]) -> Names:
-    """Put names, each with its kind, into a buffer."""
+    """Put names and their file types into a buffer."""
     encoded = [os.fsencode(name) + b"\0" for name in kinds]
     start = np.cumsum([0, *map(len, encoded)])[:-1]
     buffer = np.frombuffer(b"".join(encoded) + bytes(SPARE), "u1")
@@ -235,10 +241,12 @@ def pack(kinds: dict[str, int]) -> Names:
 
 
 def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:
-    """``_kind_behind``, which adds to ``watched`` the folders on the way to anything but a folder.
+    """Do the same as ``_kind_behind``, but add the folders on the way to ``watched``.
 
-    Each folder is watched by the path that the link itself gives, so that a change of any link in
-    that path shows too. Source: path_resolution(7).
+    They are not added if the link leads to a folder. Each folder is watched by the path that the
+    link itself contains, so that a change of any link in that path is noticed, too.
+
+    Source: path_resolution(7).
     """
     path, kind = link, LINK
     into: list[tuple[str, State]] = []
@@ -250,10 +258,10 @@ def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:
             state = _state_of(above, watch, watched)
             into.append((above, state))
             if state is UNREAD and len(into) == 1 and is_image(link):
-                kind = FILE  # as far as is known; the caller will list the folder again
+                kind = FILE  # assumed, because the caller will list the folder again
             else:
                 kind = stat.S_IFMT(os.lstat(path).st_mode) >> 12
-    except OSError:  # the kernel may know better, for instance of links in /proc
+    except OSError:  # the kernel may still resolve it, such as links in /proc
         kind = LINK
     if kind == LINK:
         kind = _kind_behind(link)
@@ -271,15 +279,15 @@ def _state_of(folder: str, watch: Watch, watched: dict[str, State]) -> State:
 
 
 def _kind_behind(link: str) -> int:
-    """What a link leads to, as in <dirent.h>.
+    """Return the file type of what a link leads to, as in <dirent.h>.
 
-    A target that cannot be looked at counts as a folder. So does a missing one, because it may
+    A target that cannot be examined counts as a folder. So does a missing one, because it may
     appear later, unless the link is named like an image. A link to itself counts as a file.
     """
     try:
         return stat.S_IFMT(os.stat(link).st_mode) >> 12
     except FileNotFoundError:
-        coming = not is_image(link) and not os.path.lexists(os.path.realpath(link))
-        return FOLDER if coming else FILE
+        may_appear = not is_image(link) and not os.path.lexists(os.path.realpath(link))
+        return FOLDER if may_appear else FILE
     except OSError as error:
         return FILE if error.errno == errno.ELOOP else FOLDER

@@ -1,13 +1,13 @@
-"""Walk: bring what is known of a tree of folders up to date, listing only folders that changed.
+"""Walk: update what is known about a tree of folders, listing only the folders that changed.
 
-Timestamps must be read with care: an edit right after a listing can leave the very timestamps that
-were read before it, if the clock of the file system has not ticked in between. Therefore a folder
-that changed recently is listed only one tick after its timestamps were read, and a walk has
-finished only when a last look finds every folder as it was read.
+Timestamps must be read with care. If a folder is edited right after a listing, and the clock of the
+file system has not ticked in between, its timestamps stay the same as before the listing. Therefore
+a changed folder is listed only one tick after its timestamps were read, and a walk has finished
+only when a last look finds every folder as it was read.
 
-No timestamp of a folder changes when the target of a link in it becomes something else. Therefore
-the folders that hold the targets are watched: their timestamps belong to the state of the folder
-with the links, and are also read one tick before the links are followed.
+A folder's timestamps also stay the same when the target of a link in it becomes something else.
+Therefore the folders that contain the targets are watched: their timestamps belong to the state of
+the folder with the links, and are also read one tick before the links are followed.
 """
 
 import errno
@@ -36,11 +36,11 @@ from .fingerprint import (
 from .progress import progress
 from .readdir import WATCHED, Listing, Watch, list_folder
 
-LOOKS = 10  # at a split folder that keeps changing
+LOOKS = 10  # most looks at a split folder that keeps changing
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
-PROBES = 4  # folders that show how long one takes
-PAYS = 150_000  # ns for a folder that make one more thread worthwhile
+PROBES = 4  # folders that are timed first, to see how long one takes
+PAYS = 150_000  # ns per folder that justify one more thread
 SHARE = 8  # folders that a thread takes at a time
 
 
@@ -54,7 +54,7 @@ class Folder:
         below: The paths of the folders in it.
         actual_index: (images,), ``<u4``: the numbers of its addressable images.
         images: How many images were found, addressable or not.
-        offenders: The first that are not addressable, with the reason.
+        offenders: The first images that are not addressable, each with the reason.
     """
 
     state: State
@@ -65,7 +65,7 @@ class Folder:
 
     @property
     def skipped(self) -> int:
-        """How many images are not addressable."""
+        """The number of images that are not addressable."""
         return self.images - len(self.actual_index)
 
 
@@ -74,7 +74,7 @@ Found = dict[str, Folder]
 
 
 def folders_below(names: Iterable[str]) -> dict[str, list[str]]:
-    """The paths of the folders right below each of some folders."""
+    """Return, for each of some folders, the paths of the folders directly below it."""
     below: dict[str, list[str]] = {name: [] for name in names}
     for name in names:
         if name:
@@ -99,21 +99,21 @@ def look(
 
     Args:
         folder: The split folder.
-        found: What is known; changed in place.
-        what: What is being done, for the progress.
-        look_at: Lists a folder, in a thread; returns None if it is missing. Its second argument is
-            passed on to ``readdir.list_folder``.
-        take: Turns a listing into what is to be known of the folder, in the main thread.
+        found: What is known. It is changed in place.
+        what: What is being done, for the progress bar.
+        look_at: Lists a folder, in a thread. It returns None if the folder is missing, and passes
+            its second argument on to ``readdir.list_folder``.
+        take: Turns a listing into what to remember of the folder, in the main thread.
         trust_timestamps: Whether a folder with the same timestamps holds the same names; otherwise
             its names are compared.
         threads: How many folders may be listed at once, if it takes long enough to list one.
-        links_are_classes: Whether to check for each link in the split folder if it leads to a
-            folder now, which may change while the split folder stays the same.
+        links_are_classes: Whether links in the split folder can be class folders. Then each link is
+            checked, because its target can change while the split folder stays the same.
         watch_links: Whether the next look must notice when the target of a link changes.
         left_out: The names of the folders in the split folder to leave out.
 
     Returns:
-        The folders that were listed, and those that are gone.
+        The folders that were listed, and those that no longer exist.
     """
     changed: list[str] = []
     reached: set[str] = set()
@@ -146,7 +146,7 @@ def look(
                 found[name] = take(name, listed, _with_targets(states[name], listed.watched))
             elif _may_come(folder / name):
                 found[name] = Folder(None, [], np.empty(0, "<u4"), 0)
-            else:  # removed, or no longer a folder, since its parent was listed: list that again
+            else:  # it vanished after its parent was listed: list the parent again
                 found.pop(name, None)
                 found.pop(name.rpartition("/")[0], None)
         changed += stale
@@ -161,8 +161,11 @@ def look(
 def _in_threads(
     function: Callable[[Any], Any], items: Sequence[Any], threads: int
 ) -> Iterator[Any]:
-    """``map`` in as many threads as the time for one item justifies: one for small folders on a
-    local disk, two for large ones, many for a slow file server."""
+    """Do the same as ``map``, in as many threads as the time for one item justifies.
+
+    That is one thread for small folders on a local disk, two for large ones, and many for a slow
+    file server.
+    """
     rest = items[PROBES:]
     took = []
     for item in items[:PROBES]:
@@ -182,34 +185,36 @@ def _in_threads(
 
 
 def _may_come(path: Path) -> bool:
-    """Whether a path is a link that may lead to a folder later, see ``readdir.Listing``."""
+    """Return whether a path is a link that may lead to a folder later, see ``readdir.Listing``."""
     return not is_image(path.name) and path.is_symlink() and not path.exists()
 
 
 class Targets:
-    """The states of the folders that links lead into, each read once in a look."""
+    """The states of the folders that links lead into. Each is read once per look."""
 
     def __init__(self) -> None:
         self.read: dict[str, tuple[State, int]] = {}
 
     def state_of(self, folder: str) -> State:
-        """The state of a folder."""
+        """Return the state of a folder."""
         if folder not in self.read:
             state = folder_state(folder)
             self.read.setdefault(folder, (state, time.monotonic_ns()))
         return self.read[folder][0]
 
     def settled(self, folder: str) -> State:
-        """The state of a folder if it was read at least one tick ago, so that links into the folder
-        may be followed now. Otherwise ``UNREAD``: the next look lists the folder with the links
-        again."""
+        """Return the state of a folder if it was read at least one tick ago, otherwise ``UNREAD``.
+
+        In the first case, links into the folder can be followed now. In the second case, the next
+        look lists the folder with the links again.
+        """
         state = self.state_of(folder)
         age = time.monotonic_ns() - self.read[folder][1]
         return state if age >= tick_after([state]) else UNREAD
 
 
 def _with_targets(state: State, watched: dict[str, State]) -> State:
-    """The state to note of a folder whose links lead into some folders."""
+    """Return the state to note for a folder whose links lead into the ``watched`` folders."""
     if state is None or not has_times(state):
         return state
     if len(watched) > WATCHED:
@@ -218,7 +223,7 @@ def _with_targets(state: State, watched: dict[str, State]) -> State:
 
 
 def path_below(folder: Path, name: str) -> str:
-    """The path of a folder in a split folder, many times faster than by ``Path``."""
+    """Return the path of a folder in a split folder, many times faster than with ``Path``."""
     return f"{folder}/{name}" if name else str(folder)
 
 
@@ -230,14 +235,15 @@ def visit(
     class_id: str | None = None,
     holds_classes: bool = False,
 ) -> Listing | None:
-    """List a folder below a split folder; None if it is missing.
+    """List a folder below a split folder; return None if it is missing.
 
     Args:
         folder: The split folder.
         split: See ``readdir.list_folder``.
         name: The path below ``folder``.
         watch, class_id: See ``readdir.list_folder``.
-        holds_classes: Whether a link in it that leads to itself would be a class.
+        holds_classes: Whether the folder contains class folders. Then a link that leads to
+            itself is refused, too.
 
     Raises:
         MetadataError: The folder cannot be listed, or a link in it leads to a folder above.
@@ -251,19 +257,19 @@ def visit(
 
 
 def wait_for_a_tick(states: Iterable[State]) -> None:
-    """Wait until any further edit leaves other timestamps than those just read.
+    """Wait until any further edit must leave different timestamps from those just read.
 
-    The waiting counts from the reading, whatever the timestamps say, as the clock of a file server
-    may be wrong.
+    The wait starts when the timestamps were read. It does not depend on their values, because the
+    clock of a file server may be wrong.
     """
     if tick := tick_after(states):
         time.sleep(tick / 1e9)
 
 
 def tick_after(states: Iterable[State]) -> int:
-    """The ns after which any edit leaves other timestamps than those in some states."""
+    """Return the ns after which any edit leaves different timestamps from those in some states."""
     some = list(states)
-    targets = [one for state in some if state for one in state.watched.values()]
+    targets = [target for state in some if state for target in state.watched.values()]
     ctimes = [state.ctime for state in some + targets if state and has_times(state)]
     if not ctimes:
         return 0
@@ -280,7 +286,7 @@ def _refuse_loops(folder: Path, name: str, listed: Listing, holds_classes: bool)
     loops = [
         path
         for path in paths
-        if path.exists() and any(os.path.samefile(path, one) for one in above)
+        if path.exists() and any(os.path.samefile(path, parent) for parent in above)
     ]
     if holds_classes:  # in a class folder, a link to itself is ignored like any other file
         loops += [path for path in (folder / file for file in listed.files) if _is_loop(path)]

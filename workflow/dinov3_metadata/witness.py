@@ -1,4 +1,4 @@
-"""Witness: torchvision's own ``ImageFolder``, imported only where somebody asks for it."""
+"""Witness: read a split with torchvision's own ``ImageFolder``, imported only on demand."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from .errors import MetadataError
 
 
 def image_folder(folder: Path) -> Any:
-    """torchvision's ``ImageFolder`` of a split folder, classes without images allowed.
+    """Return torchvision's ``ImageFolder`` of a split folder. Classes without images are allowed.
 
     Raises:
         MetadataError: It cannot read the folder.
