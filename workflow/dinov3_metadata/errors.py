@@ -1,5 +1,7 @@
-"""What is said to the person at the keyboard: the one exception for all that they can cause or fix,
-and the logger. Whatever a name, a label or the system puts into a message is made harmless here."""
+"""Errors: the exception for everything that a user can cause or fix, and the package's logger.
+
+File names, labels and texts from the system are made harmless before they appear in a message.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +10,23 @@ import os
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
-SHOWN = 10  # offenders named in full; the rest are counted
+SHOWN = 10  # offenders that a message names; the rest are only counted
 LONGEST_LINE = 2000  # characters of one line of a message
 
 
 class MetadataError(Exception):
-    """Something about the dataset, its labels or the settings is not as it must be.
+    """Something is wrong with the dataset, its labels or the settings.
 
-    The message is written for the user: what is wrong, where, how many more like it, what to do.
+    The message is for the user. It says what is wrong, where, how many more cases there are, and
+    what to do.
 
     Args:
-        lines: The message, line by line. No file name in it can start a line of its own, or move
-            the cursor of a terminal: see ``printable``.
+        lines: The message: single lines and lists of lines. A file name in it cannot start a new
+            line or move the cursor of a terminal, see ``printable``.
     """
 
     def __init__(self, *lines: str | Sequence[str]) -> None:
-        groups = ([one] if isinstance(one, str) else one for one in lines)
+        groups = ([line] if isinstance(line, str) else line for line in lines)
         super().__init__(*chain.from_iterable(groups))
 
     def __str__(self) -> str:
@@ -31,43 +34,53 @@ class MetadataError(Exception):
 
 
 class DatasetChangedError(MetadataError):
-    """The dataset is no longer what this run has read; another look may find it at rest."""
+    """The dataset changed while this run was reading it. Another attempt may succeed."""
 
 
 class DamagedError(MetadataError):
-    """A file of the work folder is damaged, and was removed: another run makes it anew."""
+    """A file of the work folder was damaged and has been removed. The next run makes it again."""
 
 
 def listing(offenders: Iterable[str], total: int) -> list[str]:
-    """The first ten offenders, one to a line, and how many more there are."""
+    """Return the first ten of ``total`` offenders, one a line, and how many more there are."""
     lines = [f"  {offender}" for offender in islice(offenders, SHOWN)]
     return [*lines, f"  ... and {total - len(lines):,} more"] if total > len(lines) else lines
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """``count(1, "image")`` is "1 image", ``count(1200, "image")`` is "1,200 images"."""
+    """Return a number with its noun.
+
+    Args:
+        number: How many there are.
+        one: The singular.
+        many: The plural; by default the singular with an s.
+
+    Example:
+        >>> count(1, "image"), count(1200, "image")
+        ('1 image', '1,200 images')
+    """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def printable(text: str) -> str:
-    """One line of text for a terminal or a log.
+    """Return a text as one line that is safe for a terminal or a log.
 
-    Line ends, control characters and bytes that are not text are written as in Python, ``a\\nb``;
-    a line longer than ``LONGEST_LINE`` loses its middle.
+    Line ends, control characters and bytes that are not text are escaped as in Python: ``a\\nb``.
+    A line longer than ``LONGEST_LINE`` loses its middle.
     """
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _clean(record: logging.LogRecord) -> bool:
-    """Make what is put into a log message printable."""
+    """Make the arguments of a log message printable. This filter keeps every message."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            printable(os.fspath(one)) if isinstance(one, (str, os.PathLike)) else one
-            for one in record.args
+            printable(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else value
+            for value in record.args
         )
     return True
 

@@ -1,4 +1,4 @@
-"""What a stage says: to its log file, to the terminal, and to the user when it must stop."""
+"""Log: write a stage's messages to its log and the terminal, and end it with a clear error."""
 
 import errno
 import logging
@@ -26,14 +26,16 @@ HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its per
 
 @contextmanager
 def stage(log_file: str, level: str) -> Iterator[None]:
-    """Run one stage: its messages go to ``log_file``, warnings and errors to the terminal as well.
+    """Run one stage in the block. Log its messages; show warnings and errors on the terminal, too.
 
-    A MetadataError, or what the system refuses to do, ends the process with exit code 1 and one
-    message; anything else is a defect of ours and keeps its traceback.
+    After a MetadataError, an OSError or a MemoryError, the process exits with code 1 and one
+    message. After Ctrl+C, it exits with code 130. Any other exception is a bug in this program and
+    keeps its traceback.
 
     Args:
-        log_file: Written anew; the work folder that it lies in is locked meanwhile.
-        level: ``debug``, ``info`` or ``warning``: the least that the log file takes.
+        log_file: The log file, which is overwritten. During the block, a lock shows that a job is
+            using the work folder that contains it.
+        level: ``debug``, ``info`` or ``warning``: the lowest level that the log file records.
     """
     text = TextIOWrapper(create_anew(log_file), "utf-8", "backslashreplace", line_buffering=True)
     to_file = logging.StreamHandler(text)
@@ -43,7 +45,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     if isinstance(sys.stderr, TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
-    logging.raiseExceptions = False  # a full disk takes no log; the terminal gets the message
+    logging.raiseExceptions = False  # on a full disk, only the terminal gets messages
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
         with lock_job(extra_of(log_file)) or nullcontext():
@@ -67,7 +69,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
 
 @contextmanager
 def ending_plainly() -> Iterator[None]:
-    """End the process with one sentence if the block meets what a user can mend."""
+    """Exit with one sentence if the block raises an error that a user can fix."""
     try:
         yield
     except MetadataError as error:
@@ -79,14 +81,14 @@ def ending_plainly() -> Iterator[None]:
 
 
 def refused(error: OSError) -> MetadataError:
-    """What the system refused, in one sentence."""
+    """Turn an error from the system into a MetadataError of one sentence."""
     hint = HINTS.get(error.errno or 0, "")
     path = os.fsdecode(error.filename or "A file")
     return MetadataError(f"{path}: {error.strerror or error}.{hint}")
 
 
 def error_in(log_file: str) -> str | None:
-    """The error that ended a stage, as its log tells it; None if it has none."""
+    """Return the error that ended a stage, from its log; None if the log contains no error."""
     try:
         text = read_file(log_file).decode(errors="replace")
     except OSError:

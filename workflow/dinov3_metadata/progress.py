@@ -1,4 +1,4 @@
-"""Progress: how far a stage has come, on the terminal and in its log."""
+"""Progress: show how far a stage has come, on the terminal and in its log."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,16 @@ progress_logger = logger.getChild("progress")
 
 
 def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-    """Pass ``items`` on and show how many have passed: a bar on a terminal, and a line in the log
-    for every fifth percent, with the rate and the time left."""
+    """Yield ``items`` and show how many were yielded.
+
+    A terminal shows a bar. The log gets a line for every five percent, with the rate and the time
+    left.
+
+    Args:
+        items: Anything.
+        total: How many items there are.
+        what: The text in front of the numbers.
+    """
     from tqdm import tqdm
 
     start, shown = time.monotonic(), 0
