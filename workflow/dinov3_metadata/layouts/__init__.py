@@ -1,4 +1,7 @@
-"""Layouts: how datasets are laid out on disk. One module each, and a line in ``LAYOUTS``."""
+"""Layouts: detect how a dataset is laid out on disk.
+
+Each layout has a module in this package and a line in ``LAYOUTS``.
+"""
 
 import os
 
@@ -19,6 +22,9 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def recognise(dataset: StrPath) -> str:
-    """The first layout that a folder has; ``imagenet``, whose stages explain best, if none."""
+    """Return the first layout that a folder has.
+
+    If it has none, return ``imagenet``, whose stages explain best what is wrong.
+    """
     path = os.fspath(dataset)
-    return next((name for name, one in LAYOUTS.items() if one.recognise(path)), "imagenet")
+    return next((name for name, layout in LAYOUTS.items() if layout.recognise(path)), "imagenet")

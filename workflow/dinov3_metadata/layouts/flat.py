@@ -1,4 +1,4 @@
-"""Unlabelled images: one class, named as the folder is."""
+"""The layout ``flat``: unlabelled images, which become one class with the name of their folder."""
 
 import os
 
@@ -7,15 +7,17 @@ from .part import Part
 
 
 def recognise(dataset: str) -> bool:
-    """Whether images lie right in root, or in its ``train``: deeper ones may be of a dataset whose
-    root is meant."""
+    """Return whether there are images directly in root, or in its ``train``.
+
+    Images further down do not count. They may belong to a dataset whose own folder should be root.
+    """
     return any(map(is_image, os.listdir(_folder(dataset))))
 
 
 def list_part(dataset: str, split: str) -> Part:
-    """All images of TRAIN are one class; so are those of VAL, if there are any."""
+    """Return where the images are. Those of TRAIN are one class; so are those of VAL, if any."""
     folder = os.path.basename(_folder(dataset)) if split == "TRAIN" else split_folder(split)
-    folder = folder.lstrip(".") or "images"  # hidden folders are no classes
+    folder = folder.lstrip(".") or "images"  # hidden folders are not classes
     below = "" if _folder(dataset) == dataset and split == "TRAIN" else split_folder(split)
     others = () if below else ("train", "val", "test")
     return Part(
@@ -29,7 +31,7 @@ def list_part(dataset: str, split: str) -> Part:
 
 
 def explain() -> str:
-    """What the layout is."""
+    """Describe the layout in one line."""
     return "images of any name in root or in train/, nested or not: one class"
 
 

@@ -1,4 +1,4 @@
-"""ImageNet as DINOv3 reads it: the only layout that needs no view."""
+"""The layout ``imagenet``: ImageNet as DINOv3 reads it, the only layout that needs no view."""
 
 import os
 from contextlib import suppress
@@ -6,11 +6,11 @@ from contextlib import suppress
 from ..addresses import LABELLED, index_of, is_image, split_folder
 from .part import Part, class_folders_of
 
-ENOUGH = 1000  # images
+ENOUGH = 1000  # images to look at
 
 
 def recognise(dataset: str) -> bool:
-    """Whether most images in some class folders of ``train`` or ``val`` have DINOv3's names."""
+    """Return whether at least half of the images in some class folders have DINOv3's names."""
     named = others = 0
     for split in LABELLED:
         for path in class_folders_of(f"{dataset}/{split_folder(split)}"):
@@ -28,10 +28,10 @@ def recognise(dataset: str) -> bool:
 
 
 def list_part(dataset: str, split: str) -> Part:
-    """The split folders themselves."""
+    """Return where the images are: in the split folders themselves."""
     return Part(split_folder(split), classes=split in LABELLED, whole=True)
 
 
 def explain() -> str:
-    """What the layout is."""
+    """Describe the layout in one line."""
     return "train/<class>/<class>_<n>.JPEG, val/<class>/ILSVRC2012_val_<8 digits>.JPEG, test/ flat"

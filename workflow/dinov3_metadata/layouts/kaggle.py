@@ -1,4 +1,4 @@
-"""Kaggle's download of ImageNet-1k (imagenet-object-localization-challenge)."""
+"""The layout ``kaggle``: Kaggle's ImageNet-1k (imagenet-object-localization-challenge)."""
 
 import os
 
@@ -9,12 +9,12 @@ DATA = "ILSVRC/Data/CLS-LOC"
 
 
 def recognise(dataset: str) -> bool:
-    """Whether Kaggle's folders lie in root."""
+    """Return whether root contains Kaggle's folders."""
     return any(os.path.isdir(f"{dataset}/{DATA}/{split_folder(split)}") for split in SPLITS)
 
 
 def list_part(dataset: str, split: str) -> Part:
-    """``val`` is flat, and a CSV file tells the classes."""
+    """Return where the images are. ``val`` is flat, and a CSV file lists the classes."""
     folder = f"{DATA}/{split_folder(split)}"
     if split == "VAL":
         return Part(folder, classes=False, annotations="LOC_val_solution.csv", read=read_solution)
@@ -22,11 +22,11 @@ def list_part(dataset: str, split: str) -> Part:
 
 
 def explain() -> str:
-    """What the layout is."""
+    """Describe the layout in one line."""
     return f"{DATA}/train/<wnid>/, {DATA}/val and test flat, LOC_val_solution.csv"
 
 
 def read_solution(line: str) -> tuple[str, str]:
-    """Image and class id, from ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``."""
+    """Return image and class id, from ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``."""
     image, boxes = line.split(",")
     return f"{image}.JPEG", boxes.split()[0]

@@ -1,4 +1,4 @@
-"""What every layout says: where the images of a split are."""
+"""Part: the interface of a layout, which says where the images of a split are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..addresses import is_image
 
-LOOKED_AT = 20  # class folders, spread over a split
+LOOKED_AT = 20  # class folders to look at, spread over a split
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,20 @@ class Part:
     """Where the images of a split are.
 
     Attributes:
-        folder: The path below the dataset of the folder with the class folders, or all the images.
-        classes: Whether there are class folders in it, named by class id.
+        folder: The path below the dataset of the folder that contains the class folders, or
+            directly the images.
+        classes: Whether it contains class folders, which are named by class id.
         inside: The path of the images below each class folder.
-        whole: Whether the images already have DINOv3's names.
-        annotations: The path below the dataset of a file with the classes of the images; empty if
-            their folders are their classes, or there are none.
-        read: Reads an image and its class id from a line of that file.
-        others: Folders right in ``folder`` that belong to other splits.
-        class_id: The one class of all images, if they have no classes.
+        whole: Whether the images already have DINOv3's names, so that a view can link whole
+            folders.
+        annotations: The path below the dataset of a file that lists the classes of the images;
+            empty if the images are in class folders or have no classes.
+        read: Returns an image and its class id from a line of that file.
+        others: Folders directly in ``folder`` that belong to other splits.
+        class_id: The single class of all images, if there are no class folders.
         own_names: Whether the names of class folders serve as class names if there is no labels
             file.
-        optional: Whether the split is left out if it has no folder and never had one.
+        optional: Whether the split is left out if it has no folder and was never published.
     """
 
     folder: str
@@ -44,20 +46,20 @@ class Part:
 
 
 class Layout(Protocol):
-    """What each module of a layout has."""
+    """The functions that each module of a layout contains."""
 
     def recognise(self, dataset: str) -> bool:
-        """Whether a folder has the layout."""
+        """Return whether a folder has the layout."""
 
     def list_part(self, dataset: str, split: str) -> Part:
-        """Where the images of a split are in it."""
+        """Return where the images of a split are in a dataset with the layout."""
 
     def explain(self) -> str:
-        """What the layout is, for somebody who looks for a mistake."""
+        """Describe the layout in one line, for a user who is looking for a mistake."""
 
 
 def class_folders_of(folder: str) -> list[str]:
-    """The paths of some class folders, spread over a split, if there are any."""
+    """Return the paths of some class folders, spread over a split; empty if there are none."""
     try:
         with os.scandir(folder) as entries:
             paths = sorted(entry.path for entry in entries if entry.is_dir())
@@ -67,5 +69,5 @@ def class_folders_of(folder: str) -> list[str]:
 
 
 def has_images(folder: str) -> bool:
-    """Whether there is an image in a folder, or in one below it."""
+    """Return whether there is an image in a folder, or in a folder below it."""
     return any(is_image(name) for _, _, names in os.walk(folder) for name in names)

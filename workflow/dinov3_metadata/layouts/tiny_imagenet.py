@@ -1,4 +1,4 @@
-"""Tiny ImageNet as it is distributed (tiny-imagenet-200)."""
+"""The layout ``tiny-imagenet``: Tiny ImageNet as it is distributed (tiny-imagenet-200)."""
 
 import os
 
@@ -6,12 +6,15 @@ from .part import Part
 
 
 def recognise(dataset: str) -> bool:
-    """Whether Tiny ImageNet's own files and folders lie in root."""
+    """Return whether root contains Tiny ImageNet's own files and folders."""
     return os.path.isfile(f"{dataset}/wnids.txt") and os.path.isdir(f"{dataset}/val/images")
 
 
 def list_part(dataset: str, split: str) -> Part:
-    """Images lie one folder deeper than in ImageNet; ``val`` is flat, a file tells the classes."""
+    """Return where the images are.
+
+    They are one folder deeper than in ImageNet. ``val`` is flat, and a file lists the classes.
+    """
     if split == "TRAIN":
         return Part("train", inside="images", whole=True)
     if split == "VAL":
@@ -21,11 +24,11 @@ def list_part(dataset: str, split: str) -> Part:
 
 
 def explain() -> str:
-    """What the layout is."""
+    """Describe the layout in one line."""
     return "train/<wnid>/images/, val/images/ with val/val_annotations.txt, test/images/, wnids.txt"
 
 
 def read_annotation(line: str) -> tuple[str, str]:
-    """Image and class id, from ``val_0.JPEG<tab>n03444034<tab>0<tab>32<tab>44<tab>62``."""
+    """Return image and class id, from ``val_0.JPEG<tab>n03444034<tab>0<tab>32<tab>44<tab>62``."""
     image, class_id, *_ = line.split("\t")
     return image, class_id
