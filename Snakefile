@@ -1,8 +1,8 @@
-# From an ImageNet-style folder of images to the metadata that DINOv3 trains from:
+# Make the metadata that DINOv3 trains from, given an ImageNet-style folder of images:
 #
 #   load_labels → (link_view →) scan_split → dump_entries → dump_class_arrays → verify → publish
 #
-# config.yaml holds the settings, rules/ one file per stage, workflow/ the functions behind them.
+# config.yaml contains the settings, rules/ one file per stage, workflow/ the code of the stages.
 
 from snakemake.utils import min_version
 

@@ -1,4 +1,5 @@
-# Off by default: `snakemake --cores 4 audit`, or a problem in `audit: fail_on`.
+# Open every image. This is off by default: it is done by `snakemake --cores 4 audit`, or if
+# `audit: fail_on` names a problem.
 scattergather:
     audit=8,
 
@@ -32,7 +33,7 @@ rule audit_split:
         **makes("audit_split"),
     log:
         where("audit_split.log"),
-    retries: 0  # of a cluster's profile, for jobs that were killed
+    retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

@@ -1,33 +1,38 @@
-# What a cluster must be told, and what it cannot take. Nothing of this matters on one machine.
+# What a cluster needs to know about a job, and checks for what a cluster cannot handle. None of
+# this matters on a single machine.
 
 
 def million_images(wildcards):
-    """About how many: those of the last scan, or as many per folder as ImageNet-1k has."""
+    """Estimate the images of a split in millions: from the old scans, or 1,300 per folder.
+
+    ImageNet-1k has about 1,300 images per folder.
+    """
     split, name = wildcards.split, wildcards.get("tree") or wildcards.get("view")
     known = [os.path.getsize(path) / 4 for path, _ in existing(stages.extra, "scan", split=split)]
     return max([*known, 1300 * folders_in(name)]) / 1e6
 
 
 def memory(wildcards, attempt):
-    """MB for a job: Snakemake twice, and torchvision's list of all images."""
+    """Return MB for a job: enough for Snakemake twice, and for torchvision's list of all images."""
     return int((1000 + 400 * million_images(wildcards)) * 4 ** (attempt - 1))
 
 
 def minutes(wildcards, attempt):
-    """Time for a stage, as a file server may be slow."""
+    """Return minutes for a stage, enough for a slow file server."""
     return int((5 + 4 * million_images(wildcards)) * 4 ** (attempt - 1))
 
 
 def audit_minutes(wildcards, attempt):
-    """Time for a share of an audit: 20 ms an image, as from a slow disk."""
+    """Return minutes for a share of an audit: 20 ms per image, as on a slow disk."""
     shares = len(gather.audit("{scatteritem}"))
     return int((5 + 350 * million_images(wildcards) / shares) * 4 ** (attempt - 1))
 
 
 def scan_threads(wildcards):
-    """An equal share of the cores for each scan that is needed; they wait for a file server together.
+    """Return an equal share of the cores for each scan that is needed.
 
-    On a cluster no scan knows of the others, and each process of a job must find the same number.
+    The scans run at the same time, so that they wait for a file server together. On a cluster, no
+    scan knows about the others, and each process of a job must get the same number.
     """
     if not (workflow.local_exec and workflow.is_main_process):
         return 8
@@ -38,7 +43,7 @@ def scan_threads(wildcards):
 
 
 def check_cluster():
-    """Refuse what a cluster cannot take, before a job is submitted."""
+    """Refuse what a cluster cannot handle, before a job is submitted."""
     if workflow.non_local_exec:
         check_paths()
     if workflow.executor_plugin.name == "slurm":
@@ -46,8 +51,10 @@ def check_cluster():
 
 
 def check_paths():
-    """Refuse paths that Snakemake would not pass on whole: it puts them into job scripts between
-    quotes of Python, not of a shell."""
+    """Refuse paths that Snakemake would not pass on unchanged.
+
+    It writes them into job scripts with the quoting of Python, not of a shell.
+    """
     paths = [settings.root, settings.extra, settings.view, settings.labels]
     for path in [*paths, workflow.basedir, os.getcwd()]:
         if {"'", "\\"} & set(path) or not path.isprintable():
@@ -58,10 +65,12 @@ def check_paths():
 
 
 def check_slurm_extra():
-    """Refuse options of sbatch that the plugin refuses: it does so in a thread that dies of it, and
-    the run waits forever."""
+    """Refuse the options of sbatch that the Slurm plugin refuses.
+
+    The plugin checks them in a thread, which then dies, and the run would wait forever.
+    """
     extras = {
-        one for rule in workflow.rules for one in rule.resources.args if "slurm_extra=" in one
+        arg for rule in workflow.rules for arg in rule.resources.args if "slurm_extra=" in arg
     }
     from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
 
@@ -75,8 +84,10 @@ def check_slurm_extra():
 
 
 def check_run():
-    """End a job that waited in a cluster's queue while its run was killed and another one began: it
-    would remove what that run works on."""
+    """End a job that waited in a cluster's queue while its run was killed and another one began.
+
+    Otherwise the job would remove files that the other run is using.
+    """
     run = os.environ.get("DINOV3_METADATA_RUN")
     if not workflow.is_main_process and run:
         if run != read_file(path_of(stages.extra, "run")).decode():

@@ -1,5 +1,6 @@
-# Start-up: settings, the lock of the run, and how a rule is bound to its stage. Which files a stage
-# reads and makes, and what it is given, is in workflow/dinov3_metadata/chain.py and paths.py.
+# Start-up: read the settings, take the lock of the run, and connect each rule with its stage.
+# workflow/dinov3_metadata/chain.py and paths.py define the files that a stage reads and makes, and
+# its arguments.
 
 import json
 import os
@@ -10,7 +11,7 @@ from functools import lru_cache, partial
 
 from snakemake.utils import validate
 
-# Jobs are processes of their own and must run the code of this checkout, whatever is installed.
+# Each job is a new process, and must run the code of this checkout, whatever is installed.
 PACKAGES = os.path.join(workflow.basedir, "workflow")
 if os.pathsep in PACKAGES:
     sys.exit(f"Error: {workflow.basedir} contains a {os.pathsep!r}. Move it to a path without one.")
@@ -52,9 +53,9 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-@lru_cache  # keeps the lock to the end of this process
+@lru_cache  # holds the lock until this process ends
 def lock():
-    """Become the only run on the work folder, before the state of anything is read."""
+    """Become the only run on the work folder. Call this before any state is read."""
     if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
         return None
     check_cluster()
@@ -66,8 +67,10 @@ def lock():
 
 
 def state_of_job(rule, wildcards):
-    """The wildcards of all files that a job reads or makes; a job on a cluster need not look at
-    each folder of the dataset to know them."""
+    """Return the wildcards of all files that a job reads or makes.
+
+    Thus a job on a cluster knows them without looking at each folder of the dataset.
+    """
     state = dict(wildcards.items())
     if "view" in STAGES[rule].reads:
         state["view"] = stages.now[state["split"]].view.name
@@ -81,18 +84,22 @@ def files_of(names, state):
 
 
 def reads(rule):
-    """The files that a stage reads, by their names; a function of the wildcards."""
+    """Return a function from wildcards to the files that a stage reads, by their names."""
     return unpack(lambda wildcards: files_of(STAGES[rule].reads, state_of_job(rule, wildcards)))
 
 
 def makes(rule):
-    """The files that a stage makes, by their names."""
+    """Return the files that a stage makes, by their names."""
     return {name: where(name) for name in STAGES[rule].makes}
 
 
 def command(rule, **more):
-    """The words of the shell command of a stage. The last one is JSON and has all that it needs. As
-    a function of the output it is no reason for Snakemake to run a job; the names of files are."""
+    """Return a function that returns the words of a stage's shell command.
+
+    The last word is JSON and contains everything that the stage needs. The function depends on the
+    output. Therefore Snakemake does not run a job again just because the command changed; only a
+    changed file name makes it do so.
+    """
 
     def words(wildcards, output, threads):
         lock()
@@ -106,36 +113,36 @@ def command(rule, **more):
 
 
 def says(rule):
-    """What a run says of a stage."""
+    """Return a function that returns the message for a stage."""
     return lambda wildcards, output: (
         stages.says(rule, **wildcards) if workflow.is_main_process else rule
     )
 
 
 def shares(wildcards):
-    """The shares of a split that are audited one by one."""
+    """Return the files of the shares of a split, each of which is audited by its own job."""
     return gather.audit(path_of(stages.extra, "share", **wildcards, scatteritem="{scatteritem}"))
 
 
 def audited(audit):
-    """The files that say that an audit of each split has finished."""
+    """Return the files that show that an audit of each split has finished."""
     states = (stages.now[split].state for split in stages.splits)
     return [path_of(stages.extra, "audited", audit=audit, **state) for state in states]
 
 
 def audits_needed(wildcards):
-    """What must be audited before it is published: nothing, unless a problem is to stop that."""
+    """Return the audits needed before publishing: none, unless `fail_on` names a problem."""
     return audited(stages.audit) if settings.fail_on else []
 
 
 def audits(wildcards):
-    """A new audit of each split, as pixels may have changed while their folders stayed the same."""
+    """Return a new audit of each split, as pixels can change while their folders do not."""
     lock()
     return audited(f"{stages.audit}-{NOW}")
 
 
 def verified(wildcards):
-    """The files that must exist before anything is published."""
+    """Return the files that must exist before anything is published."""
     names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
     states = [stages.now[split].state for split in stages.splits]
     return [path for state in states for path in files_of(names, state).values()]

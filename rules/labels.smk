@@ -3,7 +3,7 @@ rule load_labels:
         **makes("load_labels"),
     log:
         where("load_labels.log"),
-    retries: 0  # of a cluster's profile, for jobs that were killed
+    retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

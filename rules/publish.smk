@@ -1,5 +1,5 @@
-# All splits of a run together. The published files are no outputs: Snakemake deletes the outputs of a
-# job before it runs.
+# Publish all splits of a run together. The published files are not outputs, because Snakemake
+# deletes the outputs of a job before it runs.
 rule publish:
     input:
         files=verified,
@@ -8,7 +8,7 @@ rule publish:
         **makes("publish"),
     log:
         where("publish.log"),
-    retries: 0  # of a cluster's profile, for jobs that were killed
+    retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

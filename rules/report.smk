@@ -1,9 +1,9 @@
-# `snakemake --report report.html`: the pages are drawn while Snakemake reads this file. No job makes
-# them, as they show what is published.
+# Draw the pages for `snakemake --report report.html`. This happens while Snakemake reads this file,
+# not in a job, because the pages show what is already published.
 
 
 def pages():
-    """The pages of the report, drawn only if somebody asks for it."""
+    """Return the pages of the report, which are drawn only if the user asks for a report."""
     if "--report-after-run" in sys.argv:
         sys.exit(
             "Error: --report-after-run does not work: the report is drawn before the run. Run first, then use --report."

@@ -1,4 +1,5 @@
-# The dataset is no input: Snakemake asks whether an input is newer, which an edit need not make it.
+# The dataset is not an input. Snakemake only checks whether an input is newer than the output, but
+# an edited dataset need not be.
 rule scan_split:
     input:
         reads("scan_split"),

@@ -1,4 +1,4 @@
-# Only for datasets in another layout than DINOv3's.
+# Make a view of a dataset whose layout is not DINOv3's.
 rule link_view:
     output:
         **makes("link_view"),
