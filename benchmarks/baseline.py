@@ -1,4 +1,4 @@
-"""The script that people write today: ImageFolder, then row by row.
+"""Baseline: make the metadata as people do today, with ImageFolder and a loop over all rows.
 
     python baseline.py <ROOT> <EXTRA> TRAIN [VAL [TEST]]
 

@@ -1,4 +1,4 @@
-"""Our stages in one process, without Snakemake: scan, entries, class arrays, verify.
+"""Library: run scan, entries, class arrays and verify in one process, without Snakemake.
 
     python library.py <ROOT> <EXTRA> TRAIN
 

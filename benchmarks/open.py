@@ -1,10 +1,13 @@
-"""Open TRAIN with our dataset or with ImageFolder, and use it.
+"""Measure how TRAIN is opened and used with ImageNetMetadata ("ours") or with ImageFolder.
 
     python open.py <ours|ImageFolder> <ROOT> <EXTRA> <first|workers|access>
 
-Prints, without the imports: the seconds to open it and read the ``first`` image; the unique memory
-in megabytes of one of ten ``workers`` after an epoch, less that of a worker which reads nothing; or
-the seconds that a random ``access`` to the index takes.
+Prints one number, which excludes the imports:
+
+- ``first``: the seconds to open the dataset and read the first image.
+- ``workers``: the unique memory in megabytes of one of ten workers after an epoch, less that of a
+  worker that reads nothing.
+- ``access``: the seconds that a random access to the index takes.
 """
 
 import gc
@@ -24,7 +27,7 @@ ACCESSES = 200_000
 
 
 def unique_memory(dataset) -> float:
-    """Megabytes, of a worker that has read its share of an epoch."""
+    """Return the unique memory in megabytes of a worker that has read its share of an epoch."""
     loader = DataLoader(dataset, 1000, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     batches = iter(loader)
     for _ in batches:
@@ -34,7 +37,7 @@ def unique_memory(dataset) -> float:
 
 
 def main() -> None:
-    """Measure one thing."""
+    """Measure what the command line asks for."""
     which, root, extra, what = sys.argv[1:]
 
     def open_split(**options):
@@ -48,7 +51,7 @@ def main() -> None:
         open_split()[0]
         print(f"{time.perf_counter() - start:.6f}")
     elif what == "workers":
-        gc.freeze()  # or else the collector makes a worker copy what Python had imported
+        gc.freeze()  # otherwise the garbage collector makes each worker copy the imported modules
         dataset = open_split(loader=len)
         nothing = unique_memory(range(len(dataset)))
         print(f"{max(0, unique_memory(dataset) - nothing):.6f}")

@@ -40,19 +40,19 @@ SLOW = {"TRAIN": 64_000}
 
 
 class Run(NamedTuple):
-    """One measured process, with those that it started."""
+    """The measurements of one process and the processes that it started."""
 
     seconds: float  # from start to end
-    inside: float  # that it printed: of the work alone
-    megabytes: float  # resident, of the largest process
+    inside: float  # as printed by the process: only the work itself
+    megabytes: float  # resident memory of the largest process
 
 
 Row = tuple[str, str, str, str, str, str]
-"""What was measured, our figure, what it is held against, their ratio, the goal, runs of each."""
+"""What was measured, our figure, the other figure, their ratio, the goal, the runs of each."""
 
 
 def run(*command: object, cwd: Path | None = None) -> Run:
-    """Run a command and measure it; what was written before is on the disk by then."""
+    """Run a command and measure it. Before, sync everything that was written to the disk."""
     os.sync()
     with tempfile.TemporaryFile("w+") as out:
         start = time.perf_counter()
@@ -72,7 +72,7 @@ def run(*command: object, cwd: Path | None = None) -> Run:
 
 
 def alternate(times: int, contenders: dict[str, Callable[[], Run]]) -> dict[str, list[Run]]:
-    """Run the contenders in turn, several times, each time beginning with another one."""
+    """Run the contenders in turn, several times. Each round begins with another contender."""
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     names = list(contenders)
     for i in range(times):
@@ -83,23 +83,23 @@ def alternate(times: int, contenders: dict[str, Callable[[], Run]]) -> dict[str,
 
 
 def seconds(runs: list[Run]) -> list[float]:
-    """The whole times."""
-    return [one.seconds for one in runs]
+    """Return the whole times."""
+    return [run.seconds for run in runs]
 
 
 def inside(runs: list[Run]) -> list[float]:
-    """The times without imports."""
-    return [one.inside for one in runs]
+    """Return the times without imports."""
+    return [run.inside for run in runs]
 
 
 def compare(what: str, ours: list[float], other: list[float], goal: float) -> Row:
-    """A row of the medians of times in seconds."""
-    one, two = median(ours), median(other)
-    return what, f"{one:.2f} s", f"{two:.2f} s", f"{one / two:.3f}", f"≤ {goal}", f"{len(ours)}"
+    """Return a row with the medians of two lists of times in seconds."""
+    our, their = median(ours), median(other)
+    return what, f"{our:.2f} s", f"{their:.2f} s", f"{our / their:.3f}", f"≤ {goal}", f"{len(ours)}"
 
 
 class Bench:
-    """The contenders, on a tree of their own."""
+    """A tree, and the contenders that can run on it."""
 
     def __init__(self, work: Path, name: str, classes: int, images: dict[str, int]) -> None:
         self.root, self.images = work / name, images
@@ -121,7 +121,7 @@ class Bench:
         return run(PYTHON, HERE / "baseline.py", self.root, self.other, *splits or ["TRAIN"])
 
     def floor(self) -> Run:
-        """The kernel alone; it writes as much as ours did in the first round."""
+        """Run the kernel calls alone. They write as many bytes as ours did in the first round."""
         written = sum(path.stat().st_size for path in self.extra.glob("*-TRAIN.npy"))
         self.empty(self.workdir)
         return run(self.floor_program, self.root / "train", self.workdir / "bytes", written)
@@ -141,7 +141,7 @@ class Bench:
         return self.snakemake()
 
     def edited(self) -> Run:
-        """All is in place but one image, which is removed again after the run."""
+        """Run with one new image, which is removed again afterwards; all else is up to date."""
         self.snakemake()
         image = self.root / "train" / class_id(7) / image_name("TRAIN", class_id(7), 10**9)
         image.touch()
@@ -156,7 +156,7 @@ class Bench:
         return run(*command, "--config", splits, cwd=self.other)
 
     def folders_listed(self) -> int:
-        """How many folders of TRAIN the last scan listed."""
+        """Return how many folders of TRAIN the last scan listed."""
         (log,) = self.extra.glob(".dinov3-metadata/TRAIN/*/scan.log")
         return int(re.findall(r"; (\d+) of [\d,]+ folders? listed", log.read_text())[-1])
 
@@ -167,19 +167,19 @@ class Bench:
 
 
 def same_bytes(bench: Bench, *splits: str) -> None:
-    """Stop unless the baseline wrote the same bytes as we."""
+    """Stop unless the baseline wrote the same bytes as our stages."""
     for split in splits:
         for name in array_names(split):
             subprocess.run(["cmp", bench.other / name, bench.extra / name], check=True)
 
 
 def contenders(bench: Bench) -> dict[str, Callable[[], Run]]:
-    """The three ways to make the metadata of TRAIN; the floor writes as much as ours did."""
+    """Return the three ways to make the metadata of TRAIN. The floor writes as much as ours did."""
     return {"ours": bench.library, "floor": bench.floor, "baseline": bench.baseline}
 
 
 def imagenet_1k(bench: Bench, times: int) -> list[Row]:
-    """The rows that are measured at the size of ImageNet-1k."""
+    """Return the rows that are measured at the size of ImageNet-1k."""
     runs = alternate(times, contenders(bench))
     same_bytes(bench, "TRAIN")
     ours = inside(runs["ours"])
@@ -220,7 +220,7 @@ def imagenet_1k(bench: Bench, times: int) -> list[Row]:
 
 
 def opening(bench: Bench, times: int) -> list[Row]:
-    """Our dataset against ImageFolder: opening, memory in workers, access to the index."""
+    """Compare our dataset with ImageFolder: opening, memory in workers, access to the index."""
     bench.snakemake()
     images = f"{bench.images['TRAIN']:,} images"
     rows = []
@@ -238,22 +238,22 @@ def opening(bench: Bench, times: int) -> list[Row]:
                 for who in ("ours", "ImageFolder")
             },
         )
-        one, two = (median(inside(runs[who])) * factor for who in ("ours", "ImageFolder"))
-        figures = f"{one:,.3g} {unit}", f"{two:,.3g} {unit}", f"{one / two:.5f}"
+        our, their = (median(inside(runs[who])) * factor for who in ("ours", "ImageFolder"))
+        figures = f"{our:,.3g} {unit}", f"{their:,.3g} {unit}", f"{our / their:.5f}"
         rows.append((f"{what}, against ImageFolder", *figures, goal, str(times)))
     return rows
 
 
 def slow_file_system(bench: Bench, times: int) -> Row:
-    """A scan with many threads against one, where each folder takes 5 ms longer to open."""
+    """Compare a scan in many threads with one in a single thread, if folders open 5 ms later."""
     runs = alternate(times, {"1": lambda: bench.slow(1), "16": lambda: bench.slow(16)})
-    one, many = (inside(runs[threads]) for threads in ("1", "16"))
+    single, many = (inside(runs[threads]) for threads in ("1", "16"))
     what = f"scan, each folder opens 5 ms later, {bench.images['TRAIN']:,} images, 16 threads"
-    return compare(f"{what} against 1", many, one, 0.1)
+    return compare(f"{what} against 1", many, single, 0.1)
 
 
 def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
-    """Our chain against an empty one, when all is in place."""
+    """Compare our chain with an empty one when everything is up to date."""
     bench.empty(bench.other)
     bench.empty_chain()
     bench.snakemake()
@@ -264,22 +264,22 @@ def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
 
 
 def imagenet_22k(bench: Bench, times: int) -> tuple[list[Row], dict[str, list[Run]]]:
-    """The rows that are measured at the size of ImageNet-22k, and the runs for the plot."""
+    """Return the rows that are measured at the size of ImageNet-22k, and the runs for the plot."""
     runs = alternate(times, contenders(bench))
     same_bytes(bench, "TRAIN")
     images = f"{bench.images['TRAIN']:,} images"
     ours, other = inside(runs["ours"]), inside(runs["baseline"])
     rows = [compare(f"library, {images}, against the baseline", ours, other, 0.06)]
-    other = max(one.megabytes for one in runs["baseline"])
+    other = max(run.megabytes for run in runs["baseline"])
     for what, measured in {"library": runs["ours"], "`snakemake`, cold": [bench.cold()]}.items():
-        size = max(one.megabytes for one in measured)
+        size = max(run.megabytes for run in measured)
         texts = f"{size:,.0f} MB", f"{other:,.0f} MB", f"{size / other:.3f}", "≤ 400 MB"
         rows.append((f"{what}, {images}: largest process", *texts, str(len(measured))))
     return [*rows, nothing_to_do(bench, times, 1.4)], runs
 
 
 def growth(work: Path, sizes: list[int], times: int) -> dict[int, dict[str, list[Run]]]:
-    """Images -> runs, at the sizes below ImageNet-22k, with classes as large as there."""
+    """Return the runs by number of images, below ImageNet-22k, with classes as large as there."""
     points = {}
     for size in sizes:
         classes = size * CLASSES_22K // IMAGES_22K["TRAIN"]
@@ -320,7 +320,7 @@ def draw(points: dict[int, dict[str, list[Run]]], path: Path) -> None:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Return today's date and a description of this machine."""
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
@@ -331,7 +331,7 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Build, measure, print, draw."""
+    """Build the trees, measure, print the table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small trees, under two minutes")
     parser.add_argument("--times", type=int, help="runs of each contender (5; 1 if quick)")

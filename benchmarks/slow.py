@@ -1,4 +1,4 @@
-"""Scan TRAIN with a file system that takes 5 ms longer to open a folder.
+"""Slow: scan TRAIN as on a file system that takes 5 ms longer to open a folder.
 
     python slow.py <ROOT> <THREADS>
 
@@ -15,7 +15,7 @@ DELAY = 0.005  # s
 
 
 def slowly(path: str, flags: int, *mode: int) -> int:
-    """``os.open``, later."""
+    """Do the same as ``os.open``, but wait first if a folder is opened."""
     if flags & os.O_DIRECTORY:
         time.sleep(DELAY)
     return quickly(path, flags, *mode)

@@ -1,4 +1,4 @@
-"""Trees of any size in the layout that DINOv3 reads, out of hard links to a few files."""
+"""Trees: build datasets of any size in DINOv3's layout, from hard links to a few files."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ WORDS = "a name as long as many are"
 
 
 def class_id(i: int) -> str:
-    """A class id in the form of WordNet's."""
+    """Return a class id in the form of WordNet's."""
     return f"n{1_440_764 + 97 * i:08d}"
 
 
 def class_name(i: int) -> str:
-    """A class name of 8 to 30 characters."""
+    """Return a class name of 8 to 31 characters."""
     return f"{WORDS[: 2 + i % 24]} {i:05d}"
 
 
@@ -27,9 +27,9 @@ def build(root: Path, classes: int, images: dict[str, int]) -> None:
     """Build a tree.
 
     Args:
-        root: The dataset's folder. One that is there already is left as it is.
-        classes: How many classes.
-        images: Split -> images in all, spread evenly over the classes.
+        root: The dataset's folder. If it is complete already, it is not changed.
+        classes: The number of classes.
+        images: Split -> total number of images, which are spread evenly over the classes.
     """
     if (root / "labels.txt").exists():
         return
@@ -45,7 +45,7 @@ def build(root: Path, classes: int, images: dict[str, int]) -> None:
 
 
 def _fill(root: Path, split: str, part: str, start: int, end: int) -> None:
-    """Lay the images ``start`` to ``end`` of a split into the folder of a class, or into test/."""
+    """Link the images ``start`` to ``end`` of a split into the folder of a class, or into test/."""
     folder = root / split.lower() / part
     folder.mkdir(parents=True)
     at = os.open(folder, os.O_RDONLY)
@@ -58,7 +58,7 @@ def _fill(root: Path, split: str, part: str, start: int, end: int) -> None:
 
 
 def _pixels(root: Path, links: int) -> str:
-    """A file of this process that takes as many links more."""
+    """Return an image file of this process that can have that many more hard links."""
     path = root / "pixels" / f"{os.getpid()}.JPEG"
     if path.exists() and path.stat().st_nlink + min(links, LINKS) > LINKS:
         path.unlink()
