@@ -1,6 +1,5 @@
-# Start-up: read the settings, take the lock of the run, and connect each rule with its stage.
-# workflow/dinov3_metadata/chain.py and paths.py define the files that a stage reads and makes, and
-# its arguments.
+# Start-up: read the settings, take the lock of the run, and connect each rule with its stage. The
+# files and arguments of a stage are in workflow/dinov3_metadata/chain.py and paths.py.
 
 import json
 import os
@@ -23,7 +22,7 @@ os.environ.update(
 from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, needs
 from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.disk import read_file, remove_shares
+from dinov3_metadata.disk import read_file
 from dinov3_metadata.errors import printable
 from dinov3_metadata.fingerprint import folders_in
 from dinov3_metadata.lock import lock_run
@@ -61,25 +60,27 @@ def lock():
     check_cluster()
     with ending_plainly():
         held = lock_run(stages.extra)
-        remove_shares(stages.extra)
         os.environ.update(DINOV3_METADATA_RUN=read_file(path_of(stages.extra, "run")).decode())
         return held
 
 
 def state_of_job(rule, wildcards):
-    """Return the wildcards of all files that a job reads or makes.
-
-    Thus a job on a cluster knows them without looking at each folder of the dataset.
-    """
+    """Return the wildcards of a job's files; a job on a cluster need not look at every folder."""
+    lock()
     state = dict(wildcards.items())
     if "view" in STAGES[rule].reads:
         state["view"] = stages.now[state["split"]].view.name
     return state
 
 
-def files_of(names, state):
-    """Name -> path of those files that the state of a split needs."""
+def states():
+    """Return the state of each split, in which no other run changes anything."""
     lock()
+    return [stages.now[split].state for split in stages.splits]
+
+
+def files_of(names, state):
+    """Return the paths of the files that a split in some state needs, by their names."""
     return {name: path_of(stages.extra, name, **state) for name in names if needs(name, state)}
 
 
@@ -94,15 +95,11 @@ def makes(rule):
 
 
 def command(rule, **more):
-    """Return a function that returns the words of a stage's shell command.
-
-    The last word is JSON and contains everything that the stage needs. The function depends on the
-    output. Therefore Snakemake does not run a job again just because the command changed; only a
-    changed file name makes it do so.
-    """
+    """Return a function that returns the words of a stage's shell command. The last one is JSON with
+    all that the stage needs. It depends on the output, so that it is no reason to run a job again:
+    only a changed file name is."""
 
     def words(wildcards, output, threads):
-        lock()
         state = state_of_job(rule, wildcards)
         given = STAGES[rule].given(stages, state.get("split", "")) | more
         call = {"rule": rule, "extra": stages.extra, "state": state, "given": given}
@@ -114,9 +111,8 @@ def command(rule, **more):
 
 def says(rule):
     """Return a function that returns the message for a stage."""
-    return lambda wildcards, output: (
-        stages.says(rule, **wildcards) if workflow.is_main_process else rule
-    )
+    known = stages.says if workflow.is_main_process else lambda rule, **wildcards: rule
+    return lambda wildcards, output: known(rule, **wildcards)
 
 
 def shares(wildcards):
@@ -126,8 +122,7 @@ def shares(wildcards):
 
 def audited(audit):
     """Return the files that show that an audit of each split has finished."""
-    states = (stages.now[split].state for split in stages.splits)
-    return [path_of(stages.extra, "audited", audit=audit, **state) for state in states]
+    return [path_of(stages.extra, "audited", audit=audit, **state) for state in states()]
 
 
 def audits_needed(wildcards):
@@ -137,21 +132,19 @@ def audits_needed(wildcards):
 
 def audits(wildcards):
     """Return a new audit of each split, as pixels can change while their folders do not."""
-    lock()
     return audited(f"{stages.audit}-{NOW}")
 
 
 def verified(wildcards):
     """Return the files that must exist before anything is published."""
     names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
-    states = [stages.now[split].state for split in stages.splits]
-    return [path for state in states for path in files_of(names, state).values()]
+    return [path for state in states() for path in files_of(names, state).values()]
 
 
 def artefacts(wildcards):
-    """Every file of every stage in the current state. Asking for all of them, not only for the
-    last, makes a stage that was interrupted run again (snakemake#1978)."""
+    """Return every file of every stage. If only the last ones were asked for, a stage that was
+    interrupted would not run again (snakemake#1978)."""
     files = [*verified(wildcards), *audits_needed(wildcards)]
     receipt = path_of(stages.extra, "receipt", receipt=stages.receipt)
-    # If the receipt exists, it is true, whatever its job would be given now.
+    # If the receipt exists, it is true, whatever arguments its job would get now.
     return files if os.path.exists(receipt) else [*files, receipt]

@@ -100,7 +100,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO], ids=["permission", "I/O error"])
-def test_a_folder_that_can_not_be_listed(
+def test_a_folder_that_cannot_be_listed(
     error: int, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: str) -> Iterator[Names]:
@@ -110,7 +110,7 @@ def test_a_folder_that_can_not_be_listed(
 
     read = readdir.read_names
     monkeypatch.setattr(readdir, "read_names", refuse)
-    message = rf"n01443537 can not be listed: {os.strerror(error)}"
+    message = rf"n01443537 cannot be listed: {os.strerror(error)}"
     with pytest.raises(MetadataError, match=message):
         scan_images(tree, "TRAIN")
 
@@ -123,5 +123,5 @@ def test_what_the_kernel_refuses_while_listing(
         return -1
 
     monkeypatch.setattr(readdir, "_getdents64", refuse)
-    with pytest.raises(MetadataError, match=r"can not be listed: Input/output error"):
+    with pytest.raises(MetadataError, match=r"cannot be listed: Input/output error"):
         list_folder(str(tmp_path), "TRAIN", "c")

@@ -254,7 +254,7 @@ def test_class_folders_without_images_are_refused(engine: str, tree: Path) -> No
             "VAL",
             r"flat: 3 images .*Kagg",
         ),
-        (["test/"], "TEST", r"TEST split folder .*test holds no images"),
+        (["test/"], "TEST", r"TEST split folder .*test contains no images"),
     ],
 )
 def test_split_folders_that_are_missing_empty_or_flat(

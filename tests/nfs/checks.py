@@ -49,17 +49,18 @@ for line in sys.stdin:
 # This pauses without starting a process: a child that closes run.lock would sync it to the server.
 DUMP = """
 import logging, os, sys, time
-from dinov3_metadata import MetadataError, dump, dump_extra
+from dinov3_metadata import MetadataError, dump_extra, run
 root, extra, stage, reached, resume = sys.argv[1:]
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 if stage:
-    function = getattr(dump, stage)
-    def after_a_pause(*arguments, **named):
-        open(reached, "w").close()
-        while not os.path.exists(resume):
-            time.sleep(0.1)
-        return function(*arguments, **named)
-    setattr(dump, stage, after_a_pause)
+    run_stage = run.run_stage
+    def after_a_pause(rule, *arguments):
+        if rule == stage:
+            open(reached, "w").close()
+            while not os.path.exists(resume):
+                time.sleep(0.1)
+        return run_stage(rule, *arguments)
+    run.run_stage = after_a_pause
 try:
     dump_extra(root, extra, splits=["TRAIN"])
 except MetadataError as error:
@@ -316,7 +317,7 @@ def full(checks: Checks, version: str) -> None:
             size = shutil.disk_usage("/srv/small").free - left * 1_000_000
             shell(f"head -c {size} /dev/zero >/srv/small/filler 2>/dev/null; sync")
 
-        done = dump("A", data.root, extra, "update_scan", fill)
+        done = dump("A", data.root, extra, "scan_split", fill)
         named = f"MetadataError: {extra}/"
         what = f"{left} MB free: names a path"
         checks.note(named in done.stderr, what, done)
@@ -333,7 +334,7 @@ def full(checks: Checks, version: str) -> None:
 
 def server_stops(checks: Checks, version: str) -> None:
     """If the server of a soft mount stops, the message names a file, and the next run succeeds."""
-    for stage in ("update_scan", "publish"):
+    for stage in ("scan_split", "publish"):
         data = Dataset("stops", 300)
         extra = Path("/mnt", version, "soft", data.name, "extra")
         server = SERVER / data.name / "extra"

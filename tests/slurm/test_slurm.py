@@ -182,7 +182,7 @@ def test_an_option_that_the_plugin_refuses(cluster: Cluster) -> None:
     run = cluster.start("--default-resources", "slurm_extra='--nice --comment=mine'")
     said = run.communicate(timeout=60)[0]
     assert run.returncode != 0
-    assert "Error: slurm_extra: --comment= is no option for there" in said
+    assert "Error: slurm_extra must not contain --comment=" in said
     assert cluster.jobs().keys() == cluster.before
     _, (job,) = cluster.run("--default-resources", "slurm_extra='--nice=7'")
     assert (job["JobState"], job["Nice"]) == ("COMPLETED", "7")
@@ -221,7 +221,7 @@ def test_interrupted_while_a_job_waits(cluster: Cluster) -> None:
         said = run.communicate()[0]
     assert run.returncode != 0
     assert "Interrupted. Nothing is lost: run the same command again." in said
-    assert "without a message of ours" not in said
+    assert "without giving a reason" not in said
     assert cluster.jobs()[job]["JobState"] == "CANCELLED"
 
 

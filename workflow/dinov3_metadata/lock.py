@@ -20,6 +20,7 @@ from .disk import (
     naming,
     opened_folder,
     refuse_special,
+    remove_shares,
     sync,
 )
 from .documents import load, to_json
@@ -76,6 +77,7 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
         jobs.close()
     check_work(work_folder(extra), before)
     undo_unfinished(extra)
+    remove_shares(extra)
     _write_run(extra, file, [mark])
     return file
 
