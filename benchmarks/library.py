@@ -14,7 +14,7 @@ from dinov3_metadata.stages.classes import write_class_arrays
 from dinov3_metadata.stages.entries import write_entries
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
-from dinov3_metadata.stages.verify import verify
+from dinov3_metadata.stages.verify import check_files
 
 if __name__ == "__main__":
     root, extra, split = sys.argv[1:]
@@ -25,5 +25,5 @@ if __name__ == "__main__":
     entries, class_ids, class_names = files.values()
     write_entries(scan, labels, entries)
     write_class_arrays(entries, scan, class_ids, class_names)
-    verify(root, split, scan, labels, files)
+    check_files(files, scan, labels, root=root, split=split)
     print(time.perf_counter() - start)

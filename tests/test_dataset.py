@@ -130,7 +130,7 @@ def test_a_view_opens_by_the_root_of_the_dataset(tmp_path: Path) -> None:
         assert [image.width for image, _ in dataset] == [len("cat/b c.png"), len("dog/1.jpg")]
     assert ImageNetMetadata(tmp_path / "own", tmp_path / "extra", check="stat")
     (tmp_path / "own/train/dog/2.jpg").touch()
-    with pytest.raises(MetadataError, match=r"1 of its folders (?s:.*)own/train/dog"):
+    with pytest.raises(MetadataError, match=r"1 folder or file has (?s:.*)own/train/dog"):
         ImageNetMetadata(tmp_path / "own", tmp_path / "extra", check="stat")
 
 
@@ -141,10 +141,10 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
         ImageNetMetadata(tree, extra, split, check="stat")
     make_tree(tree, ["train/n01440764/n01440764_2.JPEG", "train/n01443537/x.txt"])
     make_tree(tree, ["val/n02/ILSVRC2012_val_00000009.JPEG"])
-    with pytest.raises(MetadataError, match="TRAIN: 2 of its folders") as error:
+    with pytest.raises(MetadataError, match="TRAIN: 2 folders and files have changed") as error:
         ImageNetMetadata(tree, extra, check="stat")
     assert f"{tree}/train/n01440764\n  {tree}/train/n01443537\n" in str(error.value)
-    with pytest.raises(MetadataError, match=rf"VAL: 1 of its folders (?s:.*){tree}/val"):
+    with pytest.raises(MetadataError, match=rf"VAL: 1 folder or file (?s:.*){tree}/val"):
         ImageNetMetadata(tree, extra, "VAL", check="stat")
     ImageNetMetadata(tree, extra)
     with pytest.raises(MetadataError, match="no row in"):
@@ -168,7 +168,7 @@ def test_check_sees_other_labels_and_annotations(tmp_path: Path) -> None:
     dump_extra(root, extra)
     ImageNetMetadata(root, extra, "VAL", check="stat")
     annotations.write_text(rows.replace("n02", "n01"))
-    with pytest.raises(MetadataError, match=rf"VAL: 1 of its (?s:.*){annotations}"):
+    with pytest.raises(MetadataError, match=rf"VAL: 1 folder or file (?s:.*){annotations}"):
         ImageNetMetadata(root, extra, "VAL", check="stat")
     (root / "labels.txt").write_text("n01,one\nn02,2\n")
     with pytest.raises(MetadataError, match=rf"TRAIN: 1 of its (?s:.*){root}/labels.txt"):

@@ -50,30 +50,30 @@ def test_rows_as_the_csv_module_reads_them(
         (b"n01,a\n\nn02\n", r"line 3: only one column \('n02'\)"),
         (b'n01,tench, Tinca "x"\n', r'line 1: 3 columns(?s:.)*n01,"tench, Tinca ""x"""'),
         (b'n01,"a\nb"\nn02,x,y\n', r"line 3: 3 columns"),
-        (b"n01 tench\n\nn02\n", r"line 3: 'n02' is not an id, a blank and a name(?s:.)*CSV"),
+        (b"n01 tench\n\nn02\n", r"line 3: 'n02' is not an id, a space and a name(?s:.)*CSV"),
         (b"n01\ttench\r\nn02,carp\r\n", r"line 2: 'n02,carp' is not an id, a tab and a name"),
         (b"n01: tench\nn02 carp\n", r"line 2: 'n02 carp' is not an id, a colon and a name"),
         (b"great cat,Great Cat\na,b,c\n", r"line 2: 3 columns"),
         (b"n01440764,tench\nn02 x\n", r"line 2: only one column"),
-        (b'{"0": ' + b"[" * 100_000, r"this is no JSON"),
-        (rb'{"0": ["n01", "\ud800"]}', r"holds a character that is no text"),
+        (b'{"0": ' + b"[" * 100_000, r"this is not JSON"),
+        (rb'{"0": ["n01", "\ud800"]}', r"contains a character that is not text"),
         (b"n01 1 kit_fox\nn02 2 setter\n", r"line 1: 'n01 1 kit_fox' is not an id"),
-        (b"n01 a\nn01 b\n", r"line 2: the class id 'n01' stands already in line 1"),
+        (b"n01 a\nn01 b\n", r"line 2: the class id 'n01' is already in line 1"),
         (b"n01440764 , x\n", r"line 1: the class name is empty"),
-        (b'{"0": ["n01", "tench"]', r"line 1: this is no JSON"),
+        (b'{"0": ["n01", "tench"]', r"line 1: this is not JSON"),
         (b'{"0": ["n01", "tench"], "1": "goldfish"}', r"the entry '1' is goldfish, not an id"),
-        (b'{"0": ["n01", "a"], "1": ["n01", "b"]}', r"'n01' stands already"),
+        (b'{"0": ["n01", "a"], "1": ["n01", "b"]}', r"'n01' is already"),
         (b"n01,a\n,b\n", r"line 2: the class id is empty"),
         (b"n01,\n", r"line 1: the class name is empty"),
-        (b"n00,z\nn01,a\nn02,b\nn01,c\n", r"line 4: the class id 'n01' stands already in line 2"),
+        (b"n00,z\nn01,a\nn02,b\nn01,c\n", r"line 4: the class id 'n01' is already in line 2"),
         (b"n01,a\nn02,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8"),
-        (b"n01,a\0\n", r"line 1: .*holds a character that is no text"),
+        (b"n01,a\0\n", r"line 1: .*contains a character that is not text"),
         (b"n01," + b"x" * 200_000, r"line 1: field larger than"),
         (b"n02119789\t1\tkit_fox", r"line 1: .* is not an id, a tab and a name"),
         (b"n02119789: 1: kit_fox", r"line 1: .* is not an id, a colon and a name"),
-        (b"n02119789 1 kit_fox", r"line 1: .* is not an id, a blank and a name"),
+        (b"n02119789 1 kit_fox", r"line 1: .* is not an id, a space and a name"),
         (b'[["n01440764", "tench"]]', r"the entry 1 is .* not an id and a name"),
-        (b'{"0": ["n01", "a"], "0": ["n01", "b"]}', r"line 2: the class id 'n01' stands already"),
+        (b'{"0": ["n01", "a"], "0": ["n01", "b"]}', r"line 2: the class id 'n01' is already"),
         ("n01440764,x".encode("utf-16"), r"iconv -f UTF-16"),
         (b"", r"has no rows"),
         (b"\n\r\n", r"has no rows"),
@@ -156,7 +156,7 @@ def test_a_file_that_changed_meanwhile(tmp_path: Path) -> None:
     before = of_content(path)
     assert read_labels(path, before).names == {"n01": "a"}
     path.write_text("n01,b")
-    with pytest.raises(MetadataError, match="has changed meanwhile"):
+    with pytest.raises(MetadataError, match="changed during this run"):
         read_labels(path, before)
 
 
@@ -167,12 +167,12 @@ def test_a_row_that_was_added_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="1 class folder has no row"):
         labels.of(["n02"])
     path.write_text("n01,a\nn02,b")
-    with pytest.raises(MetadataError, match="has changed meanwhile"):
+    with pytest.raises(MetadataError, match="changed during this run"):
         labels.of(["n02"])
 
 
 def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match=r"labels file .* is not a file"):
+    with pytest.raises(MetadataError, match=r"labels file .* is not a regular file"):
         read_labels(tmp_path)
 
 
@@ -269,7 +269,7 @@ def test_what_is_no_labels_file_is_one_sentence(
 @pytest.mark.parametrize("deep", ['{"a": ' * 100_000, "[" * 900 + "]" * 900, '[["a", "b"], null]'])
 def test_json_of_any_shape_is_refused(deep: str, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text('["n01", ' + deep + "]")
-    with pytest.raises(MetadataError, match=r"no JSON|not an id and a name"):
+    with pytest.raises(MetadataError, match=r"not JSON|not an id and a name"):
         read_labels(tmp_path / "labels.txt")
 
 
@@ -281,5 +281,5 @@ def test_labels_for_which_there_is_no_memory(
 
     (tmp_path / "labels.txt").write_text("n01,x\n")
     monkeypatch.setattr("dinov3_metadata.stages.labels.form_of", fail)
-    with pytest.raises(MetadataError, match=r"labels.txt is too large for the memory"):
+    with pytest.raises(MetadataError, match=r"labels.txt is too large: there is not enough memory"):
         read_labels(tmp_path / "labels.txt")

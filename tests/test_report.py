@@ -152,4 +152,4 @@ def test_a_name_is_never_html(tmp_path: Path) -> None:
 
 def test_after_a_run_is_too_late(tmp_path: Path, snakemake: Callable) -> None:
     done = snakemake("--report", "r.html", "--report-after-run", fails=True)
-    assert "Run, then --report" in done.stdout
+    assert "Run first, then use --report" in done.stdout

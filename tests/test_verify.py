@@ -91,21 +91,21 @@ def put(column: str, row: int, value: object) -> Callable:
 DAMAGES = {
     "header": (
         lambda files: files["entries"].write_bytes(b"\x93NUMPY\x01\x00" + b"x" * 200),
-        r"entries-TRAIN.npy: header or size do not match 4 x",
+        r"entries-TRAIN.npy: the header or the size does not match 4 rows of",
     ),
     "truncated": (
         lambda files: files["entries"].write_bytes(files["entries"].read_bytes()[:-1]),
-        r"entries-TRAIN.npy: header or size",
+        r"entries-TRAIN.npy: the header or the size",
     ),
     "garbage after the data": (
         lambda files: files["class-ids"].open("ab").write(b"garbage"),
-        r"class-ids-TRAIN.npy: header or size",
+        r"class-ids-TRAIN.npy: the header or the size",
     ),
     "version 2.0": (
         lambda files: np.lib.format.write_array(
             files["class-ids"].open("rb+"), np.load(files["class-ids"]), version=(2, 0)
         ),
-        r"class-ids-TRAIN.npy: header or size",
+        r"class-ids-TRAIN.npy: the header or the size",
     ),
     "gone": (
         lambda files: files["class-ids"].unlink(),
@@ -113,32 +113,35 @@ DAMAGES = {
     ),
     "byte order": (
         change("class-ids", lambda ids: ids.astype(">U9")),
-        r"class-ids-TRAIN.npy: header or size",
+        r"class-ids-TRAIN.npy: the header or the size",
     ),
     "pickled": (
         change("class-ids", lambda ids: ids.astype(object)),
-        r"class-ids-TRAIN.npy: header or size",
+        r"class-ids-TRAIN.npy: the header or the size",
     ),
     "field order": (
         change(
             "entries",
             lambda rows: np.array(rows.tolist(), [rows.dtype.descr[i] for i in (1, 0, 2, 3)]),
         ),
-        r"entries-TRAIN.npy: header or size",
+        r"entries-TRAIN.npy: the header or the size",
     ),
     "wider dtype": (
         change("class-names", lambda names: names.astype("<U30")),
-        r"class-names-TRAIN.npy: header or size",
+        r"class-names-TRAIN.npy: the header or the size",
     ),
     "shape": (
         change("entries", lambda rows: rows.reshape(2, 2)),
-        r"entries-TRAIN.npy: header or size",
+        r"entries-TRAIN.npy: the header or the size",
     ),
     "class array shape": (
         change("class-names", lambda names: names[:2]),
-        r"class-names-TRAIN.npy: header or size",
+        r"class-names-TRAIN.npy: the header or the size",
     ),
-    "lost row": (change("entries", lambda rows: rows[:-1]), r"entries-TRAIN.npy: header or size"),
+    "lost row": (
+        change("entries", lambda rows: rows[:-1]),
+        r"entries-TRAIN.npy: the header or the size",
+    ),
     "row order": (
         change("entries", lambda rows: rows[[1, 0, 2, 3]]),
         r"that differ from the scan(?s:.)*row 0",
@@ -181,7 +184,7 @@ def test_names_that_are_all_too_wide_are_found(check: Check) -> None:
         np.save(files["entries"], rows.astype(wide))
         np.save(files["class-names"], names.astype("<U20"))
 
-    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy: header or size"):
+    with pytest.raises(MetadataError, match=r"entries-TRAIN.npy: the header or the size"):
         check(damage=widen)
 
 

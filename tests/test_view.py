@@ -336,7 +336,7 @@ def test_a_tiny_class_that_loses_its_images_folder(snakemake, tmp_path: Path) ->
 def test_annotations_that_tell_no_class(row: str, tmp_path: Path) -> None:
     dataset = make_tree(tmp_path / "set", ["val/images/val_0.JPEG"])
     for text, message in {
-        f"val_0.JPEG\tn01\n\n{row}\tx": "line 3: .* is not an image and its class",
+        f"val_0.JPEG\tn01\n\n{row}\tx": "line 3: .* does not name an image and its class",
         "val_0.JPEG\tn01\t1\nval_0.JPEG\tn02\t1": "line 2: .* gives val_0.JPEG another class",
     }.items():
         (dataset / "val/val_annotations.txt").write_text(text)
@@ -368,7 +368,7 @@ def test_kaggle(tmp_path: Path) -> None:
     assert os.listdir(train.root / "train/n01") == os.listdir(train.dataset / data / "train/n01")
     solution = "ImageId,PredictionString\nILSVRC2012_val_00000001,n02 1 2 3 4\n"
     (train.dataset / "LOC_val_solution.csv").write_text(solution)
-    with pytest.raises(MetadataError, match=r"1 image .* without a class(?s:.)*val_00000002"):
+    with pytest.raises(MetadataError, match=r"1 image .* with no class(?s:.)*val_00000002"):
         Linker(tmp_path, files, "kaggle", "VAL")
     (train.dataset / "LOC_val_solution.csv").write_text(
         f"{solution}ILSVRC2012_val_00000002,n01 5 6 7 8 n01 1 1 1 1\n"

@@ -43,7 +43,8 @@ def is_good(config: dict[str, Any]) -> bool:
     """
     try:
         used = _used(config)
-        Settings(**used | {"root": used["root"] or "/", "extra": used["extra"] or "/"})
+        empty = [name for name in ("root", "extra") if used[name] in (None, "")]
+        Settings(**used | dict.fromkeys(empty, "/"))
     except (MetadataError, TypeError, KeyError, ValueError):
         return False
     if not config.keys() <= {*with_defaults({}), "demo"}:
@@ -75,7 +76,7 @@ def _used(config: dict[str, Any]) -> dict[str, Any]:
     used = flatten({key: value for key, value in config.items() if key != "demo"})
     if isinstance(used["sample"], float) and used["sample"].is_integer():
         used["sample"] = int(used["sample"])  # as JSON Schema takes it
-    return used | {"view": used["view"] or ""}
+    return used | ({"view": ""} if used["view"] is None else {})
 
 
 def explain(error: Any) -> str:
