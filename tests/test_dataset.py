@@ -150,7 +150,7 @@ def test_check_names_the_folders_that_changed(tree: Path, tmp_path: Path) -> Non
     with pytest.raises(MetadataError, match="no row in"):
         dump_extra(tree, extra, ["TRAIN", "VAL"])  # both are scanned, and none is published
     for split, changed in (("TRAIN", 2), ("VAL", 1)):
-        with pytest.raises(MetadataError, match=f"{split}: {changed} of its folders"):
+        with pytest.raises(MetadataError, match=f"{split}: {changed} folder"):
             ImageNetMetadata(tree, extra, split, check="stat")
     shutil.rmtree(work_folder(extra))
     with pytest.raises(MetadataError, match="has no record of the dataset from which"):
@@ -171,7 +171,7 @@ def test_check_sees_other_labels_and_annotations(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=rf"VAL: 1 folder or file (?s:.*){annotations}"):
         ImageNetMetadata(root, extra, "VAL", check="stat")
     (root / "labels.txt").write_text("n01,one\nn02,2\n")
-    with pytest.raises(MetadataError, match=rf"TRAIN: 1 of its (?s:.*){root}/labels.txt"):
+    with pytest.raises(MetadataError, match=rf"TRAIN: 1 folder or file (?s:.*){root}/labels.txt"):
         ImageNetMetadata(root, extra, check="stat")
 
 
