@@ -396,6 +396,7 @@ ELSEWHERE = {
     "pip install": ".ci/run; of an extra, plugin() in tests/conftest.py",
     "snakemake --workflow-profile": "tests/slurm/test_slurm.py",
     "python benchmarks/run.py": "tests/test_benchmarks.py",
+    "python benchmarks/mutants.py": "tests/test_mutants.py",
 }
 """Commands that another test or the CI runs."""
 
