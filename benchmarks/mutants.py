@@ -6,9 +6,9 @@
 
 The tests run in copies of the checkout, so nothing here is changed. The first call runs the tests
 once (but for tests/harm and tests/slurm), to learn which test runs which line. That takes a quarter
-of an hour. It is repeated only for test files that have changed, or for all if the package has.
-Then each mutant is given to the tests that run its line, the quickest first. If no test runs the
-line, the mutant survives.
+of an hour, and if it is stopped, the next call resumes it. It is repeated only for test files that
+have changed, or for all if the package has. Then each mutant is given to the tests that run its
+line, the quickest first. If no test runs the line, the mutant survives.
 
 Prints each survivor and a table. Exits with 1 if less than 97 % of the mutants are killed. Mutants
 that nobody can notice belong in equivalent.toml, with the reason. Run this as an ordinary user: the
@@ -44,6 +44,7 @@ REPOSITORY = Path(__file__).absolute().parent.parent
 PACKAGE = "workflow/dinov3_metadata"
 CACHE = REPOSITORY / ".pytest_cache/mutants.json"
 GOAL = 0.97  # share of the mutants, without the equivalent ones, that the tests must kill
+PATIENCE = 60  # seconds for a test, besides a multiple of what it usually takes
 LEAST = 3  # mutants of a module, if it has as many
 
 
@@ -131,12 +132,22 @@ class Copy:
 
     def run(self, tests: dict[str, Test], *options: str, **variables: object) -> int:
         """Run these tests in this order. Each has several times as long as it usually takes."""
-        self.plan.write_text(json.dumps({name: 10 + 5 * test[0] for name, test in tests.items()}))
+        self.plan.write_text(
+            json.dumps({name: PATIENCE + 5 * test[0] for name, test in tests.items()})
+        )
         files = dict.fromkeys(name.split("::")[0] for name in tests)
-        limit = 120 + 3 * sum(test.seconds for test in tests.values())
+        limit = 2 * PATIENCE + 3 * sum(test.seconds for test in tests.values())
         return self.pytest(
             "-n0", *options, *files, seconds=limit, MUTANTS_PLAN=self.plan, **variables
         )
+
+    def why_failed(self, code: int) -> str:
+        """Return which test failed in the last pytest."""
+        said = self.log.read_text(errors="replace")
+        if code == -signal.SIGKILL or re.search(r"^Timeout \(", said, re.MULTILINE):
+            return "the time limit"
+        test = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", said, re.MULTILINE)
+        return test[1] if test else f"exit code {code}"
 
     def read(self, notes: Path) -> dict[str, Any]:
         """Return what a pytest noted about its tests."""
@@ -150,6 +161,7 @@ class Copy:
 # This file is a plugin of pytest too. It sorts the tests and limits their time, tells coverage
 # which test runs, and notes how long each takes and whether it fails.
 
+SHOWN = os.dup(2) if "MUTANTS_PLAN" in os.environ else 2  # before pytest captures what is written
 seconds_of: Counter[str] = Counter()
 failed: set[str] = set()
 
@@ -172,7 +184,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """End the process if a test takes too long; tell coverage which test it is."""
     if limit := planned().get(item.nodeid):
-        faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(limit, exit=True, file=SHOWN)
     if "COVERAGE_PROCESS_START" in os.environ:
         import coverage
 
@@ -203,8 +215,8 @@ def quickest_first(tests: dict[str, Test]) -> dict[str, Test]:
     return dict(sorted(tests.items(), key=lambda item: item[1].seconds))
 
 
-def measure(copy: Copy, files: list[str], jobs: int) -> dict[str, Test]:
-    """Run test files, and return what is known of those tests that pass."""
+def measure(copy: Copy, file: str, jobs: int) -> dict[str, Test]:
+    """Run a test file, and return what is known of those tests that pass."""
     import coverage
 
     data, notes = Path(f"{copy.folder}.coverage"), Path(f"{copy.folder}.notes")
@@ -215,12 +227,13 @@ def measure(copy: Copy, files: list[str], jobs: int) -> dict[str, Test]:
         "parallel = true\nsigterm = true\npatch = _exit\n"
         "disable_warnings = no-data-collected, module-not-measured\n"
     )
+    shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
-    copy.pytest(f"-n{jobs}", *files, COVERAGE_PROCESS_START=config, MUTANTS_NOTES=notes)
+    copy.pytest(f"-n{jobs}", file, COVERAGE_PROCESS_START=config, MUTANTS_NOTES=notes)
     ran = copy.read(notes)
     lines: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for file in data.iterdir():
-        measured = coverage.CoverageData(str(file))
+    for part in data.iterdir():
+        measured = coverage.CoverageData(str(part))
         try:
             measured.read()
         except coverage.CoverageException:
@@ -231,8 +244,6 @@ def measure(copy: Copy, files: list[str], jobs: int) -> dict[str, Test]:
                 for context in contexts:
                     name = re.sub(r" \((setup|call|teardown)\)$", "", context)
                     lines[name][module].add(line)
-    if not lines.keys() & ran["seconds"].keys():
-        sys.exit("Nothing is known of the lines that the tests run.")
     for name in ran["failed"]:
         print(f"Left out, as it fails without a mutant: {name}", flush=True)
     return {
@@ -263,22 +274,23 @@ def read_tests(copy: Copy, jobs: int) -> dict[str, Test]:
     known = json.loads(CACHE.read_text()) if CACHE.exists() else {}
     if known.get("package") != package:
         known = {"package": package, "files": {}}
-    current = {name: known["files"].get(name, {"digest": ""}) for name in digests}
+    current = {name: known["files"].get(name, {"digest": "", "tests": {}}) for name in digests}
     stale = [name for name in digests if current[name]["digest"] != digests[name]]
-    if stale:
-        print(f"Running {len(stale)} test files to learn which lines they run.", flush=True)
-        current |= {name: {"digest": digests[name], "tests": {}} for name in stale}
-        for name, test in measure(copy, stale, jobs).items():
-            current[name.split("::")[0]]["tests"][name] = test
-        CACHE.parent.mkdir(exist_ok=True)
+    CACHE.parent.mkdir(exist_ok=True)
+    for i, name in enumerate(stale, 1):
+        print(f"{i}/{len(stale)} learning which lines {name} runs", flush=True)
+        current[name] = {"digest": digests[name], "tests": measure(copy, name, jobs)}
         CACHE.write_text(json.dumps({"package": package, "files": current}))
-    return {name: Test(*test) for file in current.values() for name, test in file["tests"].items()}
+    tests = {name: Test(*test) for file in current.values() for name, test in file["tests"].items()}
+    if not any(test.lines for test in tests.values()):
+        sys.exit("Nothing is known of the lines that the tests run.")
+    return tests
 
 
 def attempt(
     mutant: Mutant, copies: queue.Queue[Copy], tests: dict[str, Test], budget: float
 ) -> tuple[bool, str]:
-    """Return whether a test notices a mutant, and how many were asked."""
+    """Return whether a test notices a mutant, and which; or how many do not."""
     lines = {name: test.lines.get(mutant.path, ()) for name, test in tests.items()}
     able = {name: tests[name] for name in tests if not mutant.runs.isdisjoint(lines[name])}
     asked: dict[str, Test] = {}
@@ -288,12 +300,14 @@ def attempt(
             asked[name] = test
     if not asked:
         return False, "no test runs this line"
-    note = f"{len(asked)} of {len(able)} tests"
     source = (REPOSITORY / mutant.path).read_bytes()
     copy = copies.get()
     try:
         copy.write(mutant.path, mutant.apply(source))
-        return copy.run(asked, "-x") not in (0, 5), note  # 5: all were left out
+        code = copy.run(asked, "-x")
+        if code in (0, 5):  # 5: all were left out
+            return False, f"{len(asked)} of {len(able)} tests run"
+        return True, copy.why_failed(code)
     finally:
         copy.write(mutant.path, source)
         copies.put(copy)
