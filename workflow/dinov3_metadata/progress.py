@@ -1,5 +1,6 @@
 """Progress: show how far a stage has come, on the terminal and in its log."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -21,10 +22,12 @@ def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
         total: How many items there are.
         what: The text in front of the numbers.
     """
-    from tqdm import tqdm
+    if sys.stderr and sys.stderr.isatty():  # a job has no terminal, and starts without tqdm
+        from tqdm import tqdm
 
+        items = tqdm(items, what, total, leave=False)
     start, shown = time.monotonic(), 0
-    for done, item in enumerate(tqdm(items, what, total, disable=None, leave=False), 1):
+    for done, item in enumerate(items, 1):
         yield item
         percent = 100 * done // total
         if percent >= shown + 5 or percent == 100 != shown:
