@@ -2,14 +2,17 @@
 # this matters on a single machine.
 
 
-def million_images(wildcards):
-    """Estimate the images of a split in millions: from the old scans, or 1,300 per folder.
-
-    ImageNet-1k has about 1,300 images per folder.
-    """
-    split, name = wildcards.split, wildcards.get("tree") or wildcards.get("view")
+@lru_cache  # the old scans may be removed while jobs are submitted
+def million_images_in(split, name):
+    """Estimate the images of a split in millions: from the old scans, or 1,300 per folder, as in
+    ImageNet-1k."""
     known = [os.path.getsize(path) / 4 for path, _ in existing(stages.extra, "scan", split=split)]
     return max([*known, 1300 * folders_in(name)]) / 1e6
+
+
+def million_images(wildcards):
+    """Estimate the images that a job is about, in millions."""
+    return million_images_in(wildcards.split, wildcards.get("tree") or wildcards.get("view"))
 
 
 def memory(wildcards, attempt):

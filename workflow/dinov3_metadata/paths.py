@@ -14,6 +14,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple, Union
 
 from .addresses import LABELLED, SPLITS
@@ -185,6 +186,7 @@ def extra_of(path: StrPath) -> str:
     return (above if work else os.path.dirname(above.rstrip("/"))) or "/"
 
 
+@lru_cache
 def _regex(text: str, file_only: bool = False) -> str:
     """Return the regular expression for a path, with named groups unless ``file_only``."""
     known: set[str] = set()
