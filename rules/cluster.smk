@@ -2,17 +2,10 @@
 # this matters on a single machine.
 
 
-@lru_cache  # the old scans may be removed while jobs are submitted
-def million_images_in(split, name):
-    """Estimate the images of a split in millions: from the old scans, or 1,300 per folder, as in
-    ImageNet-1k."""
-    known = [os.path.getsize(path) / 4 for path, _ in existing(stages.extra, "scan", split=split)]
-    return max([*known, 1300 * folders_in(name)]) / 1e6
-
-
 def million_images(wildcards):
     """Estimate the images that a job is about, in millions."""
-    return million_images_in(wildcards.split, wildcards.get("tree") or wildcards.get("view"))
+    name = wildcards.get("tree") or wildcards.get("view")
+    return estimate_images(stages.extra, wildcards.split, name) / 1e6
 
 
 def memory(wildcards, attempt):
@@ -46,51 +39,21 @@ def scan_threads(wildcards):
 
 
 def check_cluster():
-    """Refuse what a cluster cannot handle, before a job is submitted."""
-    if workflow.non_local_exec:
-        check_paths()
-    if workflow.executor_plugin.name == "slurm":
-        check_slurm_extra()
-
-
-def check_paths():
-    """Refuse paths that Snakemake would not pass on unchanged.
-
-    It writes them into job scripts with the quoting of Python, not of a shell.
-    """
+    """Refuse what a cluster cannot handle, before any job is submitted."""
     paths = [settings.root, settings.extra, settings.view, settings.labels]
-    for path in [*paths, workflow.basedir, os.getcwd()]:
-        if {"'", "\\"} & set(path) or not path.isprintable():
-            sys.exit(
-                f"Error: {path!r} contains a quote, a backslash or an unprintable character, which "
-                "Snakemake cannot pass on to the jobs of a cluster. Use a path without these."
-            )
+    if workflow.non_local_exec:
+        check_cluster_paths([*paths, workflow.basedir, os.getcwd()])
+    if workflow.executor_plugin.name == "slurm":
+        from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
 
-
-def check_slurm_extra():
-    """Refuse the options of sbatch that the Slurm plugin refuses.
-
-    The plugin checks them in a thread, which then dies, and the run would wait forever.
-    """
-    extras = {
-        arg for rule in workflow.rules for arg in rule.resources.args if "slurm_extra=" in arg
-    }
-    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
-
-    for extra in extras:
-        for option, what in get_forbidden_slurm_options().items():
-            if found := re.search(option, extra):
-                sys.exit(
-                    f"Error: slurm_extra must not contain {found[0]}: the Slurm plugin sets the "
-                    f"{what} itself. See the top of profiles/slurm/config.yaml."
-                )
+        options = (one for rule in workflow.rules for one in rule.resources.args)
+        check_slurm_extra(
+            {one for one in options if "slurm_extra=" in one}, get_forbidden_slurm_options()
+        )
 
 
 def check_run():
-    """End a job that waited in a cluster's queue while its run was killed and another one began.
-
-    Otherwise the job would remove files that the other run is using.
-    """
+    """End a job that waited in a cluster's queue while its run was killed and another one began."""
     run = os.environ.get("DINOV3_METADATA_RUN")
     if not workflow.is_main_process and run:
         if run != read_file(path_of(stages.extra, "run")).decode():

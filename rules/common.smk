@@ -19,15 +19,15 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 )
 
-from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, needs
+from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, estimate_images, needs
 from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import read_file
 from dinov3_metadata.errors import printable
-from dinov3_metadata.fingerprint import folders_in
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import ending_plainly
-from dinov3_metadata.paths import WILDCARDS, existing, path_of, pattern
+from dinov3_metadata.paths import WILDCARDS, path_of, pattern
+from dinov3_metadata.preflight import check_cluster_paths, check_slurm_extra
 from dinov3_metadata.summary import failures, summarise
 
 config |= with_defaults(prepare(config))
@@ -57,8 +57,8 @@ def lock():
     """Become the only run on the work folder. Call this before any state is read."""
     if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
         return None
-    check_cluster()
     with ending_plainly():
+        check_cluster()
         held = lock_run(stages.extra)
         os.environ.update(DINOV3_METADATA_RUN=read_file(path_of(stages.extra, "run")).decode())
         return held

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from .addresses import LABELLED, SPLITS, split_folder
@@ -225,6 +225,19 @@ def needs(name: str, state: dict[str, str]) -> bool:
     if name in ("labels", "new_class_ids", "new_class_names"):
         return state.get("split") != "TEST"
     return True
+
+
+@lru_cache  # old scans may be removed while jobs are submitted
+def estimate_images(extra: str, split: str, name: str) -> int:
+    """Estimate the images of a split: those of old scans, or 1,300 per folder as in ImageNet-1k.
+
+    Args:
+        extra: The folder for the metadata.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        name: The name of a scan or a view, which begins with a number of folders.
+    """
+    old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
+    return max([*old, 1300 * int(name.partition("-")[0])])
 
 
 class Chain:

@@ -391,8 +391,3 @@ def of_tree(
         why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}{more}"
     new = digest(settings, after, sorted(now.items()), outdated, published)
     return Tree(f"{len(now)}-folders-{new}", why)
-
-
-def folders_in(name: str) -> int:
-    """Return the number of folders, which the name of a ``Tree`` starts with."""
-    return int(name.partition("-")[0])

@@ -1,6 +1,8 @@
 """Preflight: check the folders, the layout and the labels setting before a run starts."""
 
 import os
+import re
+from collections.abc import Iterable, Mapping
 
 from .addresses import SPLITS, split_folder
 from .errors import MetadataError
@@ -122,3 +124,37 @@ def check_folders(dataset: str, extra: str) -> None:
                 f"config: extra: {extra} is in the split folder {folder}. Choose root itself or "
                 "a folder elsewhere."
             )
+
+
+def check_cluster_paths(paths: Iterable[str]) -> None:
+    """Check paths that Snakemake puts into job scripts, between Python's quotes, not a shell's.
+
+    Raises:
+        MetadataError: It could not pass on one of them.
+    """
+    for path in paths:
+        if {"'", "\\"} & set(path) or not path.isprintable():
+            raise MetadataError(
+                f"{path!r} contains a quote, a backslash or an unprintable character, which "
+                "Snakemake cannot pass on to the jobs of a cluster. Use a path without these."
+            )
+
+
+def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> None:
+    """Check options for sbatch. The Slurm plugin would refuse them in a thread that dies, and the
+    run would wait forever.
+
+    Args:
+        extras: The values of ``slurm_extra``.
+        forbidden: Regular expression of an option -> what the plugin sets by it.
+
+    Raises:
+        MetadataError: There is an option that the plugin refuses.
+    """
+    for extra in extras:
+        for option, what in forbidden.items():
+            if found := re.search(option, extra):
+                raise MetadataError(
+                    f"slurm_extra must not contain {found[0]}: the Slurm plugin sets the {what} "
+                    "itself. See the top of profiles/slurm/config.yaml."
+                )
