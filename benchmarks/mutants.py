@@ -313,6 +313,14 @@ def attempt(
         copies.put(copy)
 
 
+def fail_anyway(copy: Copy, killers: dict[str, Test]) -> set[str]:
+    """Return which of the tests that killed a mutant fail without one too."""
+    notes = Path(f"{copy.folder}.notes")
+    if killers:
+        copy.run(killers, MUTANTS_NOTES=notes)
+    return set(copy.read(notes)["failed"]) if notes.exists() else set()
+
+
 def read_equivalent() -> set[tuple[str, str]]:
     """Return the equivalent mutants: the function around each, and its change."""
     path = Path(__file__).with_name("equivalent.toml")
@@ -351,10 +359,7 @@ def main() -> int:
     if not drawn:
         sys.exit("There is nothing to change there.")
     todo = [mutant for mutant in drawn if (mutant.within, mutant.change) not in equivalent]
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    for mutant in drawn:
-        table[mutant.path].update(["tried"] if mutant in todo else ["tried", "equivalent"])
-    survivors = []
+    outcomes: dict[Mutant, tuple[bool, str]] = {}
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as scratch:
         copies: queue.Queue[Copy] = queue.Queue()
         for i in range(options.jobs):
@@ -365,16 +370,29 @@ def main() -> int:
                 sys.exit(f"{copy.log.read_text()}\nTests fail without a mutant.")
         with ThreadPoolExecutor(options.jobs) as pool:
             results = pool.map(lambda one: attempt(one, copies, tests, options.budget), todo)
-            for i, (mutant, (killed, note)) in enumerate(zip(todo, results, strict=True), 1):
+            for mutant, (killed, note) in zip(todo, results, strict=True):
+                outcomes[mutant] = killed, note
                 outcome = "killed" if killed else "survived"
-                table[mutant.path][outcome] += 1
-                print(f"{i}/{len(todo)} {outcome}: {mutant} ({note})", flush=True)
-                if not killed:
-                    place = mutant.within or "no function"
-                    survivors.append(f"{mutant}\n    within {place}, {note}")
+                print(f"{len(outcomes)}/{len(todo)} {outcome}: {mutant} ({note})", flush=True)
+        killers = tests.keys() & {note for _, note in outcomes.values()}
+        unsure = fail_anyway(copies.get(), {name: tests[name] for name in killers})
 
+    table: dict[str, Counter[str]] = {mutant.path: Counter() for mutant in drawn}
+    print("\nSurvivors:")
+    for mutant in drawn:
+        killed, note = outcomes.get(mutant, (False, ""))
+        if note in unsure:
+            killed, note = False, f"{note} fails without it too"
+        if mutant not in outcomes:
+            outcome = "equivalent"
+        elif killed:
+            outcome = "killed"
+        else:
+            outcome = "survived"
+            print(f"{mutant}\n    within {mutant.within or 'no function'}; {note}")
+        table[mutant.path].update(["tried", outcome])
     columns = ("tried", "killed", "survived", "equivalent")
-    print("\nSurvivors:", *survivors or ["none"], f"\n| module | {' | '.join(columns)} |", sep="\n")
+    print(f"\n| module | {' | '.join(columns)} |")
     print("|---" * 5 + "|")
     table["all"] = sum(table.values(), Counter())
     for name, counts in table.items():
