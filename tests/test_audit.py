@@ -225,6 +225,12 @@ def test_no_program_is_started_for_an_image(
     assert not (tmp_path / "PWNED").exists()
 
 
+def test_formats_that_this_pillow_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "WEBP" in raster_formats()
+    monkeypatch.delitem(Image.OPEN, "WEBP")
+    assert "WEBP" not in raster_formats.__wrapped__()
+
+
 @pytest.mark.parametrize("kind", raster_formats())
 def test_each_raster_format_is_opened(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "1.JPEG"

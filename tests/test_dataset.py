@@ -264,6 +264,15 @@ def test_metadata_that_is_replaced_meanwhile(tree: Path, tmp_path: Path) -> None
         pickle.loads(sent).samples[0]
 
 
+def test_entries_that_become_shorter_before_the_first_access(tree: Path, tmp_path: Path) -> None:
+    dump_extra(tree, tmp_path / "extra")
+    dataset = pickle.loads(pickle.dumps(ImageNetMetadata(tree, tmp_path / "extra")))
+    entries = tmp_path / "extra/entries-TRAIN.npy"
+    entries.write_bytes(entries.read_bytes()[:200])
+    with pytest.raises(MetadataError, match="was replaced since the dataset was opened"):
+        dataset.get_path(0)
+
+
 def test_the_package_is_imported_in_no_time() -> None:
     code = "import dinov3_metadata, sys; assert not {'numpy', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

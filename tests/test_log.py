@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from dinov3_metadata.log import error_in
 from dinov3_metadata.paths import WORK
+from dinov3_metadata.progress import progress
 from helpers import REPOSITORY
 
 STAGE = """
@@ -76,3 +77,11 @@ def test_nothing_heavy_is_imported_on_the_default_path() -> None:
     environment = {"PYTHONPATH": str(REPOSITORY / "workflow")}
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, env=environment, text=True) == "[]\n"
+
+
+def test_progress_is_logged_at_every_fifth_percent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "dinov3_metadata")
+    assert list(progress(range(200), 200, "scan")) == list(range(200))
+    shown = [int(line.split()[1]) for line in caplog.messages]
+    assert shown == [*range(5, 101, 5)]
+    assert all(line.startswith("scan: ") and line.endswith(" left") for line in caplog.messages)

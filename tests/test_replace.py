@@ -149,8 +149,13 @@ def test_an_error_in_the_block_takes_all_back(tmp_path: Path) -> None:
     assert not list(place_of(tmp_path).glob("*.*"))
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    put(tmp_path, "one")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_writer_that_fails_leaves_nothing(
+    there: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if there:
+        put(tmp_path, "one")
+    before = found(tmp_path)
 
     def refuse(_: object) -> None:
         raise MetadataError("not the verified one")
@@ -160,8 +165,9 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         replaced_files(tmp_path, {NAMES[0]: lambda file: file.write(b"x"), NAMES[1]: refuse}, 9, 1),
     ):
         pass
-    assert found(tmp_path) == due("one")
+    assert found(tmp_path) == before
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+    assert "could not be put back" not in caplog.text
 
 
 def stamped(new: dict) -> str:

@@ -248,7 +248,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                     np.array_equal(array[rows["class_index"]], rows[column])
                     for column, array in zip(("class_id", "class_name"), named, strict=False)
                 )
-        except (OSError, ValueError, IndexError, TypeError, KeyError, MemoryError):
+        except (OSError, ValueError, IndexError, TypeError, MemoryError):
             good = False
         if not good:
             described = file_name("metadata", split=self.split)

@@ -216,7 +216,7 @@ def _put_back(extra: StrPath, plan: Plan) -> None:
                 again = temporary_name()
                 give_second_name(old, name, work, again)
                 os.replace(again, name, src_dir_fd=work, dst_dir_fd=target)
-            elif not before and now == inode:
+            elif now and not before and now == inode:
                 os.unlink(name, dir_fd=target)
             with suppress(FileNotFoundError):
                 os.unlink(new, dir_fd=work)
