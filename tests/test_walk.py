@@ -552,6 +552,18 @@ TARGETS = st.sampled_from(["pool/x", "pool/y", "other/x"])
 INSIDE = st.sampled_from(["", "notes/", "notes/deep/"])
 
 
+def test_images_that_are_links_to_folders_in_several_places(scanner: Scanner) -> None:
+    """Whether a link leads to a folder is known only a tick after the folder around it was read."""
+    for number, where in ((2, "pool/y"), (0, "other/x"), (3, "third/z")):
+        target = scanner.extra / where
+        link = scanner.root / f"train/n01440764/n01440764_{number}.JPEG"
+        link.symlink_to(target)
+        assert scanner.is_true()
+        make_tree(target, ["n02_7.JPEG"])
+        assert scanner.is_true()
+        assert not scanner.due()
+
+
 class Edits(RuleBasedStateMachine):
     """Random edits; after each, scanning again gives what a full scan gives."""
 

@@ -173,7 +173,7 @@ def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:
     run = cluster.start()
     said = run.communicate()[0]
     assert run.returncode != 0
-    assert "has a quote, a backslash or an unprintable character in it" in said
+    assert "contains a quote, a backslash or an unprintable character" in said
     assert cluster.jobs().keys() == cluster.before
 
 
@@ -238,5 +238,5 @@ def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
     _, jobs = cluster.end(run)
     assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
     (log,) = cluster.workdir.glob(f".snakemake/slurm_logs/*/{jobs[0]['JobId']}.log")
-    assert "The run that this job belongs to is over" in log.read_text()
+    assert "The run that this job belongs to has ended" in log.read_text()
     assert cluster.is_true(snakemake)

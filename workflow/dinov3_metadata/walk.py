@@ -85,6 +85,7 @@ def folders_below(names: Iterable[str]) -> dict[str, list[str]]:
 def look(
     folder: Path,
     found: Found,
+    targets: "Targets",
     *,
     what: str,
     look_at: Callable[[str, Watch | None], Listing | None],
@@ -100,6 +101,7 @@ def look(
     Args:
         folder: The split folder.
         found: What is known. It is changed in place.
+        targets: What links lead into, the same for all looks at the split folder.
         what: What is being done, for the progress bar.
         look_at: Lists a folder, in a thread. It returns None if the folder is missing, and passes
             its second argument on to ``readdir.list_folder``.
@@ -124,7 +126,7 @@ def look(
         ]
         if sorted(known) != sorted(set(class_folders(folder)).difference(left_out)):
             del found[""]
-    targets = Targets()
+    targets.renew()
 
     def state_of(name: str) -> State:
         noted = found[name].state if name in found else None
@@ -139,7 +141,7 @@ def look(
         states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
-            wait_for_a_tick([states[name] for name in stale])
+            wait_for_a_tick([*(states[name] for name in stale), *targets.states()] if stale else [])
         visited = zip(stale, _in_threads(list_one, stale, threads), strict=True)
         for name, listed in progress(visited, len(stale), what):
             if listed:
@@ -194,6 +196,19 @@ class Targets:
 
     def __init__(self) -> None:
         self.read: dict[str, tuple[State, int]] = {}
+
+    def renew(self) -> None:
+        """Read the states of all folders again that links were found to lead into so far.
+
+        So they are settled when links are followed, whichever folder is listed this time.
+        """
+        known, self.read = list(self.read), {}
+        for folder in known:
+            self.state_of(folder)
+
+    def states(self) -> list[State]:
+        """Return the states that were read."""
+        return [state for state, _ in self.read.values()]
 
     def state_of(self, folder: str) -> State:
         """Return the state of a folder."""

@@ -27,7 +27,17 @@ from ..fingerprint import (
 )
 from ..paths import WORK, StrPath, existing, path_of
 from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind
-from ..walk import COARSE_TICK, LOOKS, Folder, Found, folders_below, look, path_below, visit
+from ..walk import (
+    COARSE_TICK,
+    LOOKS,
+    Folder,
+    Found,
+    Targets,
+    folders_below,
+    look,
+    path_below,
+    visit,
+)
 from ..witness import image_folder
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
@@ -149,11 +159,12 @@ def scan_images(
     for path in retired:
         above, _, name = path.rpartition("/")
         left_out.setdefault(above, set()).add(name)
-    listed: set[str] = set()
+    targets, listed = Targets(), set[str]()
     for _ in range(LOOKS):
         changed = look(
             folder,
             found,
+            targets,
             what=f"scan {split}",
             look_at=partial(_visit, folder, split, left_out),
             take=partial(_take, folder, split),

@@ -34,7 +34,7 @@ from ..fingerprint import (
 from ..layouts import LAYOUTS
 from ..paths import WORK, StrPath, existing
 from ..readdir import Listing, list_folder
-from ..walk import LOOKS, Folder, Found, folders_below, look, visit, wait_for_a_tick
+from ..walk import LOOKS, Folder, Found, Targets, folders_below, look, visit, wait_for_a_tick
 from .annotations import read_annotations
 from .links import MARK, ViewFolder
 from .numbering import Numbering
@@ -237,12 +237,13 @@ class View:
         folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
         below, nothing = folders_below(folders), np.empty(0, "<u4")
         found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
-        changed: set[str] = set()
+        targets, changed = Targets(), set[str]()
         for _ in range(LOOKS):
             changed |= {
                 *look(
                     Path(self.source),
                     found,
+                    targets,
                     what=f"view {self.split}",
                     look_at=partial(visit, Path(self.source), self.split),
                     take=self._take,
