@@ -206,7 +206,7 @@ def imagenet_1k(bench: Bench, times: int) -> list[Row]:
             "`snakemake`, cold, three splits, against the script",
             cold,
             seconds(runs["baseline"]),
-            0.25,
+            0.15,
         ),
         compare(
             f"`snakemake`, one class edited ({listed} folder listed), against cold",
@@ -214,7 +214,7 @@ def imagenet_1k(bench: Bench, times: int) -> list[Row]:
             cold,
             0.8,
         ),
-        nothing_to_do(bench, times, 1.15),
+        nothing_to_do(bench, times, 1.06),
     ]
     return rows
 
