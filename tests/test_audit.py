@@ -23,21 +23,14 @@ from dinov3_metadata.addresses import IMG_EXTENSIONS
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.examine import BIT, examine, wrong_suffix
 from dinov3_metadata.files import write_atomically
 from dinov3_metadata.formats import PROBLEMS, NotOk, first_not_ok
 from dinov3_metadata.images import RASTER, raster_formats
 from dinov3_metadata.paths import StrPath, existing, folder_of, path_of
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages import audit
-from dinov3_metadata.stages.audit import (
-    BIT,
-    ROW,
-    audit_share,
-    audit_split,
-    examine,
-    write_share,
-    wrong_suffix,
-)
+from dinov3_metadata.stages.audit import ROW, audit_share, audit_split, write_share
 from dinov3_metadata.stages.scan import scan_images
 from helpers import AUDIT, REPOSITORY, audit_all, file_states, make_scan, make_tree
 from PIL import Image

@@ -165,7 +165,7 @@ STAGES = {
             "root": chain.root,
             "is_view": chain.is_view,
         },
-        code=("images", "stages/audit"),
+        code=("examine", "images", "stages/audit"),
     ),
     "audit_split": Stage(
         module="audit",
@@ -181,7 +181,7 @@ STAGES = {
             "fail_on": list(chain.settings.fail_on),
             "keep": chain.settings.keep,
         },
-        code=("images", "stages/audit"),
+        code=("examine", "images", "stages/audit"),
     ),
     "publish": Stage(
         module="publish",

@@ -7,9 +7,7 @@ those in the table of the previous audit.
 import json
 import os
 import shutil
-import struct
 import time
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -19,154 +17,25 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
-from PIL import Image
 
 from ..addresses import image_path
 from ..artefacts import Scan
 from ..disk import create_anew, make_folder, open_regular, remove_file, remove_folders
 from ..documents import Count
 from ..errors import MetadataError, count, listing, logger
+from ..examine import BIT, examine, wrong_suffix
 from ..files import open_array, open_or_remove_array, write_atomically
 from ..fingerprint import digest, of_code
-from ..formats import AUDIT_ROW, PROBLEMS, AuditSummary, npy_header, read_audit_summary
-from ..images import (
-    FORMATS,
-    JPEG,
-    LONGEST_EXIF,
-    Bounded,
-    EndlessError,
-    opened_image,
-    raster_formats,
-)
+from ..formats import AUDIT_ROW, AuditSummary, npy_header, read_audit_summary
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress
 from ..replace import Writer, replaced_files
 
 ROW = np.dtype(AUDIT_ROW)
-BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
-GOOD_MODES = ("RGB", "L")
 BLOCK = 1 << 14  # rows copied at a time
 DESCRIBED = 256  # approximate bytes per image in audit-SPLIT.json
-CODE = ("formats", "images", "stages/audit")
+CODE = ("examine", "formats", "images", "stages/audit")
 """The modules that open images and find their problems."""
-
-
-def examine(path: str) -> tuple[int, int, int, str, str]:
-    """Open an image as training does, and find its problems.
-
-    Training calls ``Image.open(file).convert("RGB")``: see ``ImageDataDecoder`` in
-    facebookresearch/dinov3 and ``pil_loader`` in torchvision.
-
-    Like training, this does not decode an image above the size at which Pillow raises an error. It
-    does decode an image above the size at which Pillow only warns: training decodes such an image
-    too, so the audit must find out whether that fails. Decoding takes four bytes per pixel, at most
-    720 MB, and whatever the decoder needs.
-
-    Args:
-        path: The image.
-
-    Returns:
-        The problems as bits (see ``BIT``), the width and height in pixels, and Pillow's mode and
-        format. What could not be read is 0 or empty. The suffix is not checked here, see
-        ``wrong_suffix``.
-    """
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        try:
-            with opened_image(path) as image:
-                what = (*image.size, image.mode, image.format or "")
-                problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
-                problems |= _decode(image) | _read_exif(image)
-        except EndlessError:
-            return BIT["decompression-bomb"], 0, 0, "", ""
-        except Image.DecompressionBombError:
-            return BIT["decompression-bomb"], *_header(path)
-        except Exception as error:  # Pillow's plugins raise what they like on broken headers
-            problem = "unreadable" if _is_ours(error) else _unidentified(path)
-            return BIT[problem], 0, 0, "", ""
-    for warning in heard:
-        problems |= BIT["broken-exif"] * ("EXIF" in str(warning.message))
-        bomb = issubclass(warning.category, Image.DecompressionBombWarning)
-        problems |= BIT["decompression-bomb"] * bomb
-    return problems, *what
-
-
-def _decode(image: Image.Image) -> int:
-    """Decode an image and convert a single pixel, since to convert all would double the memory.
-
-    Returns:
-        The problems as bits.
-    """
-    try:
-        image.load()
-        image.crop((0, 0, 1, 1)).convert("RGB")
-    except Image.DecompressionBombError:
-        return BIT["decompression-bomb"]
-    except Exception as error:
-        return BIT["unreadable" if _is_ours(error) else "truncated"]
-    return 0
-
-
-def _read_exif(image: Image.Image) -> int:
-    """Parse the EXIF data again, because Pillow hides errors in it when it opens a file.
-
-    Returns:
-        The problems as bits.
-    """
-    exif = image.info.get("exif", b"")
-    if len(exif) > LONGEST_EXIF:
-        return BIT["broken-exif"]
-    try:
-        Image.Exif().load(exif)
-    except Exception:
-        return BIT["broken-exif"]
-    return 0
-
-
-def _is_ours(error: Exception) -> bool:
-    """Return whether an error comes from the system, and not from the bytes of the image."""
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
-
-
-def _unidentified(path: str) -> str:
-    """Return the problem of a file that Pillow does not recognise as an image."""
-    try:
-        with open_regular(path) as file:
-            start = file.read(len(JPEG))
-    except OSError:
-        return "unreadable"
-    return "truncated" if start == JPEG else "not-an-image" if start else "zero-bytes"
-
-
-def _header(path: str) -> tuple[int, int, str, str]:
-    """Read width, height, mode and format from the header of an image that is too large to open.
-
-    If the header cannot be read, the sizes are 0 and the texts are empty. To raise
-    ``Image.MAX_IMAGE_PIXELS`` and open the image would be simpler, but all threads share it.
-    """
-    with suppress(Exception), Bounded(open_regular(path).detach()) as bounded:
-        prefix = bounded.read(16)
-        for name in raster_formats():
-            factory, accepts = Image.OPEN[name]
-            with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                if not accepts or accepts(prefix) is True:
-                    bounded.seek(0)
-                    image = factory(bounded, "")
-                    return (*image.size, image.mode, image.format or "")
-    return 0, 0, "", ""
-
-
-def wrong_suffix(name: str, image_format: str) -> bool:
-    """Return whether the suffix of a file name does not fit the format of the image.
-
-    Args:
-        name: The file name or path.
-        image_format: Pillow's format; empty if it is unknown, which fits any suffix.
-    """
-    if not image_format:
-        return False
-    suffix = os.path.splitext(name)[1].lower()
-    return Image.registered_extensions().get(suffix) != FORMATS.get(image_format, image_format)
 
 
 def audit_images(
