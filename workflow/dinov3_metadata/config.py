@@ -17,10 +17,11 @@ from .errors import MetadataError
 from .settings import TYPES, Settings, flatten
 
 COMMENTS = {
-    "audit": "`snakemake --cores 4 audit` opens every image, and names those that are not ok",
+    "root": "; empty: a demo dataset is made",
+    "audit": "`snakemake --cores 4 audit` opens every image, and lists those that are not ok",
     "demo": "used while root is empty",
 }
-"""Section of config.yaml -> the comment behind its name."""
+"""Section or key of config.yaml -> what its comment says there and not in ``--help``."""
 
 
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
 
 
 DEMO = {
-    "root": ("demo/imagenet", "made once, by drawing; remove it to have it made anew"),
+    "root": ("demo/imagenet", "drawn once; to draw it again, remove it"),
     "extra": ("demo/extra", "folder for its metadata files"),
     "splits": ([*SPLITS], "its splits"),
     "images": (
@@ -228,15 +229,15 @@ def config_yaml() -> str:
     for field in fields(Settings):
         section, _, key = field.metadata["key"].rpartition(": ")
         default = "" if field.default in (MISSING, "") else f" {_flow(field.default)}"
-        sections.setdefault(section, []).append((f"{key}:{default}", field.metadata["short"]))
+        text = field.metadata["short"] + COMMENTS.get(key, "")
+        sections.setdefault(section, []).append((f"{key}:{default}", text))
     sections["demo"] = [(f"{key}: {_flow(value)}", text) for key, (value, text) in DEMO.items()]
     lines = [
         "# Every setting. On the command line: "
         "snakemake --cores 4 --config root=<ROOT> extra=<EXTRA>"
     ]
-    comments = COMMENTS
     for section, settings in sections.items():
-        comment = comments.get(section, "")
+        comment = COMMENTS.get(section, "")
         head = f"{section}:  # {comment}" if comment else f"{section}:"
         lines += ["", head] if section else [""]
         indent = "  " if section else ""

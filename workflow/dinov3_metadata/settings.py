@@ -57,7 +57,7 @@ class Settings:
         key="root",
         about="Folder that holds the labels file and the split folders train/, val/ and test/. "
         "Empty means that a demo dataset is made and used.",
-        short="folder with labels.txt, train/, val/, test/; empty: a demo dataset is made",
+        short="folder with labels.txt, train/, val/, test/",
         type="string",
         minLength=1,
     )
