@@ -49,4 +49,4 @@ rule audit:
     input:
         audits,
     message:
-        "Every image was looked at"
+        "All images were opened"
