@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.errors import DamagedError
 from dinov3_metadata.stages.classes import write_class_arrays
 from helpers import dump, make_scan
 
@@ -18,9 +18,10 @@ def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 9])
-def test_entries_that_are_none_are_removed(rows: int, tmp_path: Path) -> None:
+def test_entries_that_are_none_are_damaged(rows: int, tmp_path: Path) -> None:
     entries = tmp_path / "entries-TRAIN.npy"
     np.save(entries, np.arange(rows))
-    with pytest.raises(MetadataError, match="cannot be read back"):
+    with pytest.raises(DamagedError, match="cannot be read back") as error:
         write_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
-    assert list(tmp_path.iterdir()) == []
+    assert error.value.path == entries
+    assert list(tmp_path.iterdir()) == [entries]

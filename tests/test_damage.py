@@ -166,7 +166,6 @@ def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "scan.npz", **arrays)
     with pytest.raises(DamagedError, match="compressed, or larger"):
         Scan.load(tmp_path / "scan.npz")
-    assert not (tmp_path / "scan.npz").exists()
     huge = npy_header(np.dtype("<u4"), 1 << 45)
     with ZipFile(tmp_path / "scan.npz", "w") as members:
         members.writestr("actual_index.npy", huge + bytes(16))

@@ -17,7 +17,7 @@ from dinov3_metadata.config import settings_of
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.files import open_or_remove_array, write_atomically
+from dinov3_metadata.files import read_array_back, write_atomically
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import refused
 from dinov3_metadata.paths import folder_of, path_of
@@ -178,7 +178,7 @@ def damaged(root: Path) -> None:
     path = root / "extra/.dinov3-metadata/TRAIN/class-ids-TRAIN.npy"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    open_or_remove_array(path)
+    read_array_back(path)
 
 
 def refusing(function: str, error: OSError) -> Callable[[Path], object]:

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from dinov3_metadata import MetadataError, dump_extra
-from dinov3_metadata.errors import logger
+from dinov3_metadata.artefacts import Scan
+from dinov3_metadata.errors import DamagedError, logger
+from dinov3_metadata.paths import path_of
+from dinov3_metadata.run import run_stage
 from dinov3_metadata.settings import Settings
 from helpers import REPOSITORY, digests, exchange, file_states, make_tree
 from PIL import Image
@@ -358,3 +361,17 @@ def test_options_of_the_command_take_effect(tree: Path, tmp_path: Path) -> None:
 
 def test_a_layout_may_be_named_as_its_module_is() -> None:
     assert Settings("/root", "/extra", layout="tiny_imagenet").layout == "tiny-imagenet"
+
+
+def test_a_stage_that_meets_a_damaged_file_has_it_removed(tree: Path, tmp_path: Path) -> None:
+    """Reading alone removes nothing."""
+    extra = tmp_path / "extra"
+    now = dump_extra(tree, extra, ["TRAIN"]).now["TRAIN"]
+    scan = Path(path_of(extra, "scan", **now.state))
+    scan.write_bytes(b"damaged")
+    with pytest.raises(DamagedError, match=r"scan.npz cannot be read back .* to rebuild it"):
+        Scan.load(scan)
+    assert scan.exists()
+    with pytest.raises(DamagedError):
+        run_stage("dump_entries", str(extra), now.state, {})
+    assert not scan.exists()

@@ -17,7 +17,7 @@ from zipfile import ZIP_STORED, ZipFile
 from .disk import open_regular, read_file
 from .documents import Count, parse, to_json
 from .errors import MetadataError, count, listing
-from .files import reading_or_removing, write_atomically
+from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .formats import SMALL, FileDigest, LabelsSource
 from .paths import StrPath, array_names
@@ -54,9 +54,9 @@ class Labels:
         """Read what ``save`` wrote.
 
         Raises:
-            DamagedError: The file is damaged, and has been removed.
+            DamagedError: The file is damaged.
         """
-        with reading_or_removing(path):
+        with reading_back(path):
             labels, saved = json.loads(read_file(path))
             if digest(labels) != saved:
                 raise ValueError("its digest does not match")
@@ -114,11 +114,11 @@ class Scan:
         """Read what ``save`` wrote.
 
         Raises:
-            DamagedError: The file is damaged, and has been removed.
+            DamagedError: The file is damaged.
         """
         import numpy as np
 
-        with reading_or_removing(path), open_regular(path) as file:
+        with reading_back(path), open_regular(path) as file:
             _check_members(file)
             with np.load(file, allow_pickle=False) as arrays:
                 scan = cls(**arrays)
@@ -219,7 +219,7 @@ class Report:
         """Read what ``save`` wrote.
 
         Raises:
-            DamagedError: The file is damaged, and has been removed.
+            DamagedError: The file is damaged.
         """
-        with reading_or_removing(path):
+        with reading_back(path):
             return parse(cls, read_file(path, SMALL))

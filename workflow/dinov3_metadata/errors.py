@@ -38,7 +38,16 @@ class DatasetChangedError(MetadataError):
 
 
 class DamagedError(MetadataError):
-    """A file of the work folder was damaged and has been removed. The next run makes it again."""
+    """A file of the work folder is damaged. ``run.run_stage`` removes it, so that it is rebuilt.
+
+    Args:
+        path: The file.
+        why: What is wrong with it, after its path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        super().__init__(f"{path} {why}. Run the same command again to rebuild it.")
+        self.path = path
 
 
 def listing(offenders: Iterable[str], total: int) -> list[str]:

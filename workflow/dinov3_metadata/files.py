@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from .disk import create, naming, open_regular, opened_folder, remove_file, sync, temporary_name
+from .disk import create, naming, open_regular, opened_folder, sync, temporary_name
 from .errors import DamagedError, MetadataError
 from .paths import WORK, StrPath
 from .replace import keep_mode, keep_replaced, make_room
@@ -73,11 +73,11 @@ def reading(path: StrPath) -> Iterator[None]:
 
 
 @contextmanager
-def reading_or_removing(path: StrPath) -> Iterator[None]:
-    """Read a work file in the block. If it is damaged, remove it, so that the next run rebuilds it.
+def reading_back(path: StrPath) -> Iterator[None]:
+    """Read a work file in the block.
 
     Raises:
-        DamagedError: The file was damaged and has been removed.
+        DamagedError: The file is damaged.
         MetadataError: It cannot be read.
     """
     try:
@@ -86,11 +86,7 @@ def reading_or_removing(path: StrPath) -> Iterator[None]:
         with reading(path):
             raise
     except Exception as why:
-        with suppress(OSError):
-            remove_file(path)
-        raise DamagedError(
-            f"{path} cannot be read back ({why}) and was removed. Run the same command again."
-        ) from None
+        raise DamagedError(path, f"cannot be read back ({why})") from None
 
 
 def open_array(path: StrPath) -> np.memmap:
@@ -103,13 +99,13 @@ def open_array(path: StrPath) -> np.memmap:
         return _map(path)
 
 
-def open_or_remove_array(path: StrPath) -> np.memmap:
-    """Map an ``.npy`` file of the work folder read-only, or remove it if it is damaged.
+def read_array_back(path: StrPath) -> np.memmap:
+    """Map an ``.npy`` file of the work folder read-only; objects are never unpickled.
 
     Raises:
-        DamagedError, MetadataError: See ``reading_or_removing``.
+        DamagedError, MetadataError: See ``reading_back``.
     """
-    with reading_or_removing(path):
+    with reading_back(path):
         return _map(path)
 
 
@@ -134,13 +130,13 @@ def rows_at(path: StrPath, index: np.ndarray) -> Iterator[np.ndarray]:
         index: The positions of the rows.
 
     Raises:
-        DamagedError, MetadataError: See ``reading_or_removing``.
+        DamagedError, MetadataError: See ``reading_back``.
     """
     import numpy as np
 
-    array = open_or_remove_array(path)
+    array = read_array_back(path)
     size = array.itemsize
-    with reading_or_removing(path), open_regular(path) as file:
+    with reading_back(path), open_regular(path) as file:
         for start in range(0, len(index), 1000):
             places = (index[start : start + 1000] * size + array.offset).tolist()
             rows = b"".join(os.pread(file.fileno(), size, place) for place in places)

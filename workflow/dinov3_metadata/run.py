@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 from .chain import OF_SPLIT, STAGES, Chain, needs
-from .disk import make_folder, remove_folders
+from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .fingerprint import changed_since
 from .lock import locked
@@ -46,7 +47,12 @@ def run_stage(
         arguments["threads"] = threads
     for name in stage.makes:
         make_folder(folder_of(extra, name, **state))
-    getattr(import_module(f".stages.{stage.module}", __package__), rule)(**arguments)
+    try:
+        getattr(import_module(f".stages.{stage.module}", __package__), rule)(**arguments)
+    except DamagedError as error:
+        with suppress(OSError):
+            remove_file(error.path)
+        raise
     if stage.replaces:
         kept = {state[stage.replaces], *_still_used(stage.replaces, extra, state)}
         remove_folders(folder_of(extra, stage.makes[0], stage.replaces, **state), kept)

@@ -24,7 +24,7 @@ from ..disk import create_anew, make_folder, open_regular, remove_file, remove_f
 from ..documents import Count
 from ..errors import MetadataError, count, listing, logger
 from ..examine import BIT, examine, wrong_suffix
-from ..files import open_array, open_or_remove_array, write_atomically
+from ..files import open_array, read_array_back, write_atomically
 from ..fingerprint import digest, of_code
 from ..formats import AUDIT_ROW, AuditSummary, npy_header, read_audit_summary
 from ..paths import StrPath, existing, file_name, folder_of, path_of
@@ -215,7 +215,7 @@ def audit_split(
     class_ids = Scan.load(scan).class_ids
     shares = [path_of(extra, "share", **state, scatteritem=item) for item in scatteritems]
     with _joined(shares, path_of(extra, "joined", **state)) as joined:
-        rows = open_or_remove_array(joined)
+        rows = read_array_back(joined)
         bad = np.flatnonzero(rows["problems"])
         opened = rows["width"] > 0
         found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
@@ -289,7 +289,7 @@ def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
         shares: The files of the shares, in order.
         table: Where to write the joined file.
     """
-    parts = [open_or_remove_array(share) for share in shares]
+    parts = [read_array_back(share) for share in shares]
     images = sum(map(len, parts))
     with write_atomically(table, images * ROW.itemsize) as file:
         file.write(npy_header(ROW, images))

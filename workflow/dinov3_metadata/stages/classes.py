@@ -4,7 +4,7 @@ import numpy as np
 
 from ..artefacts import Scan
 from ..errors import logger
-from ..files import reading_or_removing, rows_at, write_atomically
+from ..files import reading_back, rows_at, write_atomically
 from ..formats import npy_header
 from ..paths import StrPath
 
@@ -24,7 +24,7 @@ def dump_class_arrays(
         new_class_ids, new_class_names: Where to write.
 
     Raises:
-        DamagedError: The scan or the entries could not be read, and the damaged file was removed.
+        DamagedError: The scan or the entries are damaged.
     """
     write_class_arrays(new_entries, Scan.load(scan), new_class_ids, new_class_names)
 
@@ -34,7 +34,7 @@ def write_class_arrays(
 ) -> None:
     """Write the ids and names of the classes of a scan, see ``dump_class_arrays``."""
     first = np.cumsum(scan.counts) - scan.counts
-    with reading_or_removing(entries):
+    with reading_back(entries):
         rows = np.concatenate(list(rows_at(entries, first)))
         class_ids, class_names = map(np.ascontiguousarray, (rows["class_id"], rows["class_name"]))
     for array, out in ((class_ids, class_ids_out), (class_names, class_names_out)):

@@ -184,7 +184,7 @@ def _copy(path: str, expected: str, file: BinaryIO) -> None:
     """Copy ``path`` into an open file and check the sha256 of the bytes that were copied.
 
     Raises:
-        DamagedError: The sha256 is not the expected one, and ``path`` was removed.
+        DamagedError: The sha256 is not the expected one.
     """
     hasher = hashlib.sha256()
     with naming(path), open_regular(path) as source:
@@ -192,7 +192,4 @@ def _copy(path: str, expected: str, file: BinaryIO) -> None:
             hasher.update(block)
             file.write(block)
     if hasher.hexdigest() != expected:
-        remove_file(path)
-        raise DamagedError(
-            f"{path} changed after it was verified, and was removed. Run the same command again."
-        )
+        raise DamagedError(path, "changed after it was verified")

@@ -16,7 +16,7 @@ from ..artefacts import Labels, Report, Scan
 from ..disk import kind_of
 from ..documents import Count
 from ..errors import MetadataError, count, listing, logger
-from ..files import open_or_remove_array, reading_or_removing, rows_at, sha256
+from ..files import read_array_back, reading_back, rows_at, sha256
 from ..fingerprint import read_retired
 from ..formats import FileDigest, LabelsSource, entries_dtype, npy_header
 from ..paths import StrPath
@@ -107,7 +107,7 @@ def check_files(
         types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
         rows_expected = [len(scan.actual_index), len(ids), len(ids)]
         checks = [_check_headers(files, types, rows_expected)]
-        arrays = [open_or_remove_array(path) for path in files.values()]
+        arrays = [read_array_back(path) for path in files.values()]
         entries, *classes = arrays
         if labels:
             checks.append(_check_classes(classes, ids, names))
@@ -169,7 +169,7 @@ def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]
     """
     for (name, path), dtype, many in zip(files.items(), types, rows, strict=False):
         header = npy_header(dtype, many)
-        with reading_or_removing(path), open(path, "rb") as file:
+        with reading_back(path), open(path, "rb") as file:
             found = file.read(len(header))
         if found != header or os.path.getsize(path) != len(header) + many * dtype.itemsize:
             raise MetadataError(
