@@ -47,8 +47,9 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
         try:
             with opened_image(path) as image:
                 what = (*image.size, image.mode, image.format or "")
-                problems = BIT["other-mode"] * (image.mode not in GOOD_MODES)
-                problems |= _decode(image) | _read_exif(image)
+                problems = _decode(image) | _read_exif(image)
+                if what[2] not in GOOD_MODES:
+                    problems |= BIT["other-mode"]
         except EndlessError:
             return BIT["decompression-bomb"], 0, 0, "", ""
         except Image.DecompressionBombError:
@@ -57,9 +58,10 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
             problem = "unreadable" if _is_ours(error) else _unidentified(path)
             return BIT[problem], 0, 0, "", ""
     for warning in heard:
-        problems |= BIT["broken-exif"] * ("EXIF" in str(warning.message))
-        bomb = issubclass(warning.category, Image.DecompressionBombWarning)
-        problems |= BIT["decompression-bomb"] * bomb
+        if "EXIF" in str(warning.message):
+            problems |= BIT["broken-exif"]
+        if issubclass(warning.category, Image.DecompressionBombWarning):
+            problems |= BIT["decompression-bomb"]
     return problems, *what
 
 

@@ -109,7 +109,8 @@ def _check_exif(file: Bounded) -> None:
         name, _, handler = MARKER.get(marker[0] << 8 | marker[1], ("", "", None))
         if handler:
             body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
-            size += len(body) * (name == "APP1" and body.startswith(b"Exif\0\0"))
+            if name == "APP1" and body.startswith(b"Exif\0\0"):
+                size += len(body)
             if size > 2 * LONGEST_EXIF:
                 raise EndlessError(f"{size:,} bytes of EXIF")
         marker = _next_marker(file)

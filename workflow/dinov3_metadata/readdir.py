@@ -132,7 +132,8 @@ def list_folder(
                     kind = _follow(path, watch, watched) if watch else _kind_behind(path)
                 if kind == FOLDER:
                     subfolders.append(name)
-                    links += [name] * is_link
+                    if is_link:
+                        links.append(name)
                 elif kind != FILE and is_image(name):
                     special[name] = KINDS.get(kind << 12, "neither a file nor a folder")
                 elif found[i]:

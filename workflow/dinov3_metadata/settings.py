@@ -174,13 +174,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            value = getattr(self, setting.name)
+            value = vars(self)[setting.name]
             optional = setting.name == "view" and value in ("", None)
             if not optional:
                 _check(setting, os.fspath(value) if isinstance(value, os.PathLike) else value)
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
-            change(self, name, _absolute(getattr(self, name)))
+            change(self, name, _absolute(vars(self)[name]))
         change(self, "view", _absolute(self.view or f"{self.extra}/view"))
         change(self, "labels", os.fspath(self.labels))
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.

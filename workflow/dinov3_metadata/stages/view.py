@@ -372,7 +372,7 @@ class View:
                     # The target of a link to a special file is spelled differently. So if a regular
                     # file replaces the special file, the link is replaced, too, and its folder is
                     # scanned again.
-                    yield f"{folder}/{'./' * (image in listed.special)}{image}"
+                    yield f"{folder}/./{image}" if image in listed.special else f"{folder}/{image}"
 
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
