@@ -37,7 +37,7 @@ rule audit_split:
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        command=command("audit_split", scatteritems=gather.audit("{scatteritem}")),
+        command=command("audit_split", shares=len(gather.audit("{scatteritem}"))),
         says=says("audit_split"),
     message:
         "{params.says}"

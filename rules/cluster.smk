@@ -1,6 +1,8 @@
 # What a cluster needs to know about a job, and checks for what a cluster cannot handle. None of
 # this matters on a single machine.
 
+from dinov3_metadata.preflight import check_cluster_paths, check_slurm_extra, estimate_images
+
 
 def million_images(wildcards):
     """Estimate the images that a job is about, in millions."""

@@ -1,7 +1,6 @@
 # Start-up: read the settings, take the lock of the run, and connect each rule with its stage. The
 # files and arguments of a stage are in workflow/dinov3_metadata/chain.py and paths.py.
 
-import json
 import os
 import re
 import sys
@@ -19,7 +18,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 )
 
-from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, estimate_images, needs
+from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, needs
 from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import read_file
@@ -27,7 +26,7 @@ from dinov3_metadata.errors import printable
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import ending_plainly
 from dinov3_metadata.paths import WILDCARDS, path_of, pattern
-from dinov3_metadata.preflight import check_cluster_paths, check_slurm_extra
+from dinov3_metadata.preflight import one_word
 from dinov3_metadata.summary import failures, summarise
 
 config |= with_defaults(prepare(config))
@@ -95,16 +94,16 @@ def makes(rule):
 
 
 def command(rule, **more):
-    """Return a function that returns the words of a stage's shell command. The last one is JSON with
-    all that the stage needs. It depends on the output, so that it is no reason to run a job again:
-    only a changed file name is."""
+    """Return a function that returns the words of a stage's shell command. As it depends on the
+    output, it is no reason to run a job again: only a changed file name is."""
 
     def words(wildcards, output, threads):
         state = state_of_job(rule, wildcards)
         given = STAGES[rule].given(stages, state.get("split", "")) | more
         call = {"rule": rule, "extra": stages.extra, "state": state, "given": given}
         call |= {"threads": threads, "level": settings.log_level}
-        return [PYTHON, f"{PACKAGES}/scripts/run_stage.py", json.dumps(call)]
+        with ending_plainly():
+            return [PYTHON, f"{PACKAGES}/scripts/run_stage.py", one_word(call)]
 
     return words
 

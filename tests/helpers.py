@@ -92,7 +92,7 @@ def audit_all(root: Path, extra: Path, shares: int = 1, fail_on: Sequence[str] =
     audit_split(
         audited=path_of(extra, "audited", **state),
         standing=AUDIT["audit"],
-        scatteritems=items,
+        shares=shares,
         fail_on=fail_on,
         **state,
         **given,

@@ -133,7 +133,7 @@ def publish_rows(rows: np.ndarray, extra: Path, split: str = "TRAIN", keep: floa
         extra=extra,
         root=str(extra),
         standing=AUDIT["audit"],
-        scatteritems=["1-of-1"],
+        shares=1,
         fail_on=[],
         keep=keep,
         **state,

@@ -134,7 +134,7 @@ def empty_image(root: Path) -> None:
         extra=extra,
         root=str(root),
         standing=12 * "a",
-        scatteritems=["1-of-1"],
+        shares=1,
         fail_on=["zero-bytes"],
     )
 

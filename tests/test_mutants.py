@@ -3,7 +3,7 @@
 from types import ModuleType
 
 import pytest
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 
 SOURCE = b'''"""At least 1 > 0 words: not changed."""
 def first(words: "list[1]", start: int = 1) -> "None | 2":  # \xc3\xa9

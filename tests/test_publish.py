@@ -73,7 +73,6 @@ class Split:
             dataset=str(self.root),
             layout="imagenet",
             states={"TRAIN": self.state},
-            sources={"TRAIN": {str(self.root / "train"): "folders"}},
             contents={"TRAIN": self.contents},
         )
 

@@ -13,11 +13,13 @@ import pytest
 import yaml
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.artefacts import Scan
+from dinov3_metadata.chain import STAGES, Chain
 from dinov3_metadata.errors import DamagedError, logger
-from dinov3_metadata.paths import path_of
+from dinov3_metadata.paths import existing, path_of
+from dinov3_metadata.preflight import one_word
 from dinov3_metadata.run import run_stage
 from dinov3_metadata.settings import Settings
-from helpers import REPOSITORY, digests, exchange, file_states, make_tree
+from helpers import LABELS, REPOSITORY, digests, exchange, file_states, make_tree
 from PIL import Image
 
 SPLITS = ("TRAIN", "VAL", "TEST")
@@ -375,3 +377,38 @@ def test_a_stage_that_meets_a_damaged_file_has_it_removed(tree: Path, tmp_path: 
     with pytest.raises(DamagedError):
         run_stage("dump_entries", str(extra), now.state, {})
     assert not scan.exists()
+
+
+def test_entries_of_other_labels_make_room(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    for name in ("tench", "Tinca tinca"):
+        (tree / "labels.txt").write_text(LABELS.replace("tench", name))
+        chain = dump_extra(tree, extra, ["TRAIN"])
+        found = [state["labels"] for _, state in existing(extra, "new_entries")]
+        assert found == [chain.now["TRAIN"].state["labels"]]
+
+
+def test_a_layout_that_there_is_not_ends_the_command_as_any_wrong_option_does(
+    tree: Path, tmp_path: Path
+) -> None:
+    options = [f"--root={tree}", f"--extra={tmp_path / 'extra'}", "--layout=foo"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dinov3_metadata", *options],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'foo'" in done.stderr
+
+
+def test_a_word_that_no_command_can_have_is_refused(tree: Path, tmp_path: Path) -> None:
+    chain = Chain(Settings(str(tree), str(tmp_path / "extra")))
+    given = STAGES["publish"].given(chain, "")
+    call = {"rule": "publish", "extra": chain.extra, "state": {}, "given": given}
+    assert json.loads(one_word(call)) == call
+    longest = "/" + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 2000  # 4,000 bytes, as a path may have
+    one_word({"rule": "publish", "extra": longest, "given": [longest] * 6})
+    with pytest.raises(MetadataError, match="are too long together"):
+        one_word({"given": ["\x01" * 4000] * 6})

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
         else:
             number = {"integer": int, "number": float}.get(kind, str)
-            choices = schema.get("enum")
+            choices = setting.metadata["choices"]
             parser.add_argument(option, type=number, choices=choices, required=required, help=text)
     return parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .addresses import LABELLED, SPLITS, split_folder
@@ -16,7 +16,7 @@ from .fingerprint import Tree, digest, of_code, of_content, of_tree
 from .layouts import LAYOUTS, Part, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
-from .published import CODE, Noted, published_state, receipt_name
+from .published import CODE, Noted, published_state, receipt_name, records_of
 from .settings import Settings
 
 COMMON = (
@@ -45,14 +45,16 @@ class Stage(NamedTuple):
         makes: The files that it makes.
         given: Returns the other arguments of the function for a dataset and a split. They are plain
             values.
-        wildcards: The wildcards of its files whose values the function takes, too.
+        wildcards: The wildcards of its files whose values the function takes, too, and ``extra``.
         after: The rules that must run before it, because it reads their files.
         reads: The files that it reads.
         code: The modules that its result depends on, besides ``COMMON``.
-        splits: The splits that have this stage.
+        splits: The splits that have this stage; none for a stage that runs once for all splits.
+        on_demand: Whether a run needs it only if somebody asks for it.
         threads: Whether the function can use several threads.
         replaces: A wildcard. Once the stage has finished, the folders with other values of this
             wildcard are no longer needed and are removed.
+        clears: The same, before the stage begins, because their room is needed.
     """
 
     module: str
@@ -64,8 +66,10 @@ class Stage(NamedTuple):
     reads: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     splits: tuple[str, ...] = SPLITS
+    on_demand: bool = False
     threads: bool = False
     replaces: str = ""
+    clears: str = ""
 
 
 STAGES = {
@@ -82,9 +86,8 @@ STAGES = {
         module="view",
         says="Link {split} as DINOv3 reads it: {why}",
         makes=("view",),
-        wildcards=("split",),
+        wildcards=("extra", "split"),
         given=lambda chain, split: {
-            "extra": chain.extra,
             "dataset": chain.dataset,
             "root": chain.root,
             "layout": chain.layout,
@@ -105,9 +108,8 @@ STAGES = {
         after=("link_view",),
         reads=("view",),
         makes=("scan", "folders"),
-        wildcards=("split",),
+        wildcards=("extra", "split"),
         given=lambda chain, split: {
-            "extra": chain.extra,
             "root": chain.root,
             "settings": chain.now[split].scan_settings,
             "view_name": chain.now[split].view.name,
@@ -127,6 +129,7 @@ STAGES = {
         reads=("scan", "labels"),
         makes=("new_entries",),
         given=lambda chain, split: {},
+        clears="labels",
         code=("stages/entries",),
     ),
     "dump_class_arrays": Stage(
@@ -159,9 +162,9 @@ STAGES = {
         after=("scan_split",),
         reads=("scan",),
         makes=("share",),
-        wildcards=("split", "scatteritem"),
+        wildcards=("extra", "split", "scatteritem"),
+        on_demand=True,
         given=lambda chain, split: {
-            "extra": chain.extra,
             "root": chain.root,
             "is_view": chain.is_view,
         },
@@ -173,9 +176,9 @@ STAGES = {
         after=("scan_split", "audit_images"),
         reads=("scan",),
         makes=("audited",),
-        wildcards=("split", "tree", "audit"),
+        wildcards=("extra", "split", "tree", "audit"),
+        on_demand=True,
         given=lambda chain, split: {
-            "extra": chain.extra,
             "root": chain.root,
             "standing": chain.audit,
             "fail_on": list(chain.settings.fail_on),
@@ -188,13 +191,13 @@ STAGES = {
         says="Publish",
         after=("verify", "audit_split"),
         makes=("receipt",),
+        wildcards=("extra",),
+        splits=(),
         given=lambda chain, split: {
-            "extra": chain.extra,
             "root": chain.root,
             "dataset": chain.dataset,
             "layout": chain.layout,
             "states": {split: chain.now[split].state for split in chain.splits},
-            "sources": {split: chain.now[split].sources for split in chain.splits},
             "contents": {split: chain.now[split].contents for split in chain.splits},
             "keep": chain.settings.keep,
         },
@@ -203,11 +206,11 @@ STAGES = {
 }
 """Rule -> stage, in an order in which the stages can run."""
 
-OF_SPLIT = (
-    *("load_labels", "link_view", "scan_split", "dump_entries", "dump_class_arrays"),
-    "verify",
-)
+OF_SPLIT = tuple(rule for rule, stage in STAGES.items() if stage.splits and not stage.on_demand)
 """The rules whose files must exist for each split before ``publish`` runs once for all splits."""
+
+MAKERS = {name: stage for stage in STAGES.values() for name in stage.makes}
+"""Name in ``paths.FILES`` -> the stage that makes the file."""
 
 
 def code_of(*rules: str) -> str:
@@ -216,28 +219,10 @@ def code_of(*rules: str) -> str:
 
 
 def needs(name: str, state: dict[str, str]) -> bool:
-    """Return whether a split in some state needs a file.
-
-    TEST has no labels and no classes, and without a view there is no record of a view.
-    """
+    """Return whether a split in some state needs a file: one with this stage, or with a view."""
     if name == "view":
         return bool(state.get("view"))
-    if name in ("labels", "new_class_ids", "new_class_names"):
-        return state.get("split") != "TEST"
-    return True
-
-
-@lru_cache  # old scans may be removed while jobs are submitted
-def estimate_images(extra: str, split: str, name: str) -> int:
-    """Estimate the images of a split: those of old scans, or 1,300 per folder as in ImageNet-1k.
-
-    Args:
-        extra: The folder for the metadata.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        name: The name of a scan or a view, which begins with a number of folders.
-    """
-    old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
-    return max([*old, 1300 * int(name.partition("-")[0])])
+    return "split" not in state or state["split"] in MAKERS[name].splits
 
 
 class Chain:
@@ -429,12 +414,12 @@ class Present:
         }
 
     @property
-    def sources(self) -> dict[str, str]:
-        """Folder that the split is made from -> the name of its record in ``paths.FILES``."""
-        sources = {self.folder: "folders"}
-        if self.chain.is_view:
-            sources[self.source] = "view"
-        return sources
+    def records(self) -> dict[str, str]:
+        """Folder that the split was made from -> the record of its state."""
+        chain = self.chain
+        return records_of(
+            self.state, chain.extra, root=chain.root, dataset=chain.dataset, layout=chain.layout
+        )
 
     @property
     def contents(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from io import BufferedReader, BufferedWriter
 from typing import Any, BinaryIO
 
 from .errors import MetadataError
-from .paths import OWN, ROOMS, STATE, TEMPORARY, WORK, StrPath, existing
+from .paths import OWN, ROOMS, STATE, TEMPORARY, StrPath, existing, work_parts
 
 MOST = 1 << 28  # most bytes of a file that is read whole; labels and records are far smaller
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -62,8 +62,7 @@ def opened_folder(path: StrPath, make: bool = False) -> Iterator[int]:
         OSError: The folder is missing or cannot be opened.
     """
     path = os.path.abspath(path)
-    above, work, below = f"{path}/".partition(f"/{WORK}/")
-    parts = [WORK, *filter(None, below.split("/"))] if work else []
+    above, parts = work_parts(path)
     if make:
         _make_folders(above or "/")
     descriptor = os.open(above or "/", FOLDER)

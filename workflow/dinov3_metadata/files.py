@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .disk import create, naming, open_regular, opened_folder, sync, temporary_name
 from .errors import DamagedError, MetadataError
-from .paths import WORK, StrPath
+from .paths import StrPath, is_work_file
 from .replace import keep_mode, keep_replaced, make_room
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
                 yield file
                 keep_mode(folder, name, file)
                 sync(file)
-            if f"/{WORK}/" not in os.path.abspath(path):  # readers on other hosts may have it open
+            if not is_work_file(path):  # readers on other hosts may have it open
                 keep_replaced(os.path.dirname(path) or ".", folder, name)
             os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)

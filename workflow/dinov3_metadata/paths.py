@@ -181,9 +181,37 @@ def work_folder(extra: StrPath) -> str:
 
 
 def extra_of(path: StrPath) -> str:
-    """Return the folder for the metadata that contains a published file or a work file."""
-    above, work, _ = f"{os.path.abspath(path)}/".partition(f"/{WORK}/")
-    return (above if work else os.path.dirname(above.rstrip("/"))) or "/"
+    """Return the folder for the metadata that a file of this program is in."""
+    above, _, below = os.path.abspath(path).rpartition(f"/{WORK}/")
+    return (above or "/") if _in_a_room(below) else os.path.dirname(os.path.abspath(path))
+
+
+def _in_a_room(below: str) -> bool:
+    """Return whether a path below a work folder is that of a work file. Otherwise the work folder
+    that it is below only contains the folder for the metadata, or does not exist."""
+    first, _, rest = below.partition("/")
+    return first in ROOMS if rest else bool(re.fullmatch(OWN, first))
+
+
+def is_work_file(path: StrPath) -> bool:
+    """Return whether a path is that of a file in a work folder."""
+    return _in_a_room(os.path.abspath(path).rpartition(f"/{WORK}/")[2])
+
+
+def work_parts(path: str) -> tuple[str, list[str]]:
+    """Split the path of a folder where the first work folder in it begins.
+
+    Returns:
+        The path above the work folder, and the names of the work folder and of those below it; for
+        a path without a work folder, the path itself and no names.
+    """
+    above, work, below = f"{path}/".partition(f"/{WORK}/")
+    return above, [WORK, *filter(None, below.split("/"))] if work else []
+
+
+def folder_count(tree: str) -> int:
+    """Return the number of folders, with which the name of a scan or a view begins."""
+    return int(tree.partition("-")[0])
 
 
 @lru_cache
@@ -205,9 +233,16 @@ def _regex(text: str, file_only: bool = False) -> str:
 
 
 def state_of(path: StrPath) -> Place | None:
-    """Return the parts of a path in ``FILES``; None for any other path. Inverse of ``path_of``."""
+    """Return what a path says. This is the inverse of ``path_of``.
+
+    Args:
+        path: Any path. A relative one is taken from the working folder.
+
+    Returns:
+        None if this program makes no such file.
+    """
     extra = extra_of(path)
-    below = os.path.relpath(path, extra) if os.path.isabs(path) else os.fspath(path)
+    below = os.path.relpath(path, extra)
     for name, relative in FILES.items():
         if found := re.fullmatch(_regex(relative), below):
             return Place(extra, name, found.groupdict())

@@ -1,14 +1,19 @@
 """Preflight: check the folders, the layout and the labels setting before a run starts."""
 
+import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
 
 from .addresses import SPLITS, split_folder
 from .errors import MetadataError
 from .layouts import LAYOUTS, has_images
-from .paths import LABEL_FILES, StrPath
+from .paths import LABEL_FILES, StrPath, existing, folder_count
 
+LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
 
 
@@ -158,3 +163,32 @@ def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> No
                     f"slurm_extra must not contain {found[0]}: the Slurm plugin sets the {what} "
                     "itself. See the top of profiles/slurm/config.yaml."
                 )
+
+
+@lru_cache  # old scans may be removed while jobs are submitted
+def estimate_images(extra: str, split: str, tree: str) -> int:
+    """Estimate the images of a split: those of old scans, or 1,300 per folder as in ImageNet-1k.
+
+    Args:
+        extra: The folder for the metadata.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        tree: The name of a scan or a view.
+    """
+    old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
+    return max([*old, 1300 * folder_count(tree)])
+
+
+def one_word(call: dict[str, Any]) -> str:
+    """Return what a job needs as JSON.
+
+    Raises:
+        MetadataError: It is longer than a word of a command may be: see execve(2), MAX_ARG_STRLEN.
+    """
+    word = json.dumps(call)
+    if len(shlex.quote(word)) > LONGEST_WORD:
+        raise MetadataError(
+            "The paths of root, extra and labels are too long together: a job would need "
+            f"{len(word):,} characters to name them, but Linux allows {LONGEST_WORD:,}. Use "
+            "shorter paths, for instance by a link."
+        )
+    return word

@@ -154,6 +154,27 @@ def published_state(extra: StrPath, split: str) -> Noted | None:
     return None
 
 
+def records_of(
+    state: Mapping[str, str], extra: StrPath, *, root: str, dataset: str, layout: str
+) -> dict[str, str]:
+    """Return the records of the folders that a split was made from.
+
+    Args:
+        state: The names of its state.
+        extra: The folder for the metadata.
+        root, dataset, layout: See ``formats.Description``.
+
+    Returns:
+        The split folder below root and, behind a view, the folder of the dataset -> its record.
+    """
+    split = state["split"]
+    records = {os.path.join(root, split_folder(split)): path_of(extra, "folders", **state)}
+    if state["view"]:
+        part = LAYOUTS[layout].list_part(dataset, split)
+        records[os.path.join(dataset, part.folder)] = path_of(extra, "view", **state)
+    return records
+
+
 def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
     """Return the paths of folders and files that changed since the metadata was made from them.
 
@@ -169,14 +190,12 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
     Raises:
         MetadataError: The work folder has no record of them.
     """
-    records: dict[str, str] = {}
     noted = published_state(extra, split)
+    records = {}
     if noted:
-        records[os.path.join(root, split_folder(split))] = path_of(extra, "folders", **noted.state)
-        if noted.state["view"]:
-            part = LAYOUTS[about.layout].list_part(about.dataset, split)
-            source = os.path.join(about.dataset, part.folder)
-            records[source] = path_of(extra, "view", **noted.state)
+        records = records_of(
+            noted.state, extra, root=root, dataset=about.dataset, layout=about.layout
+        )
     if not noted or not all(map(read_record, records.values())):
         raise MetadataError(
             f"{work_folder(extra)} has no record of the dataset from which the published metadata "

@@ -35,14 +35,15 @@ def run_stage(
         MetadataError: See the function of the stage.
     """
     stage = STAGES[rule]
-    if rule == "dump_entries":  # make room by removing entries with other labels
-        remove_folders(folder_of(extra, "new_entries", "labels", **state), {state["labels"]})
+    if stage.clears:
+        others = folder_of(extra, stage.makes[0], stage.clears, **state)
+        remove_folders(others, {state[stage.clears]})
     arguments = dict(given)
     for name in (*stage.reads, *stage.makes):
         if needs(name, state):
             arguments[name] = path_of(extra, name, **state)
-    for name in stage.wildcards:
-        arguments[name] = state[name]
+    known = {**state, "extra": extra}
+    arguments |= {name: known[name] for name in stage.wildcards}
     if stage.threads:
         arguments["threads"] = threads
     for name in stage.makes:
@@ -159,10 +160,7 @@ def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
     try:
         run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
     except MetadataError as error:
-        records = {
-            folder: path_of(chain.extra, name, **now.state) for folder, name in now.sources.items()
-        }
-        if rule == "verify" and changed_since(records, now.contents):  # this explains the error
+        if rule == "verify" and changed_since(now.records, now.contents):  # this explains the error
             raise DatasetChangedError(error.args) from None
         raise
 
@@ -171,6 +169,6 @@ def _audit(chain: Chain, state: dict[str, str]) -> None:
     """Audit a split, if not done yet, in one share: Pillow's warnings do not work in threads."""
     state = {**state, "audit": chain.audit, "scatteritem": "1-of-1"}
     if not os.path.exists(path_of(chain.extra, "audited", **state)):
-        for rule, more in (("audit_images", {}), ("audit_split", {"scatteritems": ["1-of-1"]})):
+        for rule, more in (("audit_images", {}), ("audit_split", {"shares": 1})):
             given = STAGES[rule].given(chain, state["split"])
             run_stage(rule, chain.extra, state, given | more)

@@ -28,7 +28,15 @@ SECTIONS = ("scan", "verify", "audit", "log")
 """The sections of config.yaml."""
 
 
-def _setting(default: Any = MISSING, *, key: str, about: str, short: str, **schema: Any) -> Any:
+def _setting(
+    default: Any = MISSING,
+    *,
+    key: str,
+    about: str,
+    short: str,
+    choices: Sequence[str] | None = None,
+    **schema: Any,
+) -> Any:
     """Return a field of ``Settings``.
 
     Args:
@@ -36,11 +44,12 @@ def _setting(default: Any = MISSING, *, key: str, about: str, short: str, **sche
         key: Its key in config.yaml. If it is in a section, the section and a colon come first.
         about: What it means, for the schema.
         short: The same on one line, for config.yaml and ``--help``.
+        choices: The values that the command line takes, if the schema does not list them.
         schema: The values that it may have, as keywords of JSON Schema.
     """
-    return field(
-        default=default, metadata={"key": key, "about": about, "short": short, "schema": schema}
-    )
+    choices = choices or schema.get("enum")
+    notes = {"key": key, "about": about, "short": short, "choices": choices, "schema": schema}
+    return field(default=default, metadata=notes)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Settings:
         about="The layout of the dataset: as DINOv3 reads it (imagenet), or another one, so that a "
         "view of it is made. auto detects it.",
         short=f"layout of root: auto, {', '.join(LAYOUTS)}",
+        choices=["auto", *LAYOUTS],
         type="string",
     )
     view: str = _setting(

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -188,7 +188,7 @@ def audit_split(
     tree: str,
     audit: str,
     standing: str,
-    scatteritems: Sequence[str],
+    shares: int,
     fail_on: Collection[str],
     keep: float = 14,
 ) -> None:
@@ -204,7 +204,7 @@ def audit_split(
         tree, audit: The other wildcards of ``audited``.
         standing: The name of the audit with these settings that was not requested explicitly. Its
             record is kept, unless an image has a problem of ``fail_on``.
-        scatteritems: The names of the shares, in order.
+        shares: How many there are.
         fail_on: Which of ``formats.PROBLEMS`` no image may have.
         keep: How many days replaced files are kept for readers on other hosts.
 
@@ -213,8 +213,9 @@ def audit_split(
     """
     state = {"split": split, "tree": tree, "audit": audit}
     class_ids = Scan.load(scan).class_ids
-    shares = [path_of(extra, "share", **state, scatteritem=item) for item in scatteritems]
-    with _joined(shares, path_of(extra, "joined", **state)) as joined:
+    items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
+    paths = [path_of(extra, "share", **state, scatteritem=item) for item in items]
+    with _joined(paths, path_of(extra, "joined", **state)) as joined:
         rows = read_array_back(joined)
         bad = np.flatnonzero(rows["problems"])
         opened = rows["width"] > 0

@@ -17,8 +17,8 @@ from ..errors import DamagedError, DatasetChangedError, MetadataError, count, lo
 from ..files import sha256
 from ..fingerprint import changed_since
 from ..formats import SMALL, Description, FileDigest
-from ..paths import StrPath, array_names, file_name, folder_of, path_of
-from ..published import is_true, receipts, write_receipt
+from ..paths import StrPath, array_names, file_name, folder_of, path_of, state_of
+from ..published import is_true, receipts, records_of, write_receipt
 from ..replace import Writer, replaced_files
 from .changes import compare_with_last, note_changes
 from .sweep import sweep
@@ -32,7 +32,6 @@ def publish(
     dataset: str,
     layout: str,
     states: dict[str, dict[str, str]],
-    sources: dict[str, dict[str, str]],
     contents: dict[str, dict[str, str]],
     keep: float = 14,
 ) -> list[str]:
@@ -46,8 +45,6 @@ def publish(
         extra: The folder to publish to; it is made if necessary.
         root, dataset, layout: See ``formats.Description``.
         states: Split -> the names of its state, see ``chain.Present.state``.
-        sources: Split -> folder of the dataset -> name in ``paths.FILES`` of the record with the
-            states of the folders in it.
         contents: Split -> file -> fingerprint, for the files that the split was also made from
             (labels and annotations).
         keep: How many days replaced files are kept for readers on other hosts.
@@ -64,13 +61,11 @@ def publish(
     """
     make_folder(extra)
     make_folder(os.path.dirname(receipt))  # replaced_files makes it only if it replaces a file
-    records = {
-        folder: path_of(extra, name, **states[split])
-        for split, folders in sources.items()
-        for folder, name in folders.items()
-    }
+    records: dict[str, str] = {}
+    for state in states.values():
+        records |= records_of(state, extra, root=root, dataset=dataset, layout=layout)
     _check_moment(records, {path: was for some in contents.values() for path, was in some.items()})
-    known = receipts(extra)
+    known, own = receipts(extra), state_of(receipt)
     pending = {
         split: state
         for split, state in states.items()
@@ -99,7 +94,7 @@ def publish(
     with suppress(OSError, MetadataError):  # the set is published: no cleanup may fail the run
         for split, scan in scans.items():
             note_changes(changes[split], scan, extra, split)
-        for old in known.keys() - {Path(receipt).stem}:
+        for old in known.keys() - {own.state["receipt"] if own else ""}:
             for name in ("receipt", "publish.log"):
                 remove_file(path_of(extra, name, receipt=old))
         for state in pending.values():
