@@ -59,6 +59,7 @@ def test_test_has_images_alone(demo) -> None:
     dataset = ImageNetMetadata(*demo, "TEST", transform=lambda image: image.size)
     assert list(dataset) == [(96, 96)] * 5
     assert (dataset.targets, dataset.classes, dataset.class_to_idx) == (None, [], {})
+    assert dataset.class_names == []
     assert dataset.get_target(0) is dataset.get_class_id(0) is dataset.get_class_name(0) is None
     assert isinstance(ImageNetMetadata(*demo, "TEST")[0], Image.Image)
 

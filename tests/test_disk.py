@@ -2,6 +2,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from dinov3_metadata import disk
@@ -182,3 +183,20 @@ def test_local_file_systems(
     )
     assert is_local(tmp_path / "a b/deeper") == local
     assert is_local(tmp_path / "a bc")
+
+
+def test_json_for_which_there_is_no_memory_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(disk.json, "loads", Mock(side_effect=MemoryError))
+    assert disk.read_json(tmp_path / "a.json") == {}
+
+
+def test_no_folder_stays_open_once_it_is_removed(tmp_path: Path) -> None:
+    for name in ("1-folders-000000000000", "2-folders-000000000000"):
+        (tmp_path / name).mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    disk.remove_folders(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from dinov3_metadata import MetadataError, dump_extra
+from dinov3_metadata import __main__ as program
 from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.chain import STAGES, Chain
 from dinov3_metadata.errors import DamagedError, logger
@@ -412,3 +413,13 @@ def test_a_word_that_no_command_can_have_is_refused(tree: Path, tmp_path: Path) 
     one_word({"rule": "publish", "extra": longest, "given": [longest] * 6})
     with pytest.raises(MetadataError, match="are too long together"):
         one_word({"given": ["\x01" * 4000] * 6})
+
+
+def test_an_interrupted_command_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "dump_extra", interrupt)
+    monkeypatch.setattr(sys, "argv", ["dinov3_metadata", "--root=/root", "--extra=/extra"])
+    with pytest.raises(SystemExit, match=r"Interrupted\. Nothing is lost"):
+        program.main()

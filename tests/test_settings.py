@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dinov3_metadata.config import config_yaml, is_good, prepare, schema, with_defaults
+from dinov3_metadata.config import config_yaml, explain, is_good, prepare, schema, with_defaults
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.settings import Settings, flatten
 from helpers import REPOSITORY
@@ -128,3 +128,29 @@ def test_an_unknown_setting_is_guessed(wrong: dict[str, Any]) -> None:
 
 def test_the_schema_is_json() -> None:
     assert json.loads(json.dumps(schema())) == schema()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"splits": ["TRIAN"]}, "splits: 'TRIAN' is not one of TRAIN, VAL, TEST."),
+        ({"splits": "TRAIN"}, "splits: 'TRAIN' is not a list, for instance '[TRAIN]'."),
+        ({"splits": []}, "splits: the list is empty."),
+        ({"splits": ["VAL", "VAL"]}, "splits: ['VAL', 'VAL'] names something twice."),
+        ({"labels": ""}, "labels: the text is empty."),
+        ({"verify": {"sample": 0}}, "verify: sample: 0 is below 1."),
+        ({"verify": {"sample": 10**10}}, "verify: sample: 10000000000 is above 1000000000."),
+        ({"verify": {"sample": "many"}}, "verify: sample: 'many' is not a whole number."),
+        ({"log": "debug"}, "log: 'debug' is not a section, for instance '{level: debug}'."),
+        ({"verify": "x"}, "verify: 'x' is not a section, for instance '{level: x}'."),
+        ({"root": 2024}, "root: '2024' is not text; put it in quotes."),
+        ({"root": ["x"]}, "root: \"['x']\" is not text."),
+        ({"layuot": "flat"}, "there is no setting 'layuot'. Did you mean 'layout'? The known"),
+        ({"scan": {"x": 1}}, "scan: there is no setting 'x'. The known settings are engine, una"),
+        ({"level": "x"}, "there is no setting 'level'. It belongs in a section: "
+         "verify='{level: ...}' or log='{level: ...}'. The known settings are root, extra,"),
+    ],
+)  # fmt: skip
+def test_what_the_schema_refuses_is_explained(changes: dict[str, Any], said: str) -> None:
+    error = next(VALIDATOR.iter_errors(with_defaults(prepare(CONFIG | changes))))
+    assert explain(error).startswith(f"config: {said}")

@@ -1,0 +1,31 @@
+"""Demo: whole or not at all, whoever is faster."""
+
+from pathlib import Path
+
+import pytest
+from dinov3_metadata.demo import make_demo
+from helpers import LABELS
+
+IMAGES = {"TRAIN": 2, "VAL": 1, "TEST": 1}
+
+
+def test_the_demo_of_another_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text(LABELS)
+    rename = Path.rename
+
+    def later(new: Path, target: Path) -> Path:
+        """Rename once the other run has done so."""
+        (target / "train").mkdir(parents=True)
+        return rename(new, target)
+
+    monkeypatch.setattr(Path, "rename", later)
+    make_demo(tmp_path / "demo", labels, IMAGES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "labels.txt"]
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["train"]
+
+
+def test_a_demo_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    make_demo(tmp_path / "demo", tmp_path / "no labels", IMAGES)
+    assert not list((tmp_path / "demo").iterdir())
