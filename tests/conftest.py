@@ -23,9 +23,8 @@ hypothesis.settings.load_profile("busy")
 def unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure no coverage in the processes that run the whole program: each start of Snakemake
     would take half as long again, and a full disk would have no room for the result."""
-    if request.path.parent.name != "tests" and not request.config.pluginmanager.has_plugin(
-        "mutants"
-    ):
+    learning = request.config.pluginmanager.has_plugin("mutants")  # see benchmarks/mutants.py
+    if request.path.parent.name != "tests" and not learning:
         monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
 
 
