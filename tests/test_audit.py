@@ -26,7 +26,7 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.examine import BIT, examine, wrong_suffix
 from dinov3_metadata.files import write_atomically
 from dinov3_metadata.formats import PROBLEMS, NotOk, first_not_ok
-from dinov3_metadata.images import RASTER, raster_formats
+from dinov3_metadata.images import RASTER, opened_image, raster_formats
 from dinov3_metadata.paths import StrPath, existing, folder_of, path_of
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages import audit
@@ -218,6 +218,18 @@ def test_no_program_is_started_for_an_image(
     assert not (tmp_path / "PWNED").exists()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_the_scans_of_a_jpeg_are_counted_whatever_follows_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.JPEG", kind)
+    with opened_image(tmp_path / "a.JPEG") as image:
+        assert image.format == kind
+    monkeypatch.setattr(images, "SCANS", 0)
+    with pytest.raises(Image.DecompressionBombError), opened_image(tmp_path / "a.JPEG"):
+        pass
+
+
 def test_formats_that_this_pillow_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "WEBP" in raster_formats()
     monkeypatch.delitem(Image.OPEN, "WEBP")
@@ -379,6 +391,7 @@ def test_a_renamed_image_is_not_opened_again(drawn: Path, tmp_path: Path) -> Non
 
 KILLED = """
 import os, signal, sys
+from dinov3_metadata import images
 from dinov3_metadata.stages import audit
 from dinov3_metadata.stages.scan import scan_images
 root, extra, after = sys.argv[1:]

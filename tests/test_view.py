@@ -417,6 +417,7 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         (["imagenet/train/n01/n01_1.JPEG"], "imagenet"),
         (["readme.txt"], "imagenet"),
         (["train/n01/"], "imagenet"),
+        (["train/a000x/1.jpg", *(f"train/a{i:03}.txt" for i in range(100))], "folder"),
         (["train/a/x.jpg", "train/b/b_1.JPEG", "train/b/b_2.JPEG"], "imagenet"),
     ],
 )

@@ -90,7 +90,7 @@ def opened_image(path: StrPath) -> Iterator[Image.Image]:
     with Bounded(open_regular(path).detach()) as file:
         _check_exif(file)
         with Image.open(file, formats=raster_formats()) as image:
-            if FORMATS.get(image.format or "", image.format) == "JPEG":
+            if image.format in ("JPEG", "MPO"):
                 _check_scans(file, image.width * image.height)
             yield image
 
