@@ -218,11 +218,12 @@ def test_no_program_is_started_for_an_image(
     assert not (tmp_path / "PWNED").exists()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+@pytest.mark.parametrize(("kind", "more"), [("JPEG", 0), ("MPO", 1)])
 def test_the_scans_of_a_jpeg_are_counted_whatever_follows_it(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.JPEG", kind)
+    image = Image.new("RGB", (8, 8))
+    image.save(tmp_path / "a.JPEG", "MPO", save_all=True, append_images=[image] * more)
     with opened_image(tmp_path / "a.JPEG") as image:
         assert image.format == kind
     monkeypatch.setattr(images, "SCANS", 0)
