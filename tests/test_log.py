@@ -79,9 +79,13 @@ def test_nothing_heavy_is_imported_on_the_default_path() -> None:
     assert subprocess.check_output(command, env=environment, text=True) == "[]\n"
 
 
-def test_progress_is_logged_at_every_fifth_percent(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged_at_every_fifth_percent(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level("INFO", "dinov3_metadata")
+    monkeypatch.setattr("dinov3_metadata.progress.time.monotonic", iter(range(100)).__next__)
     assert list(progress(range(200), 200, "scan")) == list(range(200))
     shown = [int(line.split()[1]) for line in caplog.messages]
     assert shown == [*range(5, 101, 5)]
-    assert all(line.startswith("scan: ") and line.endswith(" left") for line in caplog.messages)
+    assert caplog.messages[0] == "scan: 5 %, 10 a second, 0:00:19 left"  # 10 of 200 in a second
+    assert caplog.messages[-1] == "scan: 100 %, 10 a second, 0:00:00 left"

@@ -149,6 +149,18 @@ def test_an_error_in_the_block_takes_all_back(tmp_path: Path) -> None:
     assert not list(place_of(tmp_path).glob("*.*"))
 
 
+def test_new_files_go_even_if_somebody_removed_what_was_kept(tmp_path: Path) -> None:
+    writers = {name: lambda file: file.write(b"x") for name in NAMES}
+
+    def fail() -> None:
+        shutil.rmtree(place_of(tmp_path) / "kept")
+        raise MetadataError("an error in the block")
+
+    with pytest.raises(MetadataError), replaced_files(tmp_path, writers, 9, 1):
+        fail()
+    assert found(tmp_path) == {}
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_writer_that_fails_leaves_nothing(
     there: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -72,7 +72,7 @@ class Published:
             with suppress(MetadataError):  # missing or damaged: the next audit rebuilds it
                 found = open_array(path_of(extra, "audit_table", split=split))
                 self.table = found if (found.dtype, found.ndim) == (ROW, 1) else self.table
-        self.not_ok = first_not_ok(extra, split, SHOWN) if len(self.table) else []
+        self.not_ok = first_not_ok(extra, split, SHOWN)
 
     def _open_arrays(self, extra: StrPath) -> list[np.ndarray]:
         """Map the arrays, and check that their dtypes and lengths match ``about``."""
