@@ -34,8 +34,7 @@ def scan_threads(wildcards):
     """
     if not (workflow.local_exec and workflow.is_main_process):
         return 8
-    states = [stages.now[split].state for split in stages.splits]
-    scans = [path_of(stages.extra, "scan", **state) for state in states]
+    scans = [path_of(stages.extra, "scan", **state) for state in states()]
     needed = [scan for scan in scans if not os.path.exists(scan)]
     return max(1, (workflow.resource_settings.cores or 1) // max(1, len(needed)))
 

@@ -197,7 +197,7 @@ STAGES = {
             "root": chain.root,
             "dataset": chain.dataset,
             "layout": chain.layout,
-            "states": {split: chain.now[split].state for split in chain.splits},
+            "states": chain.states,
             "contents": {split: chain.now[split].contents for split in chain.splits},
             "keep": chain.settings.keep,
         },
@@ -290,10 +290,15 @@ class Chain:
         """The name of an audit with the current settings and code."""
         return digest(sorted(self.settings.fail_on), code_of("audit_images", "audit_split"))
 
+    @property
+    def states(self) -> dict[str, dict[str, str]]:
+        """Split -> its current state, for the splits to make metadata for."""
+        return {split: self.now[split].state for split in self.splits}
+
     @cached_property
     def receipt(self) -> str:
         """The name of the receipt for the current state of all splits."""
-        return receipt_name(self.extra, {split: self.now[split].state for split in self.splits})
+        return receipt_name(self.extra, self.states)
 
     def says(self, rule: str, split: str = "", scatteritem: str = "", **others: str) -> str:
         """Return the message for a stage, such as "Scan TRAIN: 1 of 1,000 folders changed: cat".

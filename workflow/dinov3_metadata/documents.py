@@ -7,8 +7,10 @@ treated as missing. This module and the documents of ``replace`` must also work 
 from __future__ import annotations
 
 import json
+import types
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import lru_cache
 from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .disk import MOST, read_file
@@ -63,7 +65,7 @@ def _build(hint: Any, value: Any) -> Any:
         return _build_dataclass(hint, value)
     if hint is Count and type(value) is int and 0 <= value < MOST_COUNTED:
         return value
-    if origin is Union or str(origin) == "<class 'types.UnionType'>":
+    if origin in (Union, getattr(types, "UnionType", Union)):  # X | Y, which Python 3.9 lacks
         return _build_any(inner, value)
     if origin is list and isinstance(value, list):
         return [_build(inner[0], item) for item in value]
@@ -83,8 +85,13 @@ def _build_any(hints: tuple[Any, ...], value: Any) -> Any:
     raise ValueError(f"{str(value)[:80]!r} is none of {hints}")
 
 
+@lru_cache  # it evaluates each annotation anew, at every start
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _build_dataclass(kind: Any, value: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {}
     for field in fields(kind):
         if field.name in value:

@@ -143,14 +143,13 @@ def _run(chain: Chain, threads: int) -> None:
         if chain.settings.fail_on:
             _audit(chain, state)
     receipt = path_of(chain.extra, "receipt", receipt=chain.receipt)
-    states = {split: chain.now[split].state for split in chain.splits}
     if not os.path.exists(receipt):
         given = STAGES["publish"].given(chain, "")
         run_stage("publish", chain.extra, {"receipt": chain.receipt}, given)
     else:  # a run that was killed right after its publication may have left old links
         from .stages.sweep import sweep  # with numpy, which not every job needs
 
-        sweep(chain.extra, chain.root, chain.dataset, states)
+        sweep(chain.extra, chain.root, chain.dataset, chain.states)
 
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:

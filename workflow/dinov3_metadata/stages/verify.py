@@ -278,11 +278,11 @@ def _check_witness(
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
         classes = [class_id for class_id in dataset.classes if class_id not in retired]
-        index_of = {class_id: index for index, class_id in enumerate(classes)}
+        numbers = {class_id: index for index, class_id in enumerate(classes)}
         found = [
-            (os.path.relpath(path, root), index_of[dataset.classes[index]])
+            (os.path.relpath(path, root), numbers[dataset.classes[index]])
             for path, index in dataset.samples
-            if dataset.classes[index] in index_of and not _is_retired(path, folder, retired)
+            if dataset.classes[index] in numbers and not _is_retired(path, folder, retired)
         ]
         if classes != scan.class_ids.tolist():
             raise MetadataError(f"{split}: {witness} finds other classes in {folder}.")
