@@ -105,10 +105,10 @@ class Copy:
         """Run pytest and return its exit code, or -9 if it takes too long."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment["PYTHONPATH"] = f"{self.folder}/workflow{os.pathsep}{self.folder}/benchmarks"
-        environment["TMPDIR"] = f"{self.folder}.tmp"
+        # A folder that a killed test left read-only cannot be removed, so each has another name.
+        temporary = tempfile.mkdtemp(dir=self.folder.parent)
+        environment["TMPDIR"] = temporary
         environment |= {name: str(value) for name, value in variables.items()}
-        shutil.rmtree(environment["TMPDIR"], ignore_errors=True)
-        os.mkdir(environment["TMPDIR"])
         command = [sys.executable, "-m", "pytest", "-q", "-p", "mutants", "-p", "no:cacheprovider"]
         command += ["--hypothesis-profile=ci", *options]  # the same examples each time
         with open(self.log, "wb") as log:
@@ -129,6 +129,7 @@ class Copy:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # with all that it started
             process.wait()
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def run(self, tests: dict[str, Test], *options: str, **variables: object) -> int:
         """Run these tests in this order. Each has several times as long as it usually takes."""
