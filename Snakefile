@@ -1,6 +1,6 @@
 # Make the metadata that DINOv3 trains from, given an ImageNet-style folder of images:
 #
-#   load_labels → (link_view →) scan_split → dump_entries → dump_class_arrays → verify → publish
+#   load_labels → (link_view →) scan_split → (number_classes →) dump_entries → dump_class_arrays → verify → publish
 #
 # config.yaml contains the settings, rules/ one file per stage, workflow/ the code of the stages.
 
@@ -20,6 +20,7 @@ include: "rules/cluster.smk"
 include: "rules/labels.smk"
 include: "rules/view.smk"
 include: "rules/scan.smk"
+include: "rules/numbering.smk"
 include: "rules/entries.smk"
 include: "rules/classes.smk"
 include: "rules/verify.smk"
@@ -33,6 +34,7 @@ localrules:
     audit,
     audit_split,
     load_labels,
+    number_classes,
     publish,
 
 

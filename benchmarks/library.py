@@ -22,8 +22,9 @@ if __name__ == "__main__":
     labels = read_labels(f"{root}/labels.txt")
     scan, _ = scan_images(root, split)
     files = {name: str(Path(extra, name)) for name in array_names(split)}
-    entries, class_ids, class_names = files.values()
+    entries, *arrays = files.values()
+    ids = scan.class_ids.tolist()
     write_entries(scan, labels, entries)
-    write_class_arrays(entries, scan, class_ids, class_names)
+    write_class_arrays(entries, ids, labels.of(ids), arrays)
     check_files(files, scan, labels, root=root, split=split)
     print(time.perf_counter() - start)

@@ -18,7 +18,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
 )
 
-from dinov3_metadata.chain import OF_SPLIT, STAGES, Chain, needs
+from dinov3_metadata.chain import OF_SPLIT, STAGES, needs
 from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import read_file
@@ -27,6 +27,7 @@ from dinov3_metadata.lock import lock_run
 from dinov3_metadata.log import ending_plainly
 from dinov3_metadata.paths import WILDCARDS, path_of, pattern
 from dinov3_metadata.preflight import one_word
+from dinov3_metadata.present import Chain
 from dinov3_metadata.summary import failures, summarise
 
 config |= with_defaults(prepare(config))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata.addresses import LABELLED
-from dinov3_metadata.artefacts import Scan
+from dinov3_metadata.artefacts import Numbering, Scan
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.files import sha256
 from dinov3_metadata.paths import array_names, folder_of, path_of
@@ -62,19 +62,29 @@ def exchange(target: Path, kind: str) -> None:
         os.mkfifo(target)
 
 
-def dump(root: Path, extra: Path, split: str, unaddressable: str = "refuse") -> dict[str, Path]:
-    """Run the stages from labels to classes and return the arrays by their published names."""
+def dump(
+    root: Path,
+    extra: Path,
+    split: str,
+    unaddressable: str = "refuse",
+    numbered: Iterable[str] = (),
+) -> dict[str, Path]:
+    """Run the stages from labels to classes and return the arrays by their published names.
+
+    The classes are ``numbered``, or if this is empty, those of the split itself.
+    """
     extra.mkdir(parents=True, exist_ok=True)
     paths = [extra / name for name in array_names(split)]
     scan, _ = scan_images(root, split, unaddressable=unaddressable)
     labels = read_labels(root / "labels.txt") if split in LABELLED else None
-    write_entries(scan, labels, paths[0])
-    if split in LABELLED:
-        write_class_arrays(paths[0], scan, *paths[1:])
+    ids = [*numbered] or scan.class_ids.tolist()
+    write_entries(scan, labels, paths[0], Numbering(ids))
+    if labels:
+        write_class_arrays(paths[0], ids, labels.of(ids), paths[1:])
     return {path.name: path for path in paths}
 
 
-AUDIT = {"tree": f"3-folders-{'0' * 12}", "audit": "0" * 12}
+AUDIT = {"numbered": "own", "tree": f"3-folders-{'0' * 12}", "audit": "0" * 12}
 """The wildcards of an audit that no state of a dataset asks for, but for the split."""
 
 

@@ -11,15 +11,21 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.addresses import SPLITS
-from dinov3_metadata.chain import COMMON, OF_SPLIT, SILENT, STAGES, Chain, needs
+from dinov3_metadata.chain import COMMON, OF_SPLIT, SILENT, STAGES, needs
 from dinov3_metadata.paths import FILES
+from dinov3_metadata.present import Chain
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.settings import Settings
 from helpers import REPOSITORY, make_tree
 
 PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 HELPERS = {("publish", "changes"), ("publish", "sweep"), ("sweep", "links"), ("view", "links")}
-HELPERS |= {("view", "annotations"), ("view", "numbering"), ("numbering", "links")}
+HELPERS |= {
+    ("view", "annotations"),
+    ("numbering", "annotations"),
+    ("view", "image_numbers"),
+    ("image_numbers", "links"),
+}
 MORE = {"audit_split": {"shares": 1}}
 """What a rule knows beside the table: how many shares there are."""
 
@@ -35,7 +41,7 @@ def chain(tmp_path: Path) -> Chain:
 def test_the_table_gives_a_stage_what_it_takes(chain: Chain, rule: str, split: str) -> None:
     stage = STAGES[rule]
     function = getattr(import_module(f"dinov3_metadata.stages.{stage.module}"), rule)
-    state = {"split": split, "view": "some view"}
+    state = {"split": split, "view": "some view", "numbered": "train-with-others"}
     names = [name for name in (*stage.reads, *stage.makes) if needs(name, state)]
     names += [*stage.wildcards, *(["threads"] if stage.threads else [])]
     given = stage.given(chain, split) | MORE.get(rule, {})
@@ -148,7 +154,7 @@ HEAVY = {"numpy", "PIL", "matplotlib", "torch", "torchvision", "pandas", "jsonsc
 START = """
 import sys
 from dinov3_metadata import demo, disk, lock, log
-from dinov3_metadata.chain import Chain
+from dinov3_metadata.present import Chain
 from dinov3_metadata.config import config_yaml, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.summary import failures, summarise
 import yaml

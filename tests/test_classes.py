@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dinov3_metadata.errors import DamagedError
 from dinov3_metadata.stages.classes import write_class_arrays
-from helpers import dump, make_scan
+from helpers import dump
 
 
 def test_ids_and_names_at_class_index(tree: Path, tmp_path: Path) -> None:
@@ -22,6 +22,6 @@ def test_entries_that_are_none_are_damaged(rows: int, tmp_path: Path) -> None:
     entries = tmp_path / "entries-TRAIN.npy"
     np.save(entries, np.arange(rows))
     with pytest.raises(DamagedError, match="cannot be read back") as error:
-        write_class_arrays(entries, make_scan(["a"], [5], range(5)), tmp_path / "i", tmp_path / "n")
+        write_class_arrays(entries, ["a"], ["A"], [tmp_path / "i", tmp_path / "n"])
     assert error.value.path == entries
     assert list(tmp_path.iterdir()) == [entries]

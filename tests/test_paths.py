@@ -68,7 +68,12 @@ def test_the_pattern_is_the_path_with_wildcards(name: str) -> None:
         f"/extra/{WORK}/published/VAL.json.bak",
         # The split of the folder and that of the file differ.
         path_of(
-            "/extra", "audited", split="TRAIN", tree=f"1-folders-{'0' * 12}", audit="1" * 12
+            "/extra",
+            "audited",
+            split="TRAIN",
+            tree=f"1-folders-{'0' * 12}",
+            numbered="own",
+            audit="1" * 12,
         ).replace("audit-TRAIN", "audit-VAL"),
     ],
 )
@@ -99,7 +104,7 @@ def test_existing_files_are_those_whose_path_is_in_the_table(tmp_path: Path) -> 
 
 
 def test_what_is_ours_in_the_work_folder_follows_from_the_table() -> None:
-    assert {*SPLITS, "labels", "views", "audit", "published", "report"} == ROOMS
+    assert {*SPLITS, "labels", "numbering", "views", "audit", "published", "report"} == ROOMS
     for name in (f"2-folders-{'0' * 12}", f"labels-none-{'0' * 12}", f"kept-{'0' * 12}"):
         assert STATE.fullmatch(name)
     assert not any(map(STATE.fullmatch, ["mine", "TRAIN", "kept", "2-folders"]))

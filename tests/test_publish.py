@@ -41,6 +41,7 @@ class Split:
             "view": "",
             "tree": f"4-folders-{self.states:012x}",
             "labels": f"labels-none-{0:012x}",
+            "numbered": "own",
             "checks": f"sample-1000-{0:012x}",
         }
         self.work = Path(folder_of(self.extra, "new_entries", **self.state))

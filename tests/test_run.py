@@ -14,10 +14,11 @@ import yaml
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata import __main__ as program
 from dinov3_metadata.artefacts import Scan
-from dinov3_metadata.chain import STAGES, Chain
+from dinov3_metadata.chain import STAGES
 from dinov3_metadata.errors import DamagedError, logger
 from dinov3_metadata.paths import existing, path_of
 from dinov3_metadata.preflight import one_word
+from dinov3_metadata.present import Chain
 from dinov3_metadata.run import run_stage
 from dinov3_metadata.settings import Settings
 from helpers import LABELS, REPOSITORY, digests, exchange, file_states, make_tree
@@ -237,6 +238,7 @@ SETTINGS: dict[str, Any] = {
     "layout": "imagenet",
     "view": "links",
     "labels": "folders",
+    "classes": "own",
     "keep": 3.5,
     "engine": "torchvision",
     "unaddressable": "skip",

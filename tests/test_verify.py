@@ -156,7 +156,7 @@ DAMAGES = {
     "class_name": (put("class_name", 2, "goldfisk"), r"that differ from the scan:\n  row 2"),
     "class ids": (
         change("class-ids", lambda ids: ids[::-1]),
-        r"class ids differ from those of the scan",
+        r"class ids differ from those that were numbered",
     ),
     "class names": (
         change("class-names", lambda names: names[[1, 0, 2]]),

@@ -54,13 +54,13 @@ class Linker:
             layout=self.layout,
         )
         self.noted = view.link(self.noted, retired=self.retired)
-        self.retired = view.numbering.retired
+        self.retired = view.numbers.retired
         return view
 
     def link(self) -> tuple[int, int]:
         """Bring the view up to date, as a run does that publishes; how many links came and went."""
         before = self.all_links()
-        added = self.link_only().numbering.added
+        added = self.link_only().numbers.added
         state = {"split": self.split, "view": "view", "tree": "tree"}
         for name in ("view", "folders"):
             path = Path(path_of(self.extra, name, **state))
@@ -615,7 +615,7 @@ def test_links_to_where_the_dataset_was_are_retired_as_they_are(
     folder.link_only()
     path = str(folder.root / "train/cat/cat_13.JPEG")
     assert os.readlink(path) == before[path]
-    assert folder.link_only().numbering.retired == ["cat/cat_13.JPEG"]
+    assert folder.link_only().numbers.retired == ["cat/cat_13.JPEG"]
     folder.link()
     assert not os.path.lexists(path)
 

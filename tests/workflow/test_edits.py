@@ -24,6 +24,7 @@ LABELS = (
 STAGES = {
     "Read the labels": "labels",
     "Scan": "scan",
+    "Number the classes": "numbering",
     "Write the entries of": "entries",
     "Write the class arrays of": "classes",
     "Verify": "verify",
@@ -39,12 +40,13 @@ def chain(*splits: str, start: str = "scan") -> set[str]:
         f"{stage} {split}"
         for split in splits
         for stage in stages[stages.index(start) :]
-        if (stage, split) != ("classes", "TEST")
+        if (stage, split) != ("classes", "TEST") and stage != "numbering"
     }
 
 
 TRAIN = chain("TRAIN")
 RELABELLED = {"labels"} | chain("TRAIN", "VAL", start="entries")
+RENUMBERED = {"numbering"} | chain("VAL", start="entries")
 NOTHING: set[str] = set()
 
 
@@ -78,8 +80,9 @@ class Dataset:
     def is_true(self) -> bool:
         """Whether the published bytes are those of a fresh run elsewhere."""
         shutil.rmtree(self.fresh, ignore_errors=True)
+        classes = sorted(path.name for path in (self.root / "train").iterdir() if path.is_dir())
         for split in ("TRAIN", "VAL", "TEST"):
-            dump(self.root, self.fresh, split)
+            dump(self.root, self.fresh, split, numbered=classes if split == "VAL" else ())
         return digests(self.extra) == digests(self.fresh)
 
 
@@ -187,25 +190,30 @@ MATRIX: dict[str, tuple[Edit, set[str], set[str]]] = {
     ),
     "add a class": (
         shell("mkdir train/n09999999; touch train/n09999999/n09999999_1.JPEG"),
-        TRAIN,
+        TRAIN | RENUMBERED,
         {"train", "train/n09999999"},
     ),
-    "remove a class": (shell("rm -r train/n01484850"), TRAIN, {"train"}),
+    "remove a class": (
+        shell("rm -r train/n01484850 val/n01484850"),
+        TRAIN | RENUMBERED | {"scan VAL"},
+        {"train", "val"},
+    ),
     "rename a class": (
         shell(
-            "mv train/n01484850 train/n09999999;"
+            "mv train/n01484850 train/n09999999; mv val/n01484850 val/n09999999;"
             "mv train/n09999999/n01484850_1.JPEG train/n09999999/n09999999_1.JPEG"
         ),
-        TRAIN,
-        {"train", "train/n09999999"},
+        TRAIN | RENUMBERED | {"scan VAL"},
+        {"train", "train/n09999999", "val", "val/n09999999"},
     ),
     "rename the class that sorts first": (
         shell(
+            "mv val/n01440764 val/n00000001;"
             "mv train/n01440764 train/n00000001; cd train/n00000001;"
             "mv n01440764_9.JPEG n00000001_9.JPEG; mv n01440764_10026.JPEG n00000001_10026.JPEG"
         ),
-        TRAIN,
-        {"train", "train/n00000001"},
+        TRAIN | RENUMBERED | {"scan VAL"},
+        {"train", "train/n00000001", "val", "val/n00000001"},
     ),
     "a class folder replaced by one with an older mtime and as many files": (
         shell(
@@ -279,7 +287,7 @@ MATRIX: dict[str, tuple[Edit, set[str], set[str]]] = {
     ),
     "a link to a class whose target is gone": (
         shell("mv ../elsewhere ../nowhere"),
-        TRAIN,
+        TRAIN | RENUMBERED,
         {"train"},
     ),
     "an image of TEST": (
@@ -297,7 +305,7 @@ MATRIX: dict[str, tuple[Edit, set[str], set[str]]] = {
     "an output overwritten with garbage of the same size": (garbage, {"publish"}, set()),
     "the work folder deleted": (
         lambda dataset: shutil.rmtree(dataset.extra / ".dinov3-metadata"),
-        {"labels"} | chain("TRAIN", "VAL", "TEST"),
+        {"labels", "numbering"} | chain("TRAIN", "VAL", "TEST"),
         {
             "train",
             "train/n01440764",

@@ -1,4 +1,4 @@
-"""Artefacts: the data that one stage saves and the next one loads: labels, scan and report.
+"""Artefacts: what one stage saves and the next one loads: labels, numbering, scan and report.
 
 Each class saves, loads and checks its own file. numpy is imported only where it is used, so that
 stages which need only labels or reports start without it.
@@ -6,24 +6,48 @@ stages which need only labels or reports start without it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 from .disk import open_regular, read_file
 from .documents import Count, parse, to_json
-from .errors import MetadataError, count, listing
+from .errors import DatasetChangedError, MetadataError, count, listing
 from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
-from .formats import SMALL, FileDigest, LabelsSource
+from .formats import SMALL, FileDigest, LabelsSource, NumberedBy
 from .paths import StrPath, array_names
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+T = TypeVar("T")
+
+
+def _with_digest(document: object) -> bytes:
+    """Return a dataclass as JSON, with a digest of its content."""
+    return json.dumps([vars(document), digest(vars(document))], indent=0).encode()
+
+
+def _load(kind: type[T], path: StrPath) -> T:
+    """Read what ``_with_digest`` returned.
+
+    Raises:
+        DamagedError: The file is damaged.
+    """
+    with reading_back(path):
+        document, saved = json.loads(read_file(path))
+        if digest(document) != saved:
+            raise ValueError("its digest does not match")
+        return kind(**document)
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,7 @@ class Labels:
     def save(self, path: StrPath) -> None:
         """Write the labels to ``path`` as JSON, with a digest of their content."""
         with write_atomically(path) as file:
-            file.write(json.dumps([vars(self), digest(vars(self))], indent=0).encode())
+            file.write(_with_digest(self))
 
     @classmethod
     def load(cls, path: StrPath) -> Labels:
@@ -56,11 +80,7 @@ class Labels:
         Raises:
             DamagedError: The file is damaged.
         """
-        with reading_back(path):
-            labels, saved = json.loads(read_file(path))
-            if digest(labels) != saved:
-                raise ValueError("its digest does not match")
-            return cls(**labels)
+        return _load(cls, path)
 
     def of(self, class_ids: Sequence[str]) -> list[str]:
         """Return the name of each class in ``class_ids``. Other ids in the labels file are ignored.
@@ -80,6 +100,74 @@ class Labels:
                 "Add a row for each, or move folders that are not classes out of the split.",
             )
         return [self.names[class_id] for class_id in class_ids]
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The class_index of each class.
+
+    Attributes:
+        ids: The class ids, in the order of class_index.
+        by: The splits whose classes these are; empty if they are those of the scan.
+    """
+
+    ids: list[str]
+    by: list[str] = field(default_factory=list)
+
+    def save(self, path: StrPath) -> None:
+        """Write the numbering to ``path`` as JSON, with a digest of its content."""
+        with write_atomically(path) as file:
+            file.write(_with_digest(self))
+
+    @classmethod
+    def load(cls, path: StrPath, scan: Scan) -> Numbering:
+        """Read what ``save`` wrote; if the path is empty, number the classes of a scan.
+
+        Raises:
+            DamagedError: The file is damaged.
+        """
+        return _load(cls, path) if path else cls(scan.class_ids.tolist())
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the class ids in their order, one a line."""
+        return hashlib.sha256("\n".join(self.ids).encode(errors="surrogateescape")).hexdigest()
+
+    def of(self, class_ids: Sequence[str]) -> list[int]:
+        """Return the class_index of each class in ``class_ids``.
+
+        Raises:
+            DatasetChangedError: Some classes were made after all classes were numbered.
+            MetadataError: Some classes of VAL are not in TRAIN. The message names them, each with
+                the class that may have been meant.
+        """
+        index = {class_id: i for i, class_id in enumerate(self.ids)}
+        unknown = [class_id for class_id in class_ids if class_id not in index]
+        if unknown and self.by != ["TRAIN"]:
+            raise DatasetChangedError(
+                f"{count(len(unknown), 'class', 'classes')} appeared during this run, for instance "
+                f"{unknown[0]}. Run the same command again."
+            )
+        if unknown:
+            what = count(len(unknown), "class", "classes")
+            raise MetadataError(
+                f"VAL has {what} that TRAIN lacks, so an evaluation would compare wrong labels:",
+                listing((f"{one} ({self._nearest(one)})" for one in unknown), len(unknown)),
+                "Rename these folders or move them elsewhere. Or set `classes: union` to number "
+                "both splits by the classes of both, or `classes: own` to number each split by its "
+                "own, as DINOv3's dump_extra() does, whatever an evaluation makes of it.",
+            )
+        return [index[class_id] for class_id in class_ids]
+
+    def _nearest(self, class_id: str) -> str:
+        """Say which class may have been meant by an unknown one."""
+        form = unicodedata.normalize("NFC", class_id)
+        if any(unicodedata.normalize("NFC", one) == form for one in self.ids):
+            return "TRAIN has this name in another Unicode form"
+        same = [one for one in self.ids if one.casefold() == class_id.casefold()]
+        if close := same or get_close_matches(class_id, self.ids, 1):
+            return f"TRAIN has {close[0]}"
+        return "TRAIN has no similar one"
 
 
 @dataclass(frozen=True)
@@ -186,6 +274,7 @@ class Report:
         files: Published name of each array -> size and digest.
         checks: What was checked, one sentence each.
         verified: The time of the check, in UTC.
+        numbering, notes: See ``formats.Description``.
     """
 
     split: str
@@ -199,6 +288,8 @@ class Report:
     files: dict[str, FileDigest]
     checks: list[str]
     verified: str
+    numbering: NumberedBy | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse a report whose files are not those of its split.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -103,6 +103,20 @@ class LabelsSource:
 
 
 @dataclass
+class NumberedBy:
+    """How the classes of a split are numbered.
+
+    Attributes:
+        splits: The splits whose classes are numbered together.
+        sha256: That of the class ids in the order of class_index, one a line. If it is the same for
+            TRAIN and VAL, each class has the same number in both.
+    """
+
+    splits: list[str]
+    sha256: str
+
+
+@dataclass
 class Description:
     """The content of ``metadata-SPLIT.json``; the same for the same arrays, origin and versions.
 
@@ -116,6 +130,8 @@ class Description:
             class name, in code points.
         files: Name of each array -> size and digest.
         versions: The versions of Python, numpy and this package.
+        numbering: How the classes are numbered; None if the images have no labels.
+        notes: What a user should know about the files, one sentence each.
     """
 
     split: str
@@ -130,6 +146,8 @@ class Description:
     class_name_length: Count
     files: dict[str, FileDigest]
     versions: dict[str, str]
+    numbering: NumberedBy | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit together.

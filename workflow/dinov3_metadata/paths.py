@@ -24,11 +24,15 @@ StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
 WORK = ".dinov3-metadata"
 """The name of the work folder in ``<EXTRA>``. It contains everything that is not published."""
 
+MARK = ".dinov3-view"
+"""The name of a file in the folder of a view, which shows that its links are not a dataset."""
+
 WILDCARDS = {
     "split": "|".join(SPLITS),
     "view": "[0-9]+-folders-[0-9a-f]{12}",
     "tree": "[0-9]+-folders-[0-9a-f]{12}",
     "labels": "labels-(?:[0-9a-f]{12}|none)-[0-9a-f]{12}",
+    "numbered": "own|(?:train|union)(?:-[0-9a-f]{12})?",
     "checks": "(?:sample|full)-[0-9]+-[0-9a-f]{12}",
     "audit": "[0-9a-f]{12}(?:-[0-9a-f]+)?",  # with the time, if the user asked for an audit
     "scatteritem": "[0-9]+-of-[0-9]+",
@@ -44,9 +48,10 @@ WILDCARDS = {
 LABELS = f"{WORK}/labels/{{labels}}"
 VIEW = f"{WORK}/views/{{split}}/{{view}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
-ROWS = f"{TREE}/{{labels}}"
+NUMBERING = f"{WORK}/numbering/{{numbered}}"
+ROWS = f"{TREE}/{{labels}}/{{numbered}}"
 CHECKS = f"{ROWS}/{{checks}}"
-AUDIT = f"{WORK}/audit/{{split}}/{{tree}}/{{audit}}"
+AUDIT = f"{WORK}/audit/{{split}}/{{tree}}/{{numbered}}/{{audit}}"
 AUDITED = f"{WORK}/audit/{{split}}/kept-{{code}}"
 PUBLISHED = f"{WORK}/published"
 
@@ -63,6 +68,7 @@ FILES = {
     "view": f"{VIEW}/folders.json",
     "scan": f"{TREE}/scan.npz",
     "folders": f"{TREE}/folders.json",
+    "numbering": f"{NUMBERING}/numbering.json",
     "new_entries": f"{ROWS}/entries-{{split}}.npy",
     "new_class_ids": f"{ROWS}/class-ids-{{split}}.npy",
     "new_class_names": f"{ROWS}/class-names-{{split}}.npy",
@@ -77,6 +83,7 @@ FILES = {
     "link_view.tsv": f"{VIEW}/view.tsv",
     "scan_split.log": f"{TREE}/scan.log",
     "scan_split.tsv": f"{TREE}/scan.tsv",
+    "number_classes.log": f"{NUMBERING}/numbering.log",
     "dump_entries.log": f"{ROWS}/entries.log",
     "dump_entries.tsv": f"{ROWS}/entries.tsv",
     "dump_class_arrays.log": f"{ROWS}/classes.log",

@@ -28,7 +28,7 @@ CODE = ("__init__", "documents", "formats", "published", "replace", "stages/publ
 """The modules that decide what is published. If one changes, everything is published again."""
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
-STATE_NAMES = {"split", "view", "tree", "labels", "checks"}
+STATE_NAMES = {"split", "view", "tree", "labels", "numbered", "checks"}
 
 FileState = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in ns, and inode of a file."""
@@ -39,7 +39,7 @@ class Noted:
     """What a receipt says about a split.
 
     Attributes:
-        state: The state that was published, see ``chain.Present.state``.
+        state: The state that was published, see ``present.Present.state``.
         contents: File that the split was made from (folders aside) -> its fingerprint.
         files: Published name -> state of the file; None if there was no file.
     """
@@ -63,7 +63,7 @@ class Receipt:
 
 
 States = Mapping[str, Mapping[str, str]]
-"""Split -> its state, see ``chain.Present.state``."""
+"""Split -> its state, see ``present.Present.state``."""
 
 
 def file_states(extra: StrPath, split: str) -> dict[str, FileState | None]:

@@ -6,13 +6,14 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from .chain import OF_SPLIT, STAGES, Chain, needs
+from .chain import OF_SPLIT, STAGES, needs
 from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .fingerprint import changed_since
 from .lock import locked
 from .log import NO_MEMORY, refused
 from .paths import StrPath, existing, folder_of, path_of
+from .present import Chain
 from .published import published_state
 from .settings import Settings, flatten
 
@@ -35,9 +36,9 @@ def run_stage(
         MetadataError: See the function of the stage.
     """
     stage = STAGES[rule]
-    if stage.clears:
-        others = folder_of(extra, stage.makes[0], stage.clears, **state)
-        remove_folders(others, {state[stage.clears]})
+    for wildcard in stage.clears:
+        others = folder_of(extra, stage.makes[0], wildcard, **state)
+        remove_folders(others, {state[wildcard]})
     arguments = dict(given)
     for name in (*stage.reads, *stage.makes):
         if needs(name, state):
@@ -60,9 +61,9 @@ def run_stage(
 
 
 def _still_used(wildcard: str, extra: str, state: dict[str, str]) -> list[str]:
-    """Return the values of a wildcard that are published, or are the labels of some split."""
-    if wildcard == "labels":
-        return [rows["labels"] for _, rows in existing(extra, "new_entries")]
+    """Return the values of a wildcard that are published, or that some split's entries have."""
+    if wildcard in ("labels", "numbered"):
+        return [rows[wildcard] for _, rows in existing(extra, "new_entries")]
     published = published_state(extra, state["split"])
     return [published.state[wildcard]] if published else []
 

@@ -112,6 +112,15 @@ class Settings:
         type="string",
         minLength=1,
     )
+    classes: str = _setting(
+        "train",
+        key="classes",
+        about="What the class numbers of TRAIN and VAL are: positions among the classes of TRAIN "
+        "(train), among those of both splits (union), or for each split among its own (own). Only "
+        "with own do both splits have other numbers for a class that one of them lacks.",
+        short="which classes are numbered: train (those of TRAIN, for VAL too), union, own",
+        enum=["train", "union", "own"],
+    )
     keep: float = _setting(
         14,
         key="keep",

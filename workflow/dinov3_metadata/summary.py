@@ -44,6 +44,7 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         row: tuple[str, ...] = (split, f"{about.images:,}", *images)
         row += (f"{about.classes:,}", *classes) if about.classes else ("", "", "")
         rows.append((*row, f"{size:,}", seconds))
+        notes += [f"  {note}" for note in about.notes]
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
     if len(rows) == 1:

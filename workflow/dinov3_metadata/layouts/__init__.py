@@ -7,9 +7,9 @@ import os
 
 from ..paths import StrPath
 from . import flat, folder, imagenet, kaggle, tiny_imagenet
-from .part import Layout, Part, has_images
+from .part import Layout, Part, has_images, may_hold_images
 
-__all__ = ["LAYOUTS", "Layout", "Part", "has_images", "recognise"]
+__all__ = ["LAYOUTS", "Layout", "Part", "has_images", "may_hold_images", "recognise"]
 
 LAYOUTS: dict[str, Layout] = {
     "imagenet": imagenet,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..addresses import is_image
+from ..paths import MARK, WORK
 
 LOOKED_AT = 20  # class folders to look at, spread over a split
 
@@ -66,6 +67,13 @@ def class_folders_of(folder: str) -> list[str]:
     except OSError:
         return []
     return paths[:: max(1, len(paths) // LOOKED_AT)]
+
+
+def may_hold_images(folder: str, name: str) -> bool:
+    """Return whether a view takes images from a subfolder: not if it is hidden, nor if it is a view
+    or contains a work folder."""
+    made = any(os.path.lexists(f"{folder}/{name}/{own}") for own in (MARK, WORK))
+    return not name.startswith(".") and not made
 
 
 def has_images(folder: str) -> bool:

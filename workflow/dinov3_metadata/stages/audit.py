@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 
 from ..addresses import image_path
-from ..artefacts import Scan
+from ..artefacts import Numbering, Scan
 from ..disk import create_anew, make_folder, open_regular, remove_file, remove_folders
 from ..documents import Count
 from ..errors import MetadataError, count, listing, logger
@@ -42,6 +42,7 @@ def audit_images(
     *,
     share: StrPath,
     scan: StrPath,
+    numbering: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
@@ -53,10 +54,14 @@ def audit_images(
     Args:
         share: Where to write the result, see ``write_share``.
         scan: The file with the split's images, see ``artefacts.Scan``.
+        numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
+            they are numbered by the scan.
         extra, root, split, scatteritem, is_view: See ``audit_share``.
     """
+    found = Scan.load(scan)
     rows = audit_share(
-        Scan.load(scan),
+        found,
+        numbering=Numbering.load(numbering, found),
         extra=extra,
         root=root,
         split=split,
@@ -81,6 +86,7 @@ def audit_share(
     split: str,
     scatteritem: str,
     is_view: bool = False,
+    numbering: Numbering | None = None,
 ) -> np.ndarray:
     """Audit one of several shares of a split's images.
 
@@ -94,17 +100,20 @@ def audit_share(
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         scatteritem: Which share to audit, as Snakemake names it: ``3-of-8``.
         is_view: Whether to check the suffix of the file behind a link, and not that of the link.
+        numbering: The numbers of the classes; None if they are numbered by the scan.
 
     Returns:
         (images of the share,) of ``ROW``. All shares, one after another, have the order of the
         entries.
     """
     number, of = map(int, scatteritem.split("-of-"))
-    images, class_ids = len(scan.actual_index), scan.class_ids.tolist()
+    numbering = numbering or Numbering.load("", scan)
+    images, class_ids = len(scan.actual_index), numbering.ids
     start, stop = images * (number - 1) // of, images * number // of
     rows = np.zeros(stop - start, ROW)
     rows["actual_index"] = scan.actual_index[start:stop]
-    rows["class_index"] = scan.class_index(start, stop)
+    index = np.array(numbering.of(scan.class_ids.tolist()), "<u4")
+    rows["class_index"] = index[scan.class_index(start, stop)]
 
     def path(i: int) -> str:
         class_id = class_ids[rows["class_index"][i]]
@@ -182,10 +191,12 @@ def audit_split(
     *,
     audited: StrPath,
     scan: StrPath,
+    numbering: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
     tree: str,
+    numbered: str,
     audit: str,
     standing: str,
     shares: int,
@@ -199,9 +210,9 @@ def audit_split(
     Args:
         audited: Where to record that no image has a problem of ``fail_on``. Files that other audits
             of the split left in the work folder are outdated and are removed.
-        scan: The file with the split's images, see ``artefacts.Scan``.
+        scan, numbering: See ``audit_images``.
         extra, root, split: See ``audit_share``.
-        tree, audit: The other wildcards of ``audited``.
+        tree, numbered, audit: The other wildcards of ``audited``.
         standing: The name of the audit with these settings that was not requested explicitly. Its
             record is kept, unless an image has a problem of ``fail_on``.
         shares: How many there are.
@@ -211,8 +222,8 @@ def audit_split(
     Raises:
         MetadataError: Images have a problem of ``fail_on``. Both files have been written anyway.
     """
-    state = {"split": split, "tree": tree, "audit": audit}
-    class_ids = Scan.load(scan).class_ids
+    state = {"split": split, "tree": tree, "numbered": numbered, "audit": audit}
+    class_ids = Numbering.load(numbering, Scan.load(scan)).ids
     items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
     paths = [path_of(extra, "share", **state, scatteritem=item) for item in items]
     with _joined(paths, path_of(extra, "joined", **state)) as joined:
@@ -259,7 +270,8 @@ def audit_split(
                     file.write(text)
         make_folder(folder_of(extra, "audited", **state))
         # The results of the shares are removed too, because they are in the table.
-        remove_folders(folder_of(extra, "audited", "tree", **state), {state["tree"]})
+        for wildcard in ("tree", "numbered"):
+            remove_folders(folder_of(extra, "audited", wildcard, **state), {state[wildcard]})
         holding = {state["audit"]} if len(wrong) else {state["audit"], standing}
         remove_folders(folder_of(extra, "audited", "audit", **state), holding)
         if len(wrong):
@@ -303,10 +315,10 @@ def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
         remove_file(table)
 
 
-def _describe(row: np.void, root: StrPath, split: str, class_ids: np.ndarray) -> dict[str, Any]:
+def _describe(row: np.void, root: StrPath, split: str, class_ids: list[str]) -> dict[str, Any]:
     """Describe an image with problems for ``audit-SPLIT.json``; in a view, with the file behind the
     link."""
-    path = image_path(split, str(class_ids[row["class_index"]]), int(row["actual_index"]))
+    path = image_path(split, class_ids[row["class_index"]], int(row["actual_index"]))
     linked = os.path.join(root, path)
     return {
         "image": path,

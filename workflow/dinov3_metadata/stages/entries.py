@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..addresses import MAX_INDEX
-from ..artefacts import Labels, Scan
+from ..artefacts import Labels, Numbering, Scan
 from ..errors import logger
 from ..files import write_atomically
 from ..formats import entries_dtype, npy_header
@@ -13,7 +13,9 @@ from ..progress import progress
 BLOCK = 1 << 20  # bytes filled and written at a time; small enough for the cache of a core
 
 
-def dump_entries(*, scan: StrPath, labels: StrPath = "", new_entries: StrPath) -> None:
+def dump_entries(
+    *, scan: StrPath, labels: StrPath = "", numbering: StrPath = "", new_entries: StrPath
+) -> None:
     """Write the entries of a split, byte for byte as ``np.save`` would.
 
     Only the scan and one block of rows are in memory.
@@ -21,18 +23,24 @@ def dump_entries(*, scan: StrPath, labels: StrPath = "", new_entries: StrPath) -
     Args:
         scan: The file with the split's images, see ``artefacts.Scan``.
         labels: The file with the names of its classes, see ``artefacts.Labels``; empty for TEST.
+        numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
+            they are numbered by the scan.
         new_entries: Where to write.
 
     Raises:
-        DamagedError: The scan or the labels are damaged.
-        MetadataError: A class folder has no row in the labels file.
+        DamagedError: A file that is read is damaged.
+        MetadataError: A class has no row in the labels file, or no number.
     """
-    write_entries(Scan.load(scan), Labels.load(labels) if labels else None, new_entries)
+    found = Scan.load(scan)
+    numbers = Numbering.load(numbering, found)
+    write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
 
 
-def write_entries(scan: Scan, labels: Labels | None, out: StrPath) -> None:
+def write_entries(
+    scan: Scan, labels: Labels | None, out: StrPath, numbering: Numbering | None = None
+) -> None:
     """Write the entries of a split to ``out``, see ``dump_entries``."""
-    per_class = class_rows(scan, labels)
+    per_class = class_rows(scan, labels, numbering)
     images = len(scan.actual_index)
     rows_at_a_time = max(1, BLOCK // per_class.itemsize)
     block = np.empty(rows_at_a_time, per_class.dtype)
@@ -48,24 +56,26 @@ def write_entries(scan: Scan, labels: Labels | None, out: StrPath) -> None:
     logger.info("%s: %d rows of %s", out, images, per_class.dtype)
 
 
-def class_rows(scan: Scan, labels: Labels | None) -> np.ndarray:
-    """Return one row per class, (classes,) of ``entries_dtype``, with everything that the rows of
-    its images share.
+def class_rows(scan: Scan, labels: Labels | None, numbering: Numbering | None = None) -> np.ndarray:
+    """Return one row per class of a scan, (classes,) of ``entries_dtype``, with everything that the
+    rows of its images share.
 
-    Without labels, for TEST, there is a single row. As in the reference, its class_index is
-    ``np.uint32(-1)`` and its strings have length 0.
+    The texts are as wide as the longest of all classes that are numbered. Without labels, for TEST,
+    there is a single row. As in the reference, its class_index is ``np.uint32(-1)`` and its strings
+    have length 0.
 
     Raises:
-        MetadataError: A class folder has no row in the labels file.
+        MetadataError: A class has no row in the labels file, or no number.
     """
     if labels is None:
         rows = np.zeros(1, entries_dtype(0, 0))
         rows["class_index"] = MAX_INDEX
         return rows
-    ids = scan.class_ids.tolist()
+    numbering = numbering or Numbering.load("", scan)
+    index, ids = numbering.of(scan.class_ids.tolist()), numbering.ids
     names = labels.of(ids)
     rows = np.zeros(len(ids), entries_dtype(max(map(len, ids)), max(map(len, names))))
     rows["class_index"] = np.arange(len(ids))
     rows["class_id"] = ids
     rows["class_name"] = names
-    return rows
+    return rows[index]

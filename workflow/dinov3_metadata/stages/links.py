@@ -22,9 +22,8 @@ from ..addresses import split_folder
 from ..disk import FOLDER, kind_of, make_folder, naming, sync, temporary_name
 from ..documents import parse, to_json
 from ..errors import MetadataError
-from ..paths import TEMPORARY, work_folder
+from ..paths import MARK, TEMPORARY, work_folder
 
-MARK = ".dinov3-view"  # a file in a view folder, which shows that its links are not a dataset
 PATIENCE = 60  # seconds to wait for another run
 SMALL = 1 << 20  # bytes to read of a mark at most; it has a few hundred
 

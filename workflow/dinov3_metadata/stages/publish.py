@@ -44,7 +44,7 @@ def publish(
         receipt: Where to record what was published.
         extra: The folder to publish to; it is made if necessary.
         root, dataset, layout: See ``formats.Description``.
-        states: Split -> the names of its state, see ``chain.Present.state``.
+        states: Split -> the names of its state, see ``present.Present.state``.
         contents: Split -> file -> fingerprint, for the files that the split was also made from
             (labels and annotations).
         keep: How many days replaced files are kept for readers on other hosts.

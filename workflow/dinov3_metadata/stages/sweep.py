@@ -49,7 +49,7 @@ def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
         extra: The folder for the metadata.
         root: The folder of the view, which DINOv3 uses as root.
         dataset: The dataset's folder.
-        states: Split -> the names of its state, see ``chain.Present.state``.
+        states: Split -> the names of its state, see ``present.Present.state``.
     """
     for split, state in states.items():
         if not state["view"]:

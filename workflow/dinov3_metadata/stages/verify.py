@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from ..addresses import LABELLED, MAX_INDEX, image_path, index_of, is_image, split_folder
-from ..artefacts import Labels, Report, Scan
+from ..artefacts import Labels, Numbering, Report, Scan
 from ..disk import kind_of
 from ..documents import Count
-from ..errors import MetadataError, count, listing, logger
+from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import read_array_back, reading_back, rows_at, sha256
 from ..fingerprint import read_retired
-from ..formats import FileDigest, LabelsSource, entries_dtype, npy_header
+from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
 from ..paths import StrPath
 from ..progress import progress
 from ..readdir import special_kind
@@ -32,6 +32,7 @@ def verify(
     scan: StrPath,
     folders: StrPath,
     labels: StrPath = "",
+    numbering: StrPath = "",
     new_entries: StrPath,
     new_class_ids: StrPath = "",
     new_class_names: StrPath = "",
@@ -40,6 +41,7 @@ def verify(
     split: str,
     level: str = "sample",
     sample: int = 1000,
+    classes: str = "own",
 ) -> None:
     """Check the new files of a split, and write a report.
 
@@ -47,22 +49,27 @@ def verify(
         scan: The file with the scan that the new files must match, see ``artefacts.Scan``.
         folders: The record of that scan, see ``fingerprint.Record``.
         labels: The file with the names of the classes, see ``artefacts.Labels``; empty for TEST.
+        numbering: The file with their numbers, see ``artefacts.Numbering``; empty if they are
+            numbered by the scan.
         new_entries, new_class_ids, new_class_names: The new files; for TEST only the entries.
         report: Where to write the report, see ``artefacts.Report``.
-        root, split, level, sample: See ``check_files``.
+        root, split, level, sample, classes: See ``check_files``.
 
     Raises:
         MetadataError: See ``check_files``.
     """
     paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
+    found = Scan.load(scan)
     check_files(
         {os.path.basename(path): str(path) for path in paths},
-        Scan.load(scan),
+        found,
         Labels.load(labels) if labels else None,
+        Numbering.load(numbering, found),
         root=root,
         split=split,
         level=level,
         sample=sample,
+        classes=classes,
         retired=read_retired(folders),
     ).save(report)
 
@@ -71,11 +78,13 @@ def check_files(
     files: dict[str, str],
     scan: Scan,
     labels: Labels | None,
+    numbering: Numbering | None = None,
     *,
     root: StrPath,
     split: str,
     level: str = "sample",
     sample: int = 1000,
+    classes: str = "own",
     retired: frozenset[str] = frozenset(),
 ) -> Report:
     """Check the files of a split and describe them.
@@ -85,12 +94,14 @@ def check_files(
             order; for TEST only the entries.
         scan: The scan that the files must match.
         labels: The names of the classes; None for TEST.
+        numbering: The numbers of the classes; None if they are numbered by the scan.
         root: The folder that DINOv3 uses as root.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         level: ``sample`` checks that the images of some rows exist. ``full`` checks this for all
             rows, and compares the split with an independent listing by ImageFolder (for TEST, by
             ``os.walk``).
         sample: How many rows ``sample`` checks, spread evenly over the split.
+        classes: The setting ``classes``, for a note on what could not be compared.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
 
     Returns:
@@ -101,32 +112,37 @@ def check_files(
             paths. The new files have been removed, so that the next run rebuilds them.
     """
     with _removing_wrong(files, split):
-        ids = scan.class_ids.tolist()
+        numbering = numbering or Numbering.load("", scan)
+        ids = numbering.ids
         names = labels.of(ids) if labels else [""]
         types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
         types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
         rows_expected = [len(scan.actual_index), len(ids), len(ids)]
         checks = [_check_headers(files, types, rows_expected)]
         arrays = [read_array_back(path) for path in files.values()]
-        entries, *classes = arrays
+        entries, *named = arrays
         if labels:
-            checks.append(_check_classes(classes, ids, names))
+            checks.append(_check_classes(named, ids, names))
+        index = np.array(numbering.of(scan.class_ids.tolist()), "<u4")
         digests = {name: sha256(path) for name, path in [*files.items()][1:]}
         name = next(iter(files))
-        check, digests[name] = _check_rows(name, entries, classes, scan)
+        check, digests[name] = _check_rows(name, entries, named, scan, index)
         checks.append(check)
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
         checks.append(_check_paths(root, split, entries, rows))
         if level == "full":
-            checks.append(_check_witness(root, split, entries, scan, retired))
+            checks.append(_check_witness(root, split, entries, scan, index, retired))
         for check in checks:
             logger.info("%s: %s", split, check)
+        notes = _notes(split, scan, numbering, classes) if labels else []
+        for note in notes:
+            logger.warning("%s", note)
         widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
         return Report(
             split=split,
             images=Count(len(entries)),
-            classes=Count(len(classes[0]) if classes else 0),
+            classes=Count(len(named[0]) if named else 0),
             skipped=Count(int(scan.skipped.sum())),
             labels=LabelsSource(labels.source, labels.form) if labels else None,
             labels_content=labels.content if labels else None,
@@ -138,7 +154,42 @@ def check_files(
             },
             checks=checks,
             verified=datetime.now(UTC).isoformat(timespec="seconds"),
+            numbering=NumberedBy(numbering.by or [split], numbering.sha256) if labels else None,
+            notes=notes,
         )
+
+
+def _notes(split: str, scan: Scan, numbering: Numbering, classes: str) -> list[str]:
+    """Say what a user should know about the numbers of a split's classes, one sentence each.
+
+    Args:
+        split: ``TRAIN`` or ``VAL``.
+        scan: The split's images.
+        numbering: The numbers of its classes.
+        classes: The setting ``classes``.
+    """
+    notes = []
+    if lacking := sorted({*numbering.ids}.difference(scan.class_ids.tolist())):
+        some = ", ".join(lacking[:SHOWN]) + (", ..." if lacking[SHOWN:] else "")
+        notes.append(
+            f"{split} lacks {len(lacking):,} of the {len(numbering.ids):,} classes of "
+            f"{' and '.join(numbering.by)}: {some}. They are numbered anyway, so the files differ "
+            "from those that DINOv3's dump_extra() writes."
+        )
+    if classes != "own" and not numbering.by:
+        other = "TRAIN" if split == "VAL" else "VAL"
+        notes.append(
+            f"{split} is numbered by its own classes: there are no class folders of {other} to "
+            "compare them with."
+        )
+    if all(map(str.isdecimal, numbering.ids)):
+        wrong = [f"{one} has {i}" for i, one in enumerate(numbering.ids) if int(one) != i]
+        if wrong:
+            notes.append(
+                f"{split}: the class folders are numbers, but class_index follows the order of "
+                f"their text: {' and '.join(wrong[:2])}."
+            )
+    return notes
 
 
 @contextmanager
@@ -181,7 +232,7 @@ def _check_headers(files: dict[str, str], types: list[np.dtype], rows: list[int]
 def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[str]) -> str:
     class_ids, class_names = classes
     if class_ids.tolist() != ids:
-        raise MetadataError("The class ids differ from those of the scan.")
+        raise MetadataError("The class ids differ from those that were numbered.")
     wrong = [
         f"{class_id}: {found!r}, but {expected!r} is expected"
         for class_id, found, expected in zip(ids, class_names.tolist(), names, strict=True)
@@ -193,27 +244,33 @@ def _check_classes(classes: Sequence[np.ndarray], ids: list[str], names: list[st
 
 
 def _check_rows(
-    name: str, entries: np.memmap, classes: Sequence[np.ndarray], scan: Scan
+    name: str, entries: np.memmap, classes: Sequence[np.ndarray], scan: Scan, index: np.ndarray
 ) -> tuple[str, str]:
     """Check each row against the scan and the class arrays.
+
+    Args:
+        name: The published name of the entries.
+        entries, scan: The entries, and the scan that they must match.
+        classes: The class ids and the class names; empty for TEST.
+        index: (classes of the scan,) ``<u4``: the class_index of each.
 
     Returns:
         The name of the check, and the sha256 of the file, so that the file is read only once.
     """
     per_class = np.zeros(len(scan.counts), entries.dtype)
-    per_class["class_index"] = np.arange(len(per_class)) if classes else MAX_INDEX
+    per_class["class_index"] = index if classes else MAX_INDEX
     if classes:
-        per_class["class_id"], per_class["class_name"] = classes
+        per_class["class_id"], per_class["class_name"] = (array[index] for array in classes)
     found, block = np.empty((2, max(1, BLOCK // entries.itemsize)), entries.dtype)
     starts = range(0, len(entries), len(block))
     with open(str(entries.filename), "rb") as file:
         hasher = hashlib.sha256(file.read(entries.offset))
         for start in progress(starts, len(starts), f"verify {name}"):
             actual_index = scan.actual_index[start : start + len(block)]
-            index = scan.class_index(start, start + len(actual_index))
-            expected = per_class.take(index, out=block[: len(index)], mode="clip")
+            own_index = scan.class_index(start, start + len(actual_index))
+            expected = per_class.take(own_index, out=block[: len(own_index)], mode="clip")
             expected["actual_index"] = actual_index
-            rows = found[: len(index)]
+            rows = found[: len(own_index)]
             file.readinto(rows)
             hasher.update(rows)
             wrong = _words(rows) != _words(expected)
@@ -224,7 +281,8 @@ def _check_rows(
                     f"{name}: rows that differ from the scan:", listing(shown, len(bad))
                 )
     if classes and not scan.counts.all():
-        raise MetadataError(f"{name}: no row for class {classes[0][scan.counts.argmin()]}.")
+        empty = scan.class_ids[scan.counts.argmin()]
+        raise MetadataError(f"{name}: no row for class {empty}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
     return check, hasher.hexdigest()
 
@@ -270,7 +328,12 @@ def _why_not(path: str) -> str:
 
 
 def _check_witness(
-    root: StrPath, split: str, entries: np.memmap, scan: Scan, retired: frozenset[str] = frozenset()
+    root: StrPath,
+    split: str,
+    entries: np.memmap,
+    scan: Scan,
+    index: np.ndarray,
+    retired: frozenset[str],
 ) -> str:
     """Compare the split with an independent listing by ImageFolder, or by ``os.walk`` for TEST."""
     folder = Path(root, split_folder(split))
@@ -278,14 +341,14 @@ def _check_witness(
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
         classes = [class_id for class_id in dataset.classes if class_id not in retired]
-        numbers = {class_id: index for index, class_id in enumerate(classes)}
-        found = [
-            (os.path.relpath(path, root), numbers[dataset.classes[index]])
-            for path, index in dataset.samples
-            if dataset.classes[index] in numbers and not _is_retired(path, folder, retired)
-        ]
         if classes != scan.class_ids.tolist():
             raise MetadataError(f"{split}: {witness} finds other classes in {folder}.")
+        numbers = dict(zip(classes, index.tolist(), strict=True))
+        found = [
+            (os.path.relpath(path, root), numbers[dataset.classes[own_index]])
+            for path, own_index in dataset.samples
+            if dataset.classes[own_index] in numbers and not _is_retired(path, folder, retired)
+        ]
     else:
         witness = "os.walk"
         found = [

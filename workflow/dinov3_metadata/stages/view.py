@@ -1,6 +1,7 @@
 """View: links in DINOv3's layout to the images of a dataset that has another layout.
 
-The number of an image is read from its link, see ``numbering``. The dataset is never written to.
+The number of an image is read from its link, see ``image_numbers``. The dataset is never written
+to.
 
 A link that no longer belongs to an image of the split is *retired*. It stays, because a training
 may still read the rows that were published last. Scans leave it out, and ``sweep`` removes it when
@@ -31,13 +32,13 @@ from ..fingerprint import (
     was_folder,
     write_record,
 )
-from ..layouts import LAYOUTS
-from ..paths import WORK, StrPath, existing
+from ..layouts import LAYOUTS, may_hold_images
+from ..paths import StrPath, existing
 from ..readdir import Listing, list_folder
 from ..walk import LOOKS, Folder, Found, Targets, folders_below, look, visit, wait_for_a_tick
 from .annotations import read_annotations
-from .links import MARK, ViewFolder
-from .numbering import Numbering
+from .image_numbers import ImageNumbers
+from .links import ViewFolder
 
 
 def link_view(
@@ -75,7 +76,7 @@ def link_view(
         threads=threads,
         retired=last.retired if last else (),
     )
-    write_record(view, Record(settings, states, annotations, tuple(links.numbering.retired)))
+    write_record(view, Record(settings, states, annotations, tuple(links.numbers.retired)))
 
 
 class View:
@@ -91,7 +92,7 @@ class View:
             (see ``fingerprint.of_content``); empty to accept any.
 
     Attributes:
-        numbering: The numbering that the last call of ``link`` used.
+        numbers: The numbers of the images, as of the last call of ``link``.
 
     Example:
         >>> view = View(
@@ -136,7 +137,7 @@ class View:
                 every folder.
             trust_timestamps: See ``fingerprint.folder_state``.
             threads: See ``walk.look``.
-            retired: The links that were retired after the last call, see ``numbering.Numbering``.
+            retired: The links that were retired after the last call, see ``ImageNumbers``.
 
         Returns:
             The states of all folders that the view depends on. Folders of the dataset are named by
@@ -149,14 +150,14 @@ class View:
         """
         self._check_places()
         with ViewFolder(self.root, self.split, self.extra, self.dataset) as self.folder:
-            self.numbering = Numbering(self.split, self.folder, self.source, retired)
+            self.numbers = ImageNumbers(self.split, self.folder, self.source, retired)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
                 states = self._link_images(noted or {}, trust_timestamps, threads)
-            self.folder.old_links = bool(self.numbering.retired)
+            self.folder.old_links = bool(self.numbers.retired)
         logger.info("layout %s: %s", self.layout, LAYOUTS[self.layout].explain())
-        more, less = count(self.numbering.added, "link"), self.numbering.less
+        more, less = count(self.numbers.added, "link"), self.numbers.less
         logger.info("%s: %s more, %d less", self.target, more, less)
         return states
 
@@ -190,13 +191,13 @@ class View:
                 if not names:
                     raise self._no_images()
                 self.folder.make(self.folder.folder)
-                self.numbering.retire_classes(names)
+                self.numbers.retire_classes(names)
                 with self.folder.opened(self.folder.folder) as folder:
                     for name in names:
-                        self.numbering.put(folder, "", name, self._folder_of_images(name))
+                        self.numbers.put(folder, "", name, self._folder_of_images(name))
             else:
                 with self.folder.opened("") as folder:
-                    self.numbering.added += self.folder.put(folder, self.folder.folder, self.source)
+                    self.numbers.added += self.folder.put(folder, self.folder.folder, self.source)
             if states == self._states_of_whole(trust_timestamps):
                 return states | {self.target: folder_state(self.target, trust_timestamps)}
         raise self._restless()
@@ -279,9 +280,8 @@ class View:
         below = [
             f"{name}/{subfolder}" if name else subfolder
             for subfolder in listed.subfolders
-            if not subfolder.startswith(".")
+            if may_hold_images(folder, subfolder)
             and subfolder not in (() if name else self.part.others)
-            and not any(os.path.lexists(f"{folder}/{subfolder}/{own}") for own in (MARK, WORK))
         ]
         hidden = [subfolder for subfolder in listed.subfolders if subfolder.startswith(".")]
         if hidden:
@@ -313,7 +313,7 @@ class View:
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
             stale = class_id in affected or path in damaged or not os.path.isdir(path)
-            if stale and not self.numbering.link_class(class_id, self._images_in(names)):
+            if stale and not self.numbers.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         if (empty and not self.part.classes) or not folders:
             raise self._no_images()
@@ -324,7 +324,7 @@ class View:
                 listing(empty, len(empty)),
                 "Add images or remove them, or move them out of the split.",
             )
-        self.numbering.retire_classes(folders)
+        self.numbers.retire_classes(folders)
 
     def _no_images(self) -> MetadataError:
         return MetadataError(
@@ -359,8 +359,8 @@ class View:
         for path in images:
             classes.setdefault(class_of[os.path.basename(path)], []).append(path)
         for class_id, some in classes.items():
-            self.numbering.link_class(class_id, some)
-        self.numbering.retire_classes(classes)
+            self.numbers.link_class(class_id, some)
+        self.numbers.retire_classes(classes)
 
     def _images_in(self, names: Iterable[str]) -> Iterator[str]:
         """Yield the paths of the images directly in some folders of the dataset."""

@@ -1,0 +1,269 @@
+"""Present: a dataset with its settings, and the current state of each of its splits.
+
+This module is imported at every start.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from .addresses import LABELLED, SPLITS, split_folder
+from .chain import STAGES, code_of, of_layout
+from .fingerprint import Tree, class_folders, digest, of_content, of_tree
+from .layouts import LAYOUTS, Part, recognise
+from .paths import existing, path_of
+from .preflight import check_folders, check_layout, check_root, find_labels
+from .published import Noted, published_state, receipt_name, records_of
+from .settings import Settings
+
+
+class Chain:
+    """A dataset with its settings and its current state.
+
+    Attributes:
+        settings: The user's settings.
+        dataset: The dataset's folder.
+        extra: The folder for the metadata.
+        layout: The layout of the dataset. If the setting is ``auto``, it is the detected one.
+        root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
+        is_view: Whether ``root`` is a view.
+        splits: The splits to make metadata for. An optional split is left out if it has no folder
+            and was never published.
+        labels: The path of the labels file; empty if the class folders' own names are used.
+        now: Split -> its current state.
+
+    Raises:
+        MetadataError: The folders cannot be used together, see ``preflight``.
+    """
+
+    settings: Settings
+    dataset: str
+    extra: str
+    layout: str
+    root: str
+    is_view: bool
+    splits: tuple[str, ...]
+    labels: str
+    now: dict[str, Present]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
+        check_folders(self.dataset, self.extra)
+        self.layout = recognise(self.dataset) if settings.layout == "auto" else settings.layout
+        check_layout(self.layout, self.dataset, self.extra)
+        if (settings.layout, self.layout) == ("auto", "imagenet"):
+            check_root(self.dataset)
+        self.is_view = self.layout != "imagenet"
+        self.root = settings.view if self.is_view else self.dataset
+        self.now = {split: Present(self, split) for split in SPLITS}
+        own_names = self.now["TRAIN"].part.own_names
+        self.labels = find_labels(self.dataset, settings.labels, own_names)
+        there = [
+            split
+            for split in settings.splits
+            if not self.now[split].part.optional
+            or os.path.isdir(self.now[split].source)
+            or os.path.exists(path_of(self.extra, "metadata", split=split))
+        ]
+        self.splits = tuple(there) or tuple(settings.splits)
+
+    @property
+    def base(self) -> str:
+        """``root`` under the name that it had in the first version."""
+        return self.root
+
+    @cached_property
+    def labels_content(self) -> str:
+        """The fingerprint of the labels file; ``none`` if there is no file."""
+        return of_content(self.labels) if self.labels else "none"
+
+    @property
+    def numbered_by(self) -> dict[str, dict[str, str]]:
+        """``Present.numbered_by`` of the splits that are not numbered by their own scans."""
+        return self.now["VAL"].numbered_by
+
+    @cached_property
+    def audit(self) -> str:
+        """The name of an audit with the current settings and code."""
+        return digest(sorted(self.settings.fail_on), code_of("audit_images", "audit_split"))
+
+    @property
+    def states(self) -> dict[str, dict[str, str]]:
+        """Split -> its current state, for the splits to make metadata for."""
+        return {split: self.now[split].state for split in self.splits}
+
+    @cached_property
+    def receipt(self) -> str:
+        """The name of the receipt for the current state of all splits."""
+        return receipt_name(self.extra, self.states)
+
+    def says(self, rule: str, split: str = "", scatteritem: str = "", **others: str) -> str:
+        """Return the message for a stage, such as "Scan TRAIN: 1 of 1,000 folders changed: cat".
+
+        Args:
+            rule: The name of its rule.
+            split, scatteritem: The split and the share of an audit, if the stage works on one.
+            others: Further wildcards, which are ignored.
+        """
+        why = ""
+        if rule in ("link_view", "scan_split"):
+            why = (self.now[split].view if rule == "link_view" else self.now[split].tree).why
+        return STAGES[rule].says.format(split=split, why=why, scatteritem=scatteritem)
+
+
+class Present:
+    """The current state of a split.
+
+    Each part of the state is read only once, so that all of a run sees the same state.
+    """
+
+    def __init__(self, chain: Chain, split: str) -> None:
+        self.chain, self.split = chain, split
+
+    @cached_property
+    def part(self) -> Part:
+        """Where the images of the split are."""
+        return LAYOUTS[self.chain.layout].list_part(self.chain.dataset, self.split)
+
+    @property
+    def source(self) -> str:
+        """The folder of the dataset that contains the images."""
+        return os.path.join(self.chain.dataset, self.part.folder)
+
+    @property
+    def folder(self) -> str:
+        """The split folder below root."""
+        return os.path.join(self.chain.root, split_folder(self.split))
+
+    @cached_property
+    def annotations(self) -> str:
+        """The fingerprint of the file that lists the images' classes; empty if there is none."""
+        file = self.part.annotations
+        return of_content(f"{self.chain.dataset}/{file}") if file else ""
+
+    @cached_property
+    def view_settings(self) -> str:
+        """The fingerprint of everything that a view depends on besides the dataset's folders."""
+        chain = self.chain
+        settings = (chain.dataset, chain.root, chain.layout, self.annotations)
+        return digest(*settings, of_layout(chain.layout), code_of("link_view"))
+
+    @cached_property
+    def scan_settings(self) -> str:
+        """The fingerprint of everything that a scan depends on besides the split folder."""
+        used = self.chain.settings
+        settings = (self.chain.root, used.engine, used.unaddressable, used.trust_timestamps)
+        return digest(*settings, code_of("scan_split"))
+
+    @cached_property
+    def published(self) -> Noted | None:
+        """What was noted at the last publication; None if nothing is published."""
+        return published_state(self.chain.extra, self.split)
+
+    @cached_property
+    def view(self) -> Tree:
+        """The view that matches the dataset now; empty if the dataset needs none."""
+        if not self.chain.is_view:
+            return Tree()
+        records = existing(self.chain.extra, "view", split=self.split)
+        return of_tree(
+            self.source,
+            ((state["view"], path) for path, state in records),
+            self.view_settings,
+            classes=False,
+            trust_timestamps=self.chain.settings.trust_timestamps,
+            after=self.annotations,
+            published=self.published.state["view"] if self.published else "",
+        )
+
+    @property
+    def classes(self) -> str:
+        """The setting ``classes``; ``own`` if it makes no difference to this split."""
+        setting = self.chain.settings.classes
+        labelled = self.split in LABELLED and not self.part.class_id
+        other = setting == "union" or self.split != "TRAIN"
+        return setting if labelled and other else "own"
+
+    @cached_property
+    def class_ids(self) -> dict[str, str]:
+        """The folder or file that says which classes the split has -> its fingerprint; empty if it
+        has none."""
+        if not os.path.isdir(self.source) or self.part.class_id:
+            return {}
+        if self.part.annotations:
+            return {f"{self.chain.dataset}/{self.part.annotations}": self.annotations}
+        names = class_folders(self.source)
+        return {self.source: digest(sorted(names))} if names else {}
+
+    @cached_property
+    def numbered_by(self) -> dict[str, dict[str, str]]:
+        """Split -> ``class_ids``, for the splits whose classes are numbered together, and whose
+        numbers this split takes; empty if it is numbered by the classes of its own scan."""
+        splits = {"own": (), "train": ("TRAIN",), "union": LABELLED}[self.classes]
+        found = {split: self.chain.now[split].class_ids for split in splits}
+        return found if all(found.values()) else {}
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The scan that matches the split folder now."""
+        records = existing(self.chain.extra, "folders", split=self.split)
+        return of_tree(
+            self.folder,
+            ((state["tree"], path) for path, state in records),
+            self.scan_settings,
+            classes=self.split in LABELLED,
+            trust_timestamps=self.chain.settings.trust_timestamps,
+            after=self.view.name,
+            published=self.published.state["tree"] if self.published else "",
+        )
+
+    @property
+    def watch_links(self) -> bool:
+        """Whether the scan must notice when the target of a link changes.
+
+        It must if the links belong to the dataset: without a view, or in a view that links whole
+        class folders. Links that ``link_view`` made are replaced by ``link_view``.
+        """
+        return self.part.whole
+
+    @cached_property
+    def state(self) -> dict[str, str]:
+        """The values of the wildcards in the paths of the split's files."""
+        chain, used = self.chain, self.chain.settings
+        labels = chain.labels if self.split in LABELLED else ""
+        content = chain.labels_content if labels else "none"
+        code = code_of("load_labels", "dump_entries", "dump_class_arrays")
+        numbered = self.classes
+        if by := self.numbered_by:
+            layout = of_layout(chain.layout)
+            numbered += f"-{digest(chain.dataset, by, layout, code_of('number_classes'))}"
+        return {
+            "split": self.split,
+            "view": self.view.name,
+            "tree": self.tree.name,
+            "labels": f"labels-{content}-{digest(labels, code)}",
+            "numbered": numbered,
+            "checks": f"{used.level}-{used.sample}-{code_of('verify')}",
+        }
+
+    @property
+    def records(self) -> dict[str, str]:
+        """Folder that the split was made from -> the record of its state."""
+        chain = self.chain
+        return records_of(
+            self.state, chain.extra, root=chain.root, dataset=chain.dataset, layout=chain.layout
+        )
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """File that the split is made from -> its fingerprint, see ``fingerprint.of_content``. The
+        folders whose images are scanned have records instead."""
+        contents = {
+            path: content for by in self.numbered_by.values() for path, content in by.items()
+        }
+        if self.chain.labels and self.split in LABELLED:
+            contents[self.chain.labels] = self.chain.labels_content
+        if self.part.annotations:
+            contents[f"{self.chain.dataset}/{self.part.annotations}"] = self.annotations
+        return contents

@@ -1,0 +1,177 @@
+"""Image numbers: give each image of a class its number in a view, and decide which links to retire.
+
+The numbers are read from the links themselves. So an image keeps its number while others are added
+or removed, and the numbers need not be stored elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import count as count_from
+
+from ..addresses import LABELLED, MAX_INDEX, image_name, index_of, trailing_number
+from ..errors import MetadataError
+from .links import ViewFolder
+
+LONGEST = 255  # bytes of a file name
+
+
+class ImageNumbers:
+    """The links of one split in a view.
+
+    Args:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        folder: The folder of the view; methods may be called only inside its ``with`` block.
+        source: The folder of the dataset with the images, for messages.
+        retired: The attribute ``retired`` after the previous run.
+
+    Attributes:
+        added: How many links were made.
+        retired: The links to remove after the next publication, and the folders of classes that no
+            longer exist, by their path below the split's folder.
+        less: How many links are retired.
+    """
+
+    def __init__(self, split: str, folder: ViewFolder, source: str, retired: Iterable[str]) -> None:
+        self.split, self.folder, self.source = split, folder, source
+        self.added = 0
+        self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
+        self._old: dict[str, set[str]] = {}  # other class -> its retired links
+        for path in retired:
+            above, _, name = path.rpartition("/")
+            if above or split not in LABELLED:
+                self._old.setdefault(above, set()).add(name)
+            else:
+                self._gone[name] = 1
+
+    @property
+    def retired(self) -> list[str]:
+        below = (
+            self._below(class_id, name) for class_id in self._old for name in self._old[class_id]
+        )
+        return sorted([*self._gone, *below])
+
+    @property
+    def less(self) -> int:
+        return sum(self._gone.values()) + sum(map(len, self._old.values()))
+
+    def put(self, folder: int, class_id: str, name: str, target: str) -> None:
+        """Make a link to ``target`` if there is none yet.
+
+        Args:
+            folder: The open folder of the class.
+            class_id: The class; empty if ``folder`` is that of the split.
+            name: The name of the link.
+            target: The absolute path that the link shall lead to.
+        """
+        below = f"{self.folder.folder}/{self._below(class_id, name)}"
+        self.added += self.folder.put(folder, below, target)
+
+    def link_class(self, class_id: str, images: Iterable[str]) -> int:
+        """Link to the images of a class, and retire all other links in its folder.
+
+        A new image takes the number at the end of its own name if no other image has or claims it,
+        and the smallest free number otherwise. The number of a retired link is reused only for an
+        image that has this number in its name.
+
+        Args:
+            class_id: The class; empty for TEST.
+            images: The paths of all images of the class.
+
+        Returns:
+            How many images the class has.
+
+        Raises:
+            MetadataError: The name of the class does not fit DINOv3's format, or something in the
+                folder is not a link made by this program.
+        """
+        self._check_name(class_id)
+        below = f"{self.folder.folder}/{class_id}".rstrip("/")
+        self.folder.make(below)
+        wanted = set(images)
+        with self.folder.opened(below) as folder:
+            numbers, others = self._numbers(folder, class_id, wanted)
+            new = sorted(wanted - numbers.keys())
+            own = [trailing_number(image) for image in new]
+            often = Counter(own)
+            used = set(numbers.values())
+            held = set(map(trailing_number, others))
+            free = (i for i in count_from() if not (i in used or i in often or i in held))
+            for image, number in zip(new, own, strict=True):
+                if number is None or number in used or often[number] > 1:
+                    number = next(free)
+                used.add(number)
+                name = image_name(self.split, class_id, number)
+                self.put(folder, class_id, name, image)
+                others.discard(name)
+        self._old.pop(class_id, None)
+        if others:
+            self._old[class_id] = others
+        return len(wanted)
+
+    def _numbers(
+        self, folder: int, class_id: str, wanted: set[str]
+    ) -> tuple[dict[str, int], set[str]]:
+        """Read which numbers the wanted images already have.
+
+        A link that leads to an earlier path of the dataset is replaced by one to the current path.
+
+        Args:
+            folder: The open folder of the class.
+            class_id: The class; empty for TEST.
+            wanted: The images of the class.
+
+        Returns:
+            Image -> number, for the wanted images that have a link, and the names of all other
+            links. If several links lead to an image, one with its current path is preferred, and
+            the rest are among the others, as are links whose names DINOv3 does not use.
+        """
+        links: list[tuple[bool, str, str]] = []
+        for name in self.folder.names(folder):
+            below = f"{self.folder.folder}/{self._below(class_id, name)}"
+            image, exact = self.folder.image_behind(folder, below)
+            links.append((not exact, name, image))
+        links.sort()
+        numbers: dict[str, int] = {}
+        others: set[str] = set()
+        for moved, name, image in links:
+            number = index_of(self.split, class_id, name)
+            if number is None or image not in wanted or image in numbers:
+                others.add(name)
+                continue
+            numbers[image] = number
+            if moved:
+                self.put(folder, class_id, name, image)
+        return numbers, others
+
+    def retire_classes(self, used: Iterable[str]) -> None:
+        """Retire the classes of the view that the dataset no longer has.
+
+        Args:
+            used: The classes of the dataset.
+        """
+        if "" in used:
+            return
+        self._gone = {}
+        with self.folder.opened(self.folder.folder) as folder:
+            for name in self.folder.names(folder) - set(used):
+                self._old.pop(name, None)
+                links = self.folder.check(folder, f"{self.folder.folder}/{name}")
+                self._gone[name] = max(1, len(links))
+
+    def _check_name(self, class_id: str) -> None:
+        """Refuse a class whose name is too long for DINOv3's file names, or is not UTF-8."""
+        try:
+            length = len(image_name(self.split, class_id, MAX_INDEX).encode())
+        except UnicodeEncodeError:
+            raise MetadataError(
+                f"The class {class_id} in {self.source} has a name that is not UTF-8. Rename it."
+            ) from None
+        if length > LONGEST:
+            raise MetadataError(
+                f"The class name {class_id[:40]}... is too long: the names of its images would "
+                f"have {length} bytes, but file systems allow at most {LONGEST}. Shorten it."
+            )
+
+    def _below(self, class_id: str, name: str) -> str:
+        """Return the path of a link below the split's folder."""
+        return f"{class_id}/{name}" if class_id else name
