@@ -49,7 +49,7 @@ rule all:
 
 onsuccess:
     sys.stdout.reconfigure(errors="backslashreplace")
-    print(summarise(stages.extra, stages.splits, stages.layout, stages.root))
+    print(summarise(stages))
 
 
 onerror:

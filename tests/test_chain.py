@@ -162,7 +162,7 @@ folders = dict(zip(("root", "extra"), sys.argv[1:]))
 config = with_defaults(prepare(yaml.safe_load(config_yaml()) | folders))
 assert is_good(config)
 chain = Chain(settings_of(config))
-print(chain.receipt, summarise(chain.extra, chain.splits, chain.layout, chain.root))
+print(chain.receipt, summarise(chain))
 print("imported:", *(name for name in sys.modules if "." not in name))
 """
 """What rules/common.smk does in a run that has nothing to do."""

@@ -15,9 +15,11 @@ from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import DamagedError, MetadataError
 from dinov3_metadata.formats import npy_header
 from dinov3_metadata.paths import FILES, existing, path_of
+from dinov3_metadata.present import Chain
 from dinov3_metadata.report import plots
 from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.run import dump_extra
+from dinov3_metadata.settings import Settings
 from dinov3_metadata.summary import summarise
 from helpers import audit_all, digests, make_scan
 
@@ -33,7 +35,7 @@ DRAWN = (
 """The names of what is published, and of what the work folder says of it."""
 
 DAMAGED = (
-    *("labels", "view", "folders", "scan", "new_entries", "new_class_names", MARK),
+    *("labels", "view", "folders", "scan", "numbering", "new_entries", "new_class_names", MARK),
     *DRAWN,
 )
 """What a run and an audit leave behind, in EXTRA and below; a journal only if it was killed."""
@@ -125,7 +127,7 @@ def readers_of(place: Path, name: str) -> list[Callable[[], object]]:
     """Everything that reads what is published, and what the work folder says of it."""
     root, extra = place / "root", place / "extra"
     readers = [
-        lambda: summarise(extra, SPLITS, "folder", root),
+        lambda: summarise(Chain(Settings(str(root), str(extra), SPLITS))),
         lambda: ImageNetMetadata(root, extra, check="stat"),
         lambda: dinov3._length(extra, "TRAIN"),
     ]

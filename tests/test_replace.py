@@ -104,7 +104,7 @@ def test_the_oldest_go_when_room_is_short(served: Path, monkeypatch: pytest.Monk
         return SimpleNamespace(free=10 - len(os.listdir(kept_in(served))))
 
     monkeypatch.setattr(shutil, "disk_usage", free)
-    path = path_of(served, "new_entries", split="TRAIN", tree="x", labels="y")
+    path = path_of(served, "new_entries", split="TRAIN", tree="x", labels="y", numbered="own")
     make_room(path, 8)
     assert kept(served) == ["two", "three"]
     with pytest.raises(MetadataError, match=r"entries-TRAIN.npy needs .* MB"):
@@ -264,8 +264,8 @@ def test_the_summary_says_how_much_room_they_take(
     extra = tmp_path / "extra"
     for number in (100, 101):
         (tree / f"train/n01440764/n01440764_{number}.JPEG").touch()
-        dump_extra(tree, extra, ["TRAIN"])
+        chain = dump_extra(tree, extra, ["TRAIN"])
     files, size = kept_size(extra)
     assert (files, size > 0) == (2, True)  # the entries and their description
-    said = summarise(extra, ["TRAIN"], "imagenet", tree)
+    said = summarise(chain)
     assert f"kept for readers on other hosts, see `keep`: 2 replaced files, {size:,} bytes" in said

@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    print(summarise(chain.extra, chain.splits, chain.layout, chain.root))
+    print(summarise(chain))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,13 +5,17 @@ import re
 import shutil
 from collections.abc import Iterable
 
+from .addresses import LABELLED
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
 from .formats import read_audit_summary, read_changes, read_description
+from .layouts import LAYOUTS
 from .log import INTERRUPTED, error_in
 from .paths import StrPath, existing, path_of
+from .present import Chain
 from .replace import kept_size
+from .settings import Settings
 
 SILENT = (
     "A job failed without giving a reason. See Snakemake's output above. If it was killed (out of "
@@ -22,13 +26,14 @@ SILENT = (
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
 
-def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath) -> str:
+def summarise(chain: Chain) -> str:
     """Return the last lines of a run that succeeded.
 
     They describe each split, from its ``metadata-SPLIT.json``, and what this run changed in it.
     They also name the layout of the dataset, and what to give to DINOv3. The seconds are the time
     from the start of the run until the split was published.
     """
+    extra, splits, root = chain.extra, chain.splits, chain.root
     rows: list[tuple[str, ...]] = [COLUMNS]
     notes = []
     for split in splits:
@@ -51,18 +56,45 @@ def summarise(extra: StrPath, splits: Iterable[str], layout: str, root: StrPath)
         lines = [f"Nothing is published in {extra} yet.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
+    notes += _numbering(extra)
     kept, room = kept_size(extra)
     if kept:
         what = f"{count(kept, 'replaced file')}, {room:,} bytes"
         notes.append(f"  kept for readers on other hosts, see `keep`: {what}")
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
-    lines += [f"  layout: {layout}", f"  root for DINOv3: {root}"]
+    lines += [f"  verified: {_verified(chain.settings)}"]
+    lines += [f"  layout: {chain.layout}", f"  root for DINOv3: {root}"]
     strings = (f"  dataset_path for DINOv3: {dataset_path(split, root, extra)}" for split in splits)
     try:
         lines += strings
     except ValueError as error:
         lines.append(f"  dataset_path for DINOv3: none, because {error}")
     return "\n".join(map(printable, lines))
+
+
+def _verified(settings: Settings) -> str:
+    """Return what the word "verified" means."""
+    looked_up = f"the images of up to {settings.sample:,} rows a split exist"
+    if settings.level == "full":
+        looked_up = "all images exist, and each split is what a fresh ImageFolder finds"
+    return f"every row agrees with the folders, the labels and the class numbers; {looked_up}"
+
+
+def _numbering(extra: StrPath) -> list[str]:
+    """Return a warning if a class has another number in TRAIN than in VAL, as far as published."""
+    digests = set()
+    for split in LABELLED:
+        about = read_description(extra, split)
+        if about and about.numbering:
+            part = LAYOUTS[about.layout].list_part(about.dataset, split)
+            if not part.class_id:  # images without labels are one class in each split
+                digests.add(about.numbering.sha256)
+    if len(digests) < 2:
+        return []
+    return [
+        "  TRAIN and VAL number their classes differently, so DINOv3's evaluations compare wrong "
+        "labels. Make both with the setting `classes: train` or `classes: union`."
+    ]
 
 
 def _changes(extra: StrPath, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
