@@ -35,7 +35,7 @@ DRAWN = (
 """The names of what is published, and of what the work folder says of it."""
 
 DAMAGED = (
-    *("labels", "view", "folders", "scan", "numbering", "new_entries", "new_class_names", MARK),
+    *("labels", "view", "folders", "scan", "new_entries", "new_class_names", MARK),
     *DRAWN,
 )
 """What a run and an audit leave behind, in EXTRA and below; a journal only if it was killed."""

@@ -29,7 +29,7 @@ from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.stages.verify import check_files, verify
 from dinov3_metadata.stages.view import View
-from helpers import LABELS, REPOSITORY, dump, make_tree
+from helpers import FILES, LABELS, REPOSITORY, dump, make_tree
 
 TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
@@ -110,6 +110,12 @@ def unlabelled(root: Path) -> None:
     dump(root, root / "extra", "TRAIN")
 
 
+def other_capitals(root: Path) -> None:
+    names = ["val/N01440764/ILSVRC2012_val_00000001.JPEG"]
+    make_tree(root, [*FILES, *names], LABELS + "N01440764,tench\n")
+    dump_extra(root, root / "extra")
+
+
 def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
     def case(root: Path) -> None:
         paths = {name: str(path) for name, path in dump(root, root / "extra", "TRAIN").items()}
@@ -122,7 +128,10 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 
 def empty_image(root: Path) -> None:
     scan, _ = scan_images(root, "TRAIN")
-    extra, state = root / "extra", {"split": "TRAIN", "tree": TREE, "audit": 12 * "a"}
+    extra, state = (
+        root / "extra",
+        {"split": "TRAIN", "tree": TREE, "numbered": "own", "audit": 12 * "a"},
+    )
     scan.save(root / "scan.npz")
     rows = audit_share(scan, extra=extra, root=root, split="TRAIN", scatteritem="1-of-1")
     make_folder(folder_of(extra, "share", **state))
@@ -263,6 +272,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "labels without a name": labels(b"n01440764,\n"),
     "labels with an id twice": labels(b"n01440764,tench\nn01440764,goldfish\n"),
     "a class without a label": unlabelled,
+    "a class that TRAIN lacks": other_capitals,
     "split missing": missing,
     "split flat": flat,
     "not addressable": not_addressable,
