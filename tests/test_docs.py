@@ -456,10 +456,10 @@ def test_each_command_runs(document: str, tmp_path: Path) -> None:
 
 
 def test_the_rule_graph_is_that_of_the_rules(tmp_path: Path) -> None:
-    root = make_tree(tmp_path / "root", ["train/cat/1.jpg"])
+    root = make_tree(tmp_path / "root", ["train/cat/1.jpg", "val/cat/1.jpg"])
     command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
     command += ["--directory", tmp_path, "--rulegraph", "mermaid-js", "--config"]
-    command += [f"root={root}", f"extra={tmp_path / 'extra'}", "splits=[TRAIN]", "layout=folder"]
+    command += [f"root={root}", f"extra={tmp_path / 'extra'}", "splits=[VAL]", "layout=folder"]
     graph = subprocess.check_output([*command, "audit={fail_on: [truncated]}"], text=True)
     rules = dict(re.findall(r"(\w+)\[(\w+)\]", graph))
     edges = [(rules[one], rules[other]) for one, other in re.findall(r"(\w+) --> (\w+)", graph)]
