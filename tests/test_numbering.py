@@ -1,5 +1,6 @@
 """Numbering: a class has the same class_index in TRAIN and in VAL, or somebody says so."""
 
+import json
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from dinov3_metadata.artefacts import Numbering
 from dinov3_metadata.errors import DamagedError, DatasetChangedError
 from dinov3_metadata.formats import read_description
 from dinov3_metadata.present import Chain
+from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.stages import numbering
 from dinov3_metadata.summary import summarise
 from helpers import digests, dump, make_scan, make_tree
@@ -330,3 +332,18 @@ def test_check_stat_notices_a_class_of_train(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="1 folder or file has changed") as error:
         ImageNetMetadata(root, extra, "VAL", check="stat")
     assert str(root / "train") in str(error.value)
+
+
+def test_report_and_audit_have_the_numbers_of_train(tmp_path: Path) -> None:
+    root, extra = make(tmp_path / "root", ["a", "b", "c"], ["a", "c"]), tmp_path / "extra"
+    dump_extra(root, extra, fail_on=["truncated"])
+    assert np.load(extra / "audit-VAL.npy")["class_index"].tolist() == [0, 2]
+    listed_as_bad = json.loads((extra / "audit-VAL.json").read_text())["not_ok"]
+    assert [one["image"].split("/")[1] for one in listed_as_bad] == ["a", "c"]
+    pages = {one["title"]: Path(one["path"]) for one in draw_report(extra, ["TRAIN", "VAL"])}
+    assert "VAL lacks 1 of the 3 classes of TRAIN: b." in pages["Counts per split"].read_text()
+    assert "0 to 1 images" in pages["Images per class, VAL"].read_text()
+    (root / "labels.txt").write_text("0,zero\n" + (root / "labels.txt").read_text())
+    make_tree(root, ["train/0/0_1.JPEG"], (root / "labels.txt").read_text())
+    dump_extra(root, extra, fail_on=["truncated"])
+    assert np.load(extra / "audit-VAL.npy")["class_index"].tolist() == [1, 3]

@@ -86,7 +86,8 @@ def _counts(published: list[Published]) -> bytes:
         row += map(int, np.quantile(counts, (0, 0.5, 1))) if len(one.names) else [""] * 3
         rows.append([*row, one.about.skipped, f"{size / 1e6:,.1f}"])
     head = ["split", "images", "", "classes", "least per class", "median", "most"]
-    return page("Counts per split", table([*head, "images skipped", "MB"], rows))
+    notes = [f"<p>{escape(printable(note))}</p>" for one in published for note in one.about.notes]
+    return page("Counts per split", table([*head, "images skipped", "MB"], rows), *notes)
 
 
 def _changes(published: list[Published]) -> bytes:
@@ -139,11 +140,12 @@ def _provenance(published: list[Published]) -> bytes:
     parts = []
     for one in published:
         about = one.about
-        labels = about.labels
+        labels, numbering = about.labels, about.numbering
         rows = [
             ["dataset", code(about.dataset)],
             ["layout", about.layout],
             ["root for DINOv3", code(about.root)],
+            ["classes numbered", " and ".join(numbering.splits) if numbering else "none"],
             ["class names", code(labels.file) if labels else "none"],
             ["read as", labels.form if labels else ""],
             *[[name, code(file.sha256)] for name, file in about.files.items()],
