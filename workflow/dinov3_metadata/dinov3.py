@@ -1,18 +1,21 @@
-"""DINOv3: let unmodified DINOv3 and DINOv2 train on datasets of any size.
+"""DINOv3: let unmodified DINOv3 and DINOv2 make our metadata, and train on datasets of any size.
 
 Their ``ImageNet`` only knows the lengths of ImageNet-1k's splits. For any other dataset, ``len()``
 raises a bare ``AssertionError``. ``use_metadata_lengths`` makes it use the lengths in the metadata,
-in the current process. The launcher does so in every process that a command starts:
+in the current process, and makes its ``dump_extra()`` run this program's chain. The launcher does
+so in every process that a command starts:
 
     python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...
 
-Source: ``ImageNet.__len__`` and ``ImageNet.Split[...].length`` in ``data/datasets/image_net.py`` of
-facebookresearch/dinov3 and facebookresearch/dinov2. This module uses the standard library alone.
+Source: ``ImageNet.__len__``, ``ImageNet.dump_extra`` and ``ImageNet.Split[...].length`` in
+``data/datasets/image_net.py`` of facebookresearch/dinov3 and facebookresearch/dinov2. This module
+uses the standard library alone.
 """
 
 from __future__ import annotations  # DINOv2's own environment has Python 3.9
 
 import json
+import logging
 import os
 import sys
 import time
@@ -44,12 +47,16 @@ PYTHONPATH."""
 
 
 def use_metadata_lengths(extra: StrPath | None = None) -> None:
-    """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata.
+    """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata, and make ours.
 
     ``len(dataset)`` then returns the number of images in the ``metadata-SPLIT.json`` of the
     dataset's own ``extra``. Call this before training, in each process that asks for lengths: in
     each rank, but not in the workers of a DataLoader. DINOv3's modules may be imported before or
     after the call.
+
+    ``dataset.dump_extra()`` then makes or updates the metadata of the dataset's split as
+    ``dinov3_metadata.dump_extra`` does, see ``loop.dump_split``. That needs Python 3.11. On an
+    older Python, DINOv3's own ``dump_extra()`` runs, and a warning says so.
 
     Args:
         extra: A folder with metadata. ``ImageNet.Split[...].length`` then returns its lengths, too.
@@ -109,7 +116,7 @@ def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
 
 
 def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
-    """Replace ``ImageNet.__len__`` and the property ``length`` of its splits."""
+    """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits."""
     try:
         dataset, split = module.ImageNet, module.ImageNet.Split
         known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
@@ -152,6 +159,35 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     vars(length)["known"] = known
     split.length = property(length)
     dataset.__len__ = length_of
+    if hasattr(dataset, "dump_extra"):  # a fork for training alone may have removed it
+        theirs = getattr(dataset.dump_extra, "theirs", dataset.dump_extra)
+        dataset.dump_extra = _make_dump_extra(theirs, module.__name__.partition(".")[0])
+
+
+def _make_dump_extra(theirs: Callable[[Any], None], package: str) -> Callable[[Any], None]:
+    """Return the function that replaces ``ImageNet.dump_extra``.
+
+    Args:
+        theirs: The original function, for a Python that cannot run ours.
+        package: The name of DINOv3's or DINOv2's package, which is also that of its logger.
+    """
+
+    def dump_extra(self: Any) -> None:
+        try:
+            if sys.version_info < (3, 11):  # noqa: UP036
+                raise ImportError("it needs Python 3.11 or newer")
+            from .loop import dump_split
+        except ImportError as error:
+            warnings.warn(
+                f"{package}'s own dump_extra runs, because that of dinov3_metadata cannot: {error}",
+                stacklevel=2,
+            )
+            theirs(self)
+        else:
+            dump_split(self, logging.getLogger(package))
+
+    vars(dump_extra)["theirs"] = theirs
+    return dump_extra
 
 
 def _why_not(dataset: Any, rows: int) -> MetadataError | None:

@@ -37,6 +37,19 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
     return next(filter(os.path.lexists, paths), nothing)
 
 
+def is_same(one: str, other: str) -> bool:
+    """Return whether two paths lead to the same folder."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def through_view(dataset: str, view: str, layout: str) -> str:
+    """Return the message for a user who gives DINOv3 a dataset as root that it cannot read."""
+    return (
+        f"DINOv3 cannot read the images in {dataset}, because its layout is {layout}. It reads "
+        f"them through links in a view: train with root={view}"
+    )
+
+
 def check_layout(layout: str, dataset: str, extra: str) -> None:
     """Check the layout, and that ``extra`` is suitable for it.
 

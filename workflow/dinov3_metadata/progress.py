@@ -2,13 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from .errors import logger
 
 progress_logger = logger.getChild("progress")
+
+watchers: list[Callable[[str, int, int], None]] = []
+"""Functions to call with ``what``, the number of items that were yielded, and ``total``."""
 
 
 def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
@@ -23,12 +27,15 @@ def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
         what: The text in front of the numbers.
     """
     if sys.stderr and sys.stderr.isatty():  # a job has no terminal, and starts without tqdm
-        from tqdm import tqdm
+        with suppress(ImportError):  # DINOv3's environment may have no tqdm
+            from tqdm import tqdm
 
-        items = tqdm(items, what, total, leave=False)
+            items = tqdm(items, what, total, leave=False)
     start, shown = time.monotonic(), 0
     for done, item in enumerate(items, 1):
         yield item
+        for watch in watchers:
+            watch(what, done, total)
         percent = 100 * done // total
         if percent >= shown + 5 or percent == 100 != shown:
             rate = done / max(time.monotonic() - start, 1e-9)

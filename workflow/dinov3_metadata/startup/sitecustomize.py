@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from importlib.machinery import PathFinder
+from types import TracebackType
 
 here = os.path.dirname(os.path.abspath(__file__))
 package = os.path.dirname(here)
@@ -17,8 +18,24 @@ if not importlib.util.find_spec("dinov3_metadata"):
     spec.loader.exec_module(sys.modules[spec.name])
 
 from dinov3_metadata.dinov3 import use_metadata_lengths  # noqa: E402
+from dinov3_metadata.errors import MetadataError  # noqa: E402
 
 use_metadata_lengths()
+
+show_traceback = sys.excepthook
+
+
+def end_plainly(
+    kind: type[BaseException], error: BaseException, traceback: "TracebackType | None"
+) -> None:
+    """Show only the message of an error that the user can fix, and no traceback."""
+    if isinstance(error, MetadataError):
+        print(f"Error: {error}", file=sys.stderr)
+    else:
+        show_traceback(kind, error, traceback)
+
+
+sys.excepthook = end_plainly
 
 # This file hides a sitecustomize.py of the environment itself, so run that, too.
 paths = list(map(os.path.abspath, sys.path))
