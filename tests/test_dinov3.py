@@ -221,7 +221,7 @@ def test_it_runs_in_python_3_9() -> None:
     done = run(REPOSITORY, sys.executable, "-c", code)
     loaded = [name for name in done.stdout.split() if name.startswith("dinov3_metadata.")]
     assert loaded == [f"dinov3_metadata.{name}" for name in names[1:]], done.stderr
-    for name in [*names, "startup/sitecustomize"]:
+    for name in [*names, "launcher", "startup/sitecustomize"]:
         tree = ast.parse((folder / f"{name}.py").read_text(), feature_version=(3, 9))
         for node in ast.walk(tree):
             assert not isinstance(node, ast.Match)

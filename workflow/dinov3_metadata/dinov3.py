@@ -3,7 +3,7 @@
 Their ``ImageNet`` only knows the lengths of ImageNet-1k's splits. For any other dataset, ``len()``
 raises a bare ``AssertionError``. ``use_metadata_lengths`` makes it use the lengths in the metadata,
 in the current process, and makes its ``dump_extra()`` run this program's chain. The launcher does
-so in every process that a command starts:
+so in every process that a command starts, see ``launcher``:
 
     python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...
 
@@ -40,10 +40,6 @@ MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
 SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
-
-STARTUP = str(Path(__file__).with_name("startup"))
-"""A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
-PYTHONPATH."""
 
 
 def use_metadata_lengths(extra: StrPath | None = None) -> None:
@@ -244,28 +240,7 @@ class _Finder(MetaPathFinder):
         return spec
 
 
-def main() -> None:
-    """Run the command after ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
-    if len(sys.argv) < 3 or sys.argv[1] != "--":
-        sys.exit(
-            "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
-            "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ..."
-        )
-    if os.pathsep in STARTUP:
-        sys.exit(
-            f"Error: {STARTUP} contains a {os.pathsep!r}. Move this package to a path without one."
-        )
-    paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    # exec discards buffered output. If flushing fails, the command's own output will fail, too.
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        with suppress(OSError):
-            stream.flush()
-    try:
-        os.execvp(sys.argv[2], sys.argv[2:])
-    except OSError as error:
-        sys.exit(f"Error: {sys.argv[2]}: {error.strerror}.")
-
-
 if __name__ == "__main__":
+    from .launcher import main
+
     main()

@@ -1,0 +1,166 @@
+"""Launcher: start a command in which DINOv3 and DINOv2 use the metadata, see ``dinov3``.
+
+    python -m dinov3_metadata.dinov3 --check -- torchrun dinov3/train/train.py ...
+
+With ``--check``, it first looks whether the metadata still is that of the dataset, and does not
+start the command if not. With ``--make``, it makes or updates the metadata first. The datasets are
+those that the command names, in DINOv3's form ``ImageNet:split=TRAIN:root=<ROOT>:extra=<EXTRA>``,
+or those of ``--root`` and ``--extra``.
+
+Where each rank starts the launcher, only rank 0 looks. The others start at once, and wait for rank
+0 where they connect to each other, before any of them opens the dataset.
+
+Without these options, this module uses the standard library alone and runs on Python 3.9, as that
+is the Python of DINOv2's own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from .addresses import SPLITS
+from .errors import MetadataError, count
+
+STARTUP = str(Path(__file__).with_name("startup"))
+"""A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
+PYTHONPATH."""
+
+OPTIONS = {"--check": range(1), "--make": range(1), "--root": range(1, 2), "--extra": range(1, 2)}
+OPTIONS["--splits"] = range(1, len(SPLITS) + 1)
+"""Option -> how many values it takes."""
+
+EXAMPLE = "  python -m dinov3_metadata.dinov3 --check -- torchrun dinov3/train/train.py ..."
+
+RANKS = {
+    "RANK": "WORLD_SIZE",
+    "LOCAL_RANK": "LOCAL_WORLD_SIZE",
+    "SLURM_PROCID": "SLURM_NTASKS",
+    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
+    "PMI_RANK": "PMI_SIZE",
+}
+"""Variable with the rank of a process -> variable with the number of processes: of torchrun, Slurm,
+Open MPI, and MPICH or Intel MPI."""
+
+
+def main() -> None:
+    """Run the command after ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
+    arguments = sys.argv[1:]
+    if "--" not in arguments[:-1]:
+        sys.exit(
+            "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
+            "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...\n"
+            "Before the --, --check starts the command only if the metadata still is that of the\n"
+            "dataset, and --make makes or updates it first. If the command does not name the\n"
+            "dataset, add --root <ROOT> --extra <EXTRA> and, if you like, --splits TRAIN VAL."
+        )
+    at = arguments.index("--")
+    options, command = parse_options(arguments[:at]), arguments[at + 1 :]
+    if os.pathsep in STARTUP:
+        sys.exit(
+            f"Error: {STARTUP} contains a {os.pathsep!r}. Move this package to a path without one."
+        )
+    if options and is_first(os.environ):
+        try:
+            guard(options, command)
+        except (MetadataError, OSError) as error:
+            sys.exit(f"Error: {error}")
+    paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # exec discards buffered output. If flushing fails, the command's own output will fail, too.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):
+            stream.flush()
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"Error: {command[0]}: {error.strerror}.")
+
+
+def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
+    """Return the options before ``--`` with their values, or exit with a sentence and an example.
+
+    argparse would take a fifth of the time that the look may take.
+    """
+    options: dict[str, list[str]] = {}
+    values: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            if name not in OPTIONS:
+                _refuse(f"{name!r} is not an option")
+            if name in options:
+                _refuse(f"{name} is given twice")
+            values = options[name] = [value] if equals else []
+        elif options:
+            values.append(word)
+        else:
+            _refuse(f"{word!r} is not an option")
+    for name, given in options.items():
+        if len(given) not in OPTIONS[name]:
+            _refuse(f"{name} has {count(len(given), 'value')}")
+    unknown = [split for split in options.get("--splits", ()) if split not in SPLITS]
+    if unknown:
+        _refuse(f"--splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+    named = {"--root", "--extra"} & options.keys()
+    if len(named) == 1 or ("--splits" in options and not named):
+        _refuse("--root and --extra are given together, and --splits only with them")
+    if options and ("--check" in options) == ("--make" in options):
+        _refuse("the options need either --check or --make")
+    return options
+
+
+def _refuse(what: str) -> NoReturn:
+    sys.exit(f"Error: {what}. Write the options before a --, for instance\n{EXAMPLE}")
+
+
+def is_first(environment: Mapping[str, str]) -> bool:
+    """Return whether this process is rank 0, or the only one.
+
+    A rank counts only together with the number of processes, because a variable that somebody left
+    behind must not keep every process from looking. Where several are set, as torchrun inherits
+    those of Slurm, rank 0 has 0 in each.
+    """
+    for rank, size in RANKS.items():
+        values = environment.get(rank, ""), environment.get(size, "")
+        if all(map(str.isdecimal, values)) and 0 < int(values[0]) < int(values[1]):
+            return False
+    return True
+
+
+def guard(options: Mapping[str, Sequence[str]], command: Sequence[str]) -> None:
+    """Check or make the metadata before a command starts.
+
+    Raises:
+        MetadataError: The command must not start.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036
+        raise MetadataError(
+            "--check and --make need Python 3.11 or newer, but this is Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Start the launcher with a newer Python; "
+            "the command may use another one."
+        )
+    from . import guarding
+    from .named import Split, absolute, named_by
+
+    named = [*named_by(command)]
+    if "--root" in options:
+        root, extra = (absolute(options[name][0]) for name in ("--root", "--extra"))
+        chosen = options.get("--splits") or guarding.published_splits(extra) or ("TRAIN", "VAL")
+        splits = [Split(split, root, extra) for split in chosen]
+    elif named:
+        splits = named
+    else:
+        raise MetadataError(
+            "The command names no dataset in the form ImageNet:split=TRAIN:root=<ROOT>:"
+            "extra=<EXTRA>, so name it: write --root <ROOT> --extra <EXTRA> before the --."
+        )
+    if "--make" in options:
+        guarding.make(splits)
+    else:
+        guarding.check(splits)
+    guarding.check_roots(named)
