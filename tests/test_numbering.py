@@ -11,6 +11,7 @@ from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.artefacts import Numbering
 from dinov3_metadata.errors import DamagedError, DatasetChangedError
 from dinov3_metadata.formats import read_description
+from dinov3_metadata.loop import known_settings
 from dinov3_metadata.present import Chain
 from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.stages import numbering
@@ -347,3 +348,10 @@ def test_report_and_audit_have_the_numbers_of_train(tmp_path: Path) -> None:
     make_tree(root, ["train/0/0_1.JPEG"], (root / "labels.txt").read_text())
     dump_extra(root, extra, fail_on=["truncated"])
     assert np.load(extra / "audit-VAL.npy")["class_index"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("classes", ["train", "union", "own"])
+def test_the_loop_and_the_launcher_keep_the_setting(classes: str, tmp_path: Path) -> None:
+    root, extra = make(tmp_path / "root", ["a", "b"], ["a"]), tmp_path / "extra"
+    dump_extra(root, extra, classes=classes)
+    assert known_settings(str(root), str(extra))["classes"] == classes

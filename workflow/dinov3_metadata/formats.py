@@ -107,11 +107,13 @@ class NumberedBy:
     """How the classes of a split are numbered.
 
     Attributes:
+        classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         splits: The splits whose classes are numbered together.
         sha256: That of the class ids in the order of class_index, one a line. If it is the same for
             TRAIN and VAL, each class has the same number in both.
     """
 
+    classes: str
     splits: list[str]
     sha256: str
 

@@ -108,4 +108,4 @@ def make(splits: Iterable[Split]) -> None:
             chain = dump_extra(extra=extra, splits=chosen, **settings)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        print(summarise(chain.extra, chain.splits, chain.layout, chain.root), file=sys.stderr)
+        print(summarise(chain), file=sys.stderr)

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from .addresses import LABELLED, SPLITS
-from .chain import Chain
 from .errors import MetadataError, printable
 from .formats import Description, read_description
 from .layouts import LAYOUTS
 from .paths import ARRAYS, LABEL_FILES, file_name
 from .preflight import is_same, through_view
+from .present import Chain
 from .progress import watchers
 from .run import dump_extra
 from .settings import Settings
@@ -116,11 +116,14 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
         extra: The folder for the metadata.
     """
     settings: dict[str, Any] = {"root": root}
-    for about in filter(None, (read_description(extra, split) for split in SPLITS)):
-        if is_same(root, about.root) or is_same(root, about.dataset):
+    for split in SPLITS:
+        about = read_description(extra, split)
+        if about and (is_same(root, about.root) or is_same(root, about.dataset)):
             settings |= {"root": about.dataset, "layout": about.layout}
             if about.root != about.dataset:
                 settings["view"] = about.root
+            if about.numbering and (split == "VAL" or about.numbering.classes == "union"):
+                settings["classes"] = about.numbering.classes
             if about.skipped:
                 settings["unaddressable"] = "skip"
             if about.labels and not _is_found(about, about.labels.file):

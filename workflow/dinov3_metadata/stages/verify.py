@@ -101,7 +101,7 @@ def check_files(
             rows, and compares the split with an independent listing by ImageFolder (for TEST, by
             ``os.walk``).
         sample: How many rows ``sample`` checks, spread evenly over the split.
-        classes: The setting ``classes``, for a note on what could not be compared.
+        classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
 
     Returns:
@@ -154,7 +154,9 @@ def check_files(
             },
             checks=checks,
             verified=datetime.now(UTC).isoformat(timespec="seconds"),
-            numbering=NumberedBy(numbering.by or [split], numbering.sha256) if labels else None,
+            numbering=NumberedBy(classes, numbering.by or [split], numbering.sha256)
+            if labels
+            else None,
             notes=notes,
         )
 
