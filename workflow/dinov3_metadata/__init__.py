@@ -1,7 +1,8 @@
 """Make and read the metadata files that DINOv3 trains from, given a folder of images.
 
-``dump_extra`` makes or updates the files, and ``ImageNetMetadata`` reads them as a torchvision
-dataset. A ``MetadataError`` is raised for everything that the user can fix.
+``dump_extra`` makes or updates the files, ``check`` says whether any such files are right, and
+``ImageNetMetadata`` reads them as a torchvision dataset. A ``MetadataError`` is raised for
+everything that the user can fix.
 """
 
 from importlib import import_module
@@ -9,13 +10,19 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_LAZY = {"ImageNetMetadata": "dataset", "MetadataError": "errors", "dump_extra": "run"}
+_LAZY = {
+    "ImageNetMetadata": "dataset",
+    "MetadataError": "errors",
+    "check": "checks.check",
+    "dump_extra": "run",
+}
 """Public name -> module. A module is imported when one of its names is first used, because the
 import of torchvision alone takes seconds."""
 
-__all__ = ["ImageNetMetadata", "MetadataError", "dump_extra"]
+__all__ = ["ImageNetMetadata", "MetadataError", "check", "dump_extra"]
 
 if TYPE_CHECKING:
+    from .checks.check import check
     from .dataset import ImageNetMetadata
     from .errors import MetadataError
     from .run import dump_extra

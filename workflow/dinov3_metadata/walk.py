@@ -138,11 +138,11 @@ def look(
         return look_at(name, targets.settled if watched and times else None)
 
     while level:
-        states = dict(zip(level, _in_threads(state_of, level, threads), strict=True))
+        states = dict(zip(level, in_threads(state_of, level, threads), strict=True))
         stale = [name for name in level if name not in found or found[name].state != states[name]]
         if trust_timestamps:
             wait_for_a_tick([*(states[name] for name in stale), *targets.states()] if stale else [])
-        visited = zip(stale, _in_threads(list_one, stale, threads), strict=True)
+        visited = zip(stale, in_threads(list_one, stale, threads), strict=True)
         for name, listed in progress(visited, len(stale), what):
             if listed:
                 found[name] = take(name, listed, _with_targets(states[name], listed.watched))
@@ -160,9 +160,7 @@ def look(
     return changed + sorted(gone)
 
 
-def _in_threads(
-    function: Callable[[Any], Any], items: Sequence[Any], threads: int
-) -> Iterator[Any]:
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
     """Do the same as ``map``, in as many threads as the time for one item justifies.
 
     That is one thread for small folders on a local disk, two for large ones, and many for a slow

@@ -1,0 +1,138 @@
+"""Adopt: describe right files that others made, so that our own readers take them."""
+
+import os
+import platform
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import BinaryIO
+
+from .. import __version__
+from ..addresses import LABELLED
+from ..artefacts import Labels
+from ..documents import Count, to_json
+from ..errors import MetadataError
+from ..formats import Description, FileDigest, LabelsSource, entries_dtype, npy_header
+from ..lock import locked
+from ..log import refused
+from ..paths import StrPath, array_names, file_name, path_of
+from ..published import file_states
+from ..replace import Writer, replaced_files
+from .check import judge
+from .reading import SplitFiles
+from .result import CheckResult
+
+KEEP = 14  # days that replaced files are kept, as by default for ``make``
+
+
+def adopt(
+    root: StrPath,
+    extra: StrPath,
+    splits: Sequence[str] | None = None,
+    labels: StrPath = "auto",
+) -> CheckResult:
+    """Check files as ``check`` does. If all are right, write each missing ``metadata-SPLIT.json``.
+
+    Then ``ImageNetMetadata`` and the launcher take the files. Nothing is written if anything is
+    wrong.
+
+    Args:
+        root, extra, splits, labels: See ``check``.
+
+    Returns:
+        What was found out.
+
+    Raises:
+        MetadataError: See ``check``; or the files are right, but in a form that only this
+            program's own readers refuse, or they changed meanwhile.
+    """
+    judged = judge(root, extra, splits, labels)
+    result = judged.result
+    if not result.ok:
+        return result
+    pairs = zip(judged.files, judged.labels, strict=True)
+    new = [(files, known) for files, known in pairs if files.about is None]
+    for files, _ in new:
+        _check_form(result.extra, files)
+    writers: dict[str, Writer] = {
+        file_name("metadata", split=files.split): partial(
+            _write, to_json(describe(result.root, files, known), indent=1) + b"\n"
+        )
+        for files, known in new
+    }
+    if not writers:
+        return result
+    try:
+        with locked(result.extra), replaced_files(result.extra, writers, 0, KEEP):
+            for files, _ in new:
+                _check_states(result.extra, files)
+    except OSError as error:
+        raise refused(error) from error
+    return result
+
+
+def describe(root: str, files: SplitFiles, labels: Labels | None) -> Description:
+    """Return the description of files that are right."""
+    labelled = files.split in LABELLED
+    source = LabelsSource(labels.source, labels.form) if labels else LabelsSource("", "unknown")
+    return Description(
+        split=files.split,
+        root=root,
+        dataset=root,
+        layout="imagenet",
+        images=Count(files.claimed),
+        classes=Count(len(files.class_ids or [])),
+        skipped=Count(0),
+        labels=source if labelled else None,
+        class_id_length=Count(files.lengths[0]),
+        class_name_length=Count(files.lengths[1]),
+        files={
+            name: FileDigest(Count(files.digests[name][0]), files.digests[name][1])
+            for name in array_names(files.split)
+        },
+        versions={
+            "python": platform.python_version(),
+            "numpy": version("numpy"),
+            "dinov3-metadata": __version__,
+        },
+    )
+
+
+def _check_form(extra: str, files: SplitFiles) -> None:
+    """Check that the headers are those that ``ImageNetMetadata`` expects.
+
+    Raises:
+        MetadataError: They are not.
+    """
+    dtype = entries_dtype(*files.lengths)
+    types = dtype, dtype["class_id"], dtype["class_name"]
+    many = files.claimed, len(files.class_ids or []), len(files.class_names or [])
+    for name, expected, rows in zip(array_names(files.split), types, many, strict=False):
+        header = npy_header(expected, rows)
+        with open(os.path.join(extra, name), "rb") as file:
+            if file.read(len(header)) != header:
+                raise MetadataError(
+                    f"{os.path.join(extra, name)} is right for training, but cannot be adopted: "
+                    "its texts have another width than in the entries, or its header is that of "
+                    "an old NumPy. Make the files again, with snakemake or "
+                    "dinov3_metadata.dump_extra."
+                )
+
+
+def _check_states(extra: str, files: SplitFiles) -> None:
+    """Check that the files are still those that were checked.
+
+    Raises:
+        MetadataError: They are not.
+    """
+    now = file_states(extra, files.split)
+    if any(now[name] != files.states[name] for name in array_names(files.split)):
+        path = path_of(extra, "entries", split=files.split)
+        raise MetadataError(
+            f"{path} or a file that belongs to it changed while it was being checked. Nothing was "
+            "written. Run the same command again."
+        )
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

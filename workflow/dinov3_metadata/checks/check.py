@@ -1,0 +1,217 @@
+"""Check: say whether metadata files are right for a dataset now, whoever made them."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ..addresses import LABELLED, SPLITS, split_folder
+from ..artefacts import Labels
+from ..errors import MetadataError
+from ..formats import read_description
+from ..log import NO_MEMORY, refused
+from ..paths import StrPath, file_name, published_names
+from ..preflight import check_root, find_labels
+from ..published import patiently
+from ..stages.labels import read_labels
+from .classes import (
+    Numbering,
+    best_numbering,
+    check_arrays,
+    check_names,
+    check_numbers,
+    check_test,
+    numbers_of,
+)
+from .compare import compare_rows
+from .images import Images, list_images
+from .reading import SplitFiles, read_split
+from .result import CheckResult, Finding, SplitCheck, finding
+
+
+def check(
+    root: StrPath,
+    extra: StrPath,
+    splits: Sequence[str] | None = None,
+    labels: StrPath = "auto",
+) -> CheckResult:
+    """Check whether metadata files are right for a dataset, whoever made them. Nothing is written.
+
+    Formats, every row against the disk, every image against the rows, the order, class numbers
+    (within a split, between splits and against the folders), names and class arrays are checked.
+
+    Args:
+        root: The folder of the dataset, in DINOv3's layout; or the dataset that a view was made of.
+        extra: The folder with the files.
+        splits: Which of ``TRAIN``, ``VAL``, ``TEST``; by default those with files.
+        labels: Where the class names come from, as in ``dump_extra``.
+
+    Returns:
+        What was found out. Its ``ok`` is true if all is right.
+
+    Raises:
+        MetadataError: Nothing could be checked: there are no files or no splits, or the labels
+            file cannot be read.
+
+    Example:
+        >>> result = check("/data/imagenet", "/data/extra")
+        >>> result.ok, [finding.kind for finding in result.splits[0].findings]
+        (False, ['missing', 'order'])
+    """
+    return judge(root, extra, splits, labels).result
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The result of a check, and what it was found out from.
+
+    Attributes:
+        result: The result.
+        files: The content of the files, one for each split.
+        labels: The labels of each split; None if there is no labels file.
+    """
+
+    result: CheckResult
+    files: list[SplitFiles]
+    labels: list[Labels | None]
+
+
+def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: StrPath) -> Judged:
+    """Do the same as ``check``, but return what the result was found out from, too."""
+    dataset, extra = (os.path.abspath(os.path.expanduser(path)) for path in (root, extra))
+    try:
+        return _judge(dataset, extra, _splits_of(extra, splits), os.fspath(labels))
+    except OSError as error:
+        raise refused(error) from error
+    except MemoryError:
+        raise MetadataError(NO_MEMORY) from None
+
+
+def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
+    if not os.path.isdir(dataset):
+        raise MetadataError(f"There is no dataset to check against: {dataset} is not a folder.")
+    root = _view_of(dataset, extra, splits) or dataset
+    if root == dataset:
+        check_root(root)
+    threads = os.cpu_count() or 1
+    disk = {split: list_images(root, split, threads) for split in splits}
+    read = partial(_read_all, extra, disk)
+    for split in splits:  # whichever is replaced meanwhile, all are read again
+        read = partial(patiently, extra, split, read)
+    files = read()
+    numbers = {
+        one.split: numbers_of(one.rows)
+        for one in files
+        if one.rows is not None and one.split in LABELLED
+    }
+    numbering = best_numbering(root, disk, numbers)
+    known = [_labels_of(dataset, one, labels) for one in files]
+    again = _make_command(dataset, extra, splits, labels)
+    checked = []
+    for one, names in zip(files, known, strict=True):
+        if root != dataset:
+            one.notes.append(f"checked against the view {root}")
+        found = _check_split(one, disk[one.split], numbering, numbers, names, root)
+        done = [replace(this, cure=this.cure.format(make=again)) for this in found]
+        groups = one.rows.groups if one.rows and one.split in LABELLED else []
+        classes = len({group.class_id for group in groups})
+        rows = len(one.rows) if one.rows is not None else 0
+        checked.append(SplitCheck(one.split, rows, classes, done, one.notes))
+    return Judged(CheckResult(dataset, extra, checked), files, known)
+
+
+def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:
+    """Return the splits to check: those with files, narrowed to ``splits``.
+
+    Raises:
+        MetadataError: There are none.
+    """
+    for split in splits or ():
+        if split not in SPLITS:
+            raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
+    found = [
+        split
+        for split in SPLITS
+        if any(os.path.lexists(os.path.join(extra, name)) for name in published_names(split))
+    ]
+    missing = [split for split in splits or () if split not in found]
+    if missing or not found:
+        name = file_name("entries", split=missing[0] if missing else "SPLIT")
+        raise MetadataError(
+            f"There is nothing to check: {extra} contains no {name}. Pass the folder with the "
+            "metadata files as extra."
+        )
+    return [split for split in found if splits is None or split in splits]
+
+
+def _view_of(dataset: str, extra: str, splits: list[str]) -> str:
+    """Return the view of a dataset that the metadata was made through; empty if there is none."""
+    for split in splits:
+        about = read_description(extra, split)
+        if about is None or about.layout == "imagenet":
+            continue
+        if os.path.realpath(about.dataset) == os.path.realpath(dataset):
+            return about.root
+    return ""
+
+
+def _read_all(extra: str, disk: dict[str, Images | None]) -> list[SplitFiles]:
+    return [
+        read_split(extra, split, len(images.actual_index) if images else 0)
+        for split, images in disk.items()
+    ]
+
+
+def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Labels | None:
+    """Return the labels of a split; None if it has none, or if there is no labels file.
+
+    With ``auto``, the file from which the metadata says that it was made is taken, if it was made
+    for this dataset.
+    """
+    if files.split not in LABELLED:
+        return None
+    about = files.about
+    if labels == "auto" and about and about.labels:
+        same = os.path.realpath(about.dataset) == os.path.realpath(dataset)
+        if same and about.labels.form == "folders":
+            labels = "folders"
+        elif same and os.path.exists(about.labels.file):
+            labels = about.labels.file
+    path = find_labels(dataset, labels, own_names=True)
+    return read_labels(path) if path or labels == "folders" else None
+
+
+def _check_split(
+    files: SplitFiles,
+    images: Images | None,
+    numbering: Numbering,
+    numbers: dict[str, dict[str, int]],
+    labels: Labels | None,
+    root: str,
+) -> list[Finding]:
+    """Return everything that is wrong with a split, and add to its notes."""
+    found, rows = list(files.findings), files.rows
+    if images is None:
+        found.append(finding("folder", 1, [os.path.join(root, split_folder(files.split))]))
+    elif rows is not None:
+        found += compare_rows(rows, images, files.about.skipped if files.about else 0)
+    if files.split not in LABELLED:
+        return found + (check_test(rows) if rows is not None else [])
+    if numbering.classes:
+        files.notes.append(f"numbered by {numbering.source}")
+        if rows is not None:
+            found += check_numbers(files.split, rows, numbering, numbers)
+        found += check_arrays(files, numbering, labels)
+    if rows is not None:
+        wrong, note = check_names(rows, labels, files.lengths[1])
+        found += wrong
+        files.notes += filter(None, [note])
+    return found
+
+
+def _make_command(dataset: str, extra: str, splits: list[str], labels: str) -> str:
+    """Return the command that makes the files again."""
+    words = ["python", "-m", "dinov3_metadata", "--root", dataset, "--extra", extra]
+    words += ["--splits", *splits]
+    return shlex.join(words if labels == "auto" else [*words, "--labels", labels])
