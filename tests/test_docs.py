@@ -33,7 +33,11 @@ from helpers import FILES, LABELS, REPOSITORY, dump, make_tree
 
 TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
-TWINS = {"README.md": "README.zh-CN.md", "docs/errors.md": "docs/errors.zh-CN.md"}
+TWINS = {
+    "README.md": "README.zh-CN.md",
+    "docs/check.md": "docs/check.zh-CN.md",
+    "docs/errors.md": "docs/errors.zh-CN.md",
+}
 
 
 def labels(content: bytes | None) -> Callable[[Path], object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers import REPOSITORY
 
 RIGHT = """
-from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra
+from dinov3_metadata import ImageNetMetadata, MetadataError, check, dump_extra
 
 try:
     root: str = dump_extra("/data", "/extra", labels="folders", threads=2).base
@@ -16,6 +16,7 @@ except MetadataError as error:
     raise SystemExit(str(error)) from error
 dataset = ImageNetMetadata(root, "/extra", split="VAL")
 names: list[str] = dataset.class_names
+ok: bool = check(root, "/extra", ["TRAIN"]).splits[0].ok
 size: int = len(dataset) + dataset.class_to_idx["n01440764"]
 """
 WRONG = {

@@ -100,12 +100,13 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     for split in splits:  # whichever is replaced meanwhile, all are read again
         read = partial(patiently, extra, split, read)
     files = read()
-    numbers = {
-        one.split: numbers_of(one.rows)
+    counts = {
+        one.split: one.rows.by_class()
         for one in files
         if one.rows is not None and one.split in LABELLED
     }
-    numbering = best_numbering(root, disk, numbers)
+    numbering = best_numbering(root, disk, counts)
+    numbers = {split: numbers_of(some, numbering) for split, some in counts.items()}
     known = [_labels_of(dataset, one, labels) for one in files]
     again = _make_command(dataset, extra, splits, labels)
     checked = []
@@ -202,7 +203,7 @@ def _check_split(
         files.notes.append(f"numbered by {numbering.source}")
         if rows is not None:
             found += check_numbers(files.split, rows, numbering, numbers)
-        found += check_arrays(files, numbering, labels)
+        found += check_arrays(files, numbering, numbers.get(files.split, {}), labels)
     if rows is not None:
         wrong, note = check_names(rows, labels, files.lengths[1])
         found += wrong

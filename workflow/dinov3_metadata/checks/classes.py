@@ -1,5 +1,6 @@
 """Classes: compare class numbers, class names and class arrays with the folders and the labels."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,27 +62,38 @@ def numberings(root: str, disk: dict[str, Images | None]) -> Iterator[Numbering]
         yield Numbering(both, f"the folders in train/ and val/{what}", of_train)
 
 
-def numbers_of(rows: Rows) -> dict[str, int]:
-    """Return the class_index that most rows of each class have."""
-    return {class_id: many.most_common(1)[0][0] for class_id, many in rows.by_class().items()}
+def numbers_of(counts: dict[str, Counter[int]], numbering: Numbering) -> dict[str, int]:
+    """Return the class_index that most rows of each class have; of several, the right one.
+
+    Args:
+        counts: Class id -> class_index -> number of rows.
+        numbering: The numbering that is right.
+    """
+    position = {class_id: i for i, class_id in enumerate(numbering.classes)}
+    numbers = {}
+    for class_id, many in counts.items():
+        number, most = many.most_common(1)[0]
+        due = position.get(class_id, number)
+        numbers[class_id] = due if many[due] == most else number
+    return numbers
 
 
 def best_numbering(
-    root: str, disk: dict[str, Images | None], numbers: dict[str, dict[str, int]]
+    root: str, disk: dict[str, Images | None], counts: dict[str, dict[str, Counter[int]]]
 ) -> Numbering:
-    """Return the numbering that the most classes have.
+    """Return the numbering that fits the most classes.
 
     Args:
         root, disk: See ``numberings``.
-        numbers: Split -> class id -> class_index.
+        counts: Split -> class id -> class_index -> number of rows.
     """
     best, least = None, None
     for numbering in numberings(root, disk):
         position = {class_id: i for i, class_id in enumerate(numbering.classes)}
+        numbers = [numbers_of(counts[split], numbering) for split in LABELLED if split in counts]
         wrong = [
-            sum(position.get(class_id) != number for class_id, number in numbers[split].items())
-            for split in LABELLED
-            if split in numbers
+            sum(position.get(class_id) != number for class_id, number in some.items())
+            for some in numbers
         ]
         if least is None or wrong < least:
             best, least = numbering, wrong
@@ -131,8 +143,8 @@ def _mixed(rows: Rows, numbers: dict[str, int]) -> list[Finding]:
     at = np.flatnonzero(np.isin(rows.group, odd))[:SHOWN].tolist()
     shown = ((row, rows.groups[rows.group[row]]) for row in at)
     sentences = (
-        f"row {row}: {group.class_id} has {group.class_index}, but {numbers[group.class_id]} in "
-        "most rows"
+        f"row {row}: {group.class_id} with number {group.class_index}, but the class has "
+        f"{numbers[group.class_id]}"
         for row, group in shown
     )
     return [finding("mixed-numbers", total, sentences)]
@@ -184,16 +196,26 @@ def _what_name(name: str, due: str | None, owners: dict[str, str], width: int) -
     return ("name-cut" if begins else "name-stale"), expected
 
 
-def check_arrays(files: SplitFiles, numbering: Numbering, labels: Labels | None) -> list[Finding]:
-    """Compare the class arrays of a split with its entries and the numbering."""
+def check_arrays(
+    files: SplitFiles, numbering: Numbering, numbers: dict[str, int], labels: Labels | None
+) -> list[Finding]:
+    """Compare the class arrays of a split with its entries and the numbering.
+
+    Args:
+        files: The files of the split.
+        numbering: The numbering that is right.
+        numbers: Class id -> the class_index that most of its rows have.
+        labels: The labels; None if there is no labels file.
+    """
     ids, names = files.class_ids, files.class_names
     if ids is None and names is None:
         return []
-    groups = files.rows.groups if files.rows else []
     largest: dict[int, Group] = {}
-    for group in groups:
+    for group in files.rows.groups if files.rows else []:
         index = group.class_index
-        if index is not None and (index not in largest or group.rows > largest[index].rows):
+        if index is None or numbers.get(group.class_id) != index:
+            continue
+        if index not in largest or group.rows > largest[index].rows:
             largest[index] = group
     wrong = []
     needed = max(largest, default=-1) + 1
