@@ -244,6 +244,27 @@ def opening(bench: Bench, times: int) -> list[Row]:
     return rows
 
 
+def checking(bench: Bench, times: int) -> list[Row]:
+    """Compare a check of the files of all splits with a scan of the same splits."""
+    bench.snakemake()
+    runs = alternate(
+        times,
+        {
+            what: lambda what=what: run(PYTHON, HERE / "checking.py", what, bench.root, bench.extra)
+            for what in ("check", "scan")
+        },
+    )
+    images = f"{sum(bench.images.values()):,} images"
+    ours, other = (max(run.megabytes for run in runs[what]) for what in ("check", "scan"))
+    figures = f"{ours:,.0f} MB", f"{other:,.0f} MB", f"{ours / other:.3f}"
+    return [
+        compare(
+            f"`check`, {images}, against a scan", inside(runs["check"]), inside(runs["scan"]), 2.5
+        ),
+        (f"`check`, {images}: largest process", *figures, "≤ 200 MB", str(times)),
+    ]
+
+
 def slow_file_system(bench: Bench, times: int) -> Row:
     """Compare a scan in many threads with one in a single thread, if folders open 5 ms later."""
     runs = alternate(times, {"1": lambda: bench.slow(1), "16": lambda: bench.slow(16)})
@@ -352,6 +373,7 @@ def main() -> None:
         rows.append(slow_file_system(Bench(work, "slow", CLASSES_1K, SLOW), times))
         rows.append(slow_file_system(bench, times))
         rows += opening(bench, times)
+        rows += checking(bench, times)
         points = growth(work, sizes, times)
         bench = Bench(work, f"22k{size}", CLASSES_22K, images_22k)
         more, points[images_22k["TRAIN"]] = imagenet_22k(bench, -(-times // 2))

@@ -36,7 +36,9 @@ def test_the_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert seconds[2] > 2 * 0.005
     assert len(digests(ours)) == 3
     assert digests(ours) == digests(theirs)
-    dump_extra(root, tmp_path / "extra")
+    dump_extra(root, tmp_path / "extra", ["TRAIN", "VAL", "TEST"])
+    for what in ("check", "scan"):
+        assert python("checking.py", what, root, tmp_path / "extra") > 0
     for who, what in (("ours", "workers"), ("ours", "access"), ("ImageFolder", "first")):
         python("open.py", who, root, tmp_path / "extra", what)
     assert max(path.stat().st_nlink for path in root.rglob("*.JPEG")) <= 8

@@ -547,6 +547,15 @@ def test_garbage_for_rows(tree: Path, extra: Path, monkeypatch: pytest.MonkeyPat
     str(result).encode()
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "../..", "\x1b[2J"])
+def test_a_class_id_that_no_folder_can_have(text: str, tree: Path, extra: Path) -> None:
+    edit(extra, "TRAIN", put("class_id", 0, text))
+    result = check(tree, extra)
+    assert kinds(result)["missing"] == 1
+    assert str(result).replace("\n", "").isprintable()
+    json.dumps(result.document()).encode()
+
+
 def test_more_rows_than_images(tree: Path, extra: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dinov3_metadata.checks import reading
 

@@ -1,6 +1,7 @@
 """Compare: compare the rows of a split with the images on the disk, as arrays."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -189,8 +190,9 @@ def _left_out(images: Images, skipped: int, keys: np.ndarray, with_row: int) -> 
 def _why_missing(rows: np.ndarray, paths: Paths) -> Iterator[str]:
     root = paths.images.folder.rpartition("/")[0]
     for row in rows.tolist():
-        path = paths.of_row(row)
-        kind = special_kind(f"{root}/{path}")
+        path, kind = paths.of_row(row), ""
+        with suppress(ValueError):  # a damaged class id may contain what no path can
+            kind = special_kind(f"{root}/{path}")
         yield f"row {row}: {path}" + (f" ({kind}, not a file)" if kind else "")
 
 
