@@ -144,7 +144,7 @@ def test_right_files_are_right(tree: Path, extra: Path) -> None:
         ("VAL", 3, 3),
         ("TEST", 2, 0),
     ]
-    assert str(result).startswith("TRAIN: right: 4 rows, 3 classes; numbered by the folders in")
+    assert str(result).startswith("TRAIN: right: 4 rows, 3 classes; class numbers compared")
     assert file_states(extra.iterdir()) == before
 
 
@@ -712,7 +712,9 @@ def test_making_again_cures(tree: Path, extra: Path) -> None:
 
 def test_adopted_files_are_taken(tree: Path, extra: Path) -> None:
     before = file_states(extra.iterdir())
-    assert adopt(tree, extra).ok
+    result = adopt(tree, extra)
+    assert result.ok
+    assert "TEST: right: 2 rows; metadata-TEST.json was written" in str(result)
     for split, images in zip(SPLITS, (4, 3, 2), strict=True):
         assert len(ImageNetMetadata(tree, extra, split)) == images
         assert _length(extra, split) == images

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import BinaryIO
@@ -10,6 +11,7 @@ from typing import BinaryIO
 from .. import __version__
 from ..addresses import LABELLED
 from ..artefacts import Labels
+from ..disk import open_regular
 from ..documents import Count, to_json
 from ..errors import MetadataError
 from ..formats import Description, FileDigest, LabelsSource, entries_dtype, npy_header
@@ -40,7 +42,7 @@ def adopt(
         root, extra, splits, labels: See ``check``.
 
     Returns:
-        What was found out.
+        What was found out, with a note of each file that was written.
 
     Raises:
         MetadataError: See ``check``; or the files are right, but in a form that only this
@@ -52,8 +54,6 @@ def adopt(
         return result
     pairs = zip(judged.files, judged.labels, strict=True)
     new = [(files, known) for files, known in pairs if files.about is None]
-    for files, _ in new:
-        _check_form(result.extra, files)
     writers: dict[str, Writer] = {
         file_name("metadata", split=files.split): partial(
             _write, to_json(describe(result.root, files, known), indent=1) + b"\n"
@@ -63,12 +63,21 @@ def adopt(
     if not writers:
         return result
     try:
+        for files, _ in new:
+            _check_form(result.extra, files)
         with locked(result.extra), replaced_files(result.extra, writers, 0, KEEP):
             for files, _ in new:
                 _check_states(result.extra, files)
     except OSError as error:
         raise refused(error) from error
-    return result
+    written = {files.split: file_name("metadata", split=files.split) for files, _ in new}
+    splits = [
+        replace(one, notes=[*one.notes, f"{written[one.split]} was written"])
+        if one.split in written
+        else one
+        for one in result.splits
+    ]
+    return replace(result, splits=splits)
 
 
 def describe(root: str, files: SplitFiles, labels: Labels | None) -> Description:
@@ -109,7 +118,7 @@ def _check_form(extra: str, files: SplitFiles) -> None:
     many = files.claimed, len(files.class_ids or []), len(files.class_names or [])
     for name, expected, rows in zip(array_names(files.split), types, many, strict=False):
         header = npy_header(expected, rows)
-        with open(os.path.join(extra, name), "rb") as file:
+        with open_regular(os.path.join(extra, name)) as file:
             if file.read(len(header)) != header:
                 raise MetadataError(
                     f"{os.path.join(extra, name)} is right for training, but cannot be adopted: "

@@ -200,7 +200,7 @@ def _check_split(
     if files.split not in LABELLED:
         return found + (check_test(rows) if rows is not None else [])
     if numbering.classes:
-        files.notes.append(f"numbered by {numbering.source}")
+        files.notes.append(f"class numbers compared with {numbering.source}")
         if rows is not None:
             found += check_numbers(files.split, rows, numbering, numbers)
         found += check_arrays(files, numbering, numbers.get(files.split, {}), labels)
