@@ -550,6 +550,7 @@ def test_garbage_for_rows(tree: Path, extra: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "../..", "\x1b[2J"])
 def test_a_class_id_that_no_folder_can_have(text: str, tree: Path, extra: Path) -> None:
     edit(extra, "TRAIN", put("class_id", 0, text))
+    edit(extra, "TRAIN", put("actual_index", 0, 5))
     result = check(tree, extra)
     assert kinds(result)["missing"] == 1
     assert str(result).replace("\n", "").isprintable()

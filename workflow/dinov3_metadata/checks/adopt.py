@@ -71,13 +71,13 @@ def adopt(
     except OSError as error:
         raise refused(error) from error
     written = {files.split: file_name("metadata", split=files.split) for files, _ in new}
-    splits = [
+    noted = [
         replace(one, notes=[*one.notes, f"{written[one.split]} was written"])
         if one.split in written
         else one
         for one in result.splits
     ]
-    return replace(result, splits=splits)
+    return replace(result, splits=noted)
 
 
 def describe(root: str, files: SplitFiles, labels: Labels | None) -> Description:
