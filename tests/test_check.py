@@ -449,6 +449,28 @@ def test_our_own_files(tree: Path, tmp_path: Path) -> None:
     assert kinds(check(tree, tmp_path / "extra")) == {"left-out": 2}
 
 
+def test_links_that_were_skipped(tree: Path, tmp_path: Path) -> None:
+    for name in ("photo.JPEG", "photo_5.png"):
+        (tree / "train/n01440764" / name).symlink_to("nowhere")
+    make_tree(tree / "more", ["a_1.png", "below/b.png"])
+    (tree / "train/n01440764/more").symlink_to(tree / "more")
+    dump_extra(tree, tmp_path / "extra", unaddressable="skip")
+    assert check(tree, tmp_path / "extra").ok
+    make_tree(tree / "more", ["c.png"])
+    result = check(tree, tmp_path / "extra")
+    assert kinds(result) == {"left-out": 5}
+    assert first(result, "left-out") == [
+        f"train/n01440764/{name}"
+        for name in (
+            "photo.JPEG",
+            "photo_5.png",
+            "more/a_1.png",
+            "more/c.png",
+            "more/below/b.png",
+        )
+    ]
+
+
 def test_files_made_through_a_view(tmp_path: Path) -> None:
     photos = make_tree(tmp_path / "photos", ["train/cat/1.jpg", "train/dog/2.jpg", "val/dog/a.png"])
     (photos / "labels.txt").unlink()

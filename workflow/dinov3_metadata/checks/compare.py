@@ -35,12 +35,17 @@ class Paths:
 
 
 class Unmatched(NamedTuple):
-    """What rows without an image of their own turned out to be: (rows,) of row numbers each."""
+    """What is the matter with rows without an image, and with images without a row.
+
+    Attributes:
+        missing, unaddressable, wrong_class: The rows of these kinds, by their numbers.
+        without_row: The keys of the images that have no row under another class either.
+    """
 
     missing: np.ndarray
     unaddressable: np.ndarray
     wrong_class: np.ndarray
-    without_row: np.ndarray  # keys of images, not rows
+    without_row: np.ndarray
 
 
 def compare_rows(rows: Rows, images: Images, skipped: int) -> list[Finding]:
@@ -54,20 +59,11 @@ def compare_rows(rows: Rows, images: Images, skipped: int) -> list[Finding]:
     Returns:
         What is wrong.
     """
-    split = images.split
-    position = {class_id: i for i, class_id in enumerate(images.class_ids)}
-    class_ids = list(images.class_ids)
-    class_of_group = np.zeros(len(rows.groups), "<i8")
-    if split in LABELLED:
-        for i, group in enumerate(rows.groups):
-            if group.class_id not in position:
-                position[group.class_id] = len(class_ids)
-                class_ids.append(group.class_id)
-            class_of_group[i] = position[group.class_id]
+    class_ids, class_of_group = _classes(rows, images)
     keys, expected = _keys(rows, class_of_group), images.keys()
     if np.array_equal(keys, expected):
         return _left_out(images, skipped, keys, 0)
-    paths = Paths(split, rows, images, class_ids)
+    paths = Paths(images.split, rows, images, class_ids)
     place = _places(keys, expected)
     found = np.flatnonzero(place >= 0)
     first = np.full(len(expected), -1, "<i8")
@@ -97,6 +93,20 @@ def compare_rows(rows: Rows, images: Images, skipped: int) -> list[Finding]:
         *_left_out(images, skipped, keys, len(unmatched.unaddressable)),
         *_rows_finding("order", back, (f"row {i}: {paths.of_row(i)}" for i in back)),
     ]
+
+
+def _classes(rows: Rows, images: Images) -> tuple[list[str], np.ndarray]:
+    """Return all class ids, those without a folder at the end, and the position of each group's."""
+    class_ids = list(images.class_ids)
+    positions = np.zeros(len(rows.groups), "<i8")
+    if images.split in LABELLED:
+        position = {class_id: i for i, class_id in enumerate(class_ids)}
+        for i, group in enumerate(rows.groups):
+            if group.class_id not in position:
+                position[group.class_id] = len(class_ids)
+                class_ids.append(group.class_id)
+            positions[i] = position[group.class_id]
+    return class_ids, positions
 
 
 def _keys(rows: Rows, class_of_group: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Images:
             that they would have there.
         moved_to: (moved,), ``<i8``: the positions of the classes whose folders they are in.
         unnumbered: How many others do not end with a number, or are no files, such as a FIFO.
-            Links that lead nowhere are not counted at all.
+            An image with a good name that is a link to nothing is not counted at all.
     """
 
     split: str
@@ -137,11 +137,12 @@ def _list_class(folder: str, split: str, class_id: str) -> _Part:
     except (FileNotFoundError, NotADirectoryError):  # it vanished
         return _Part(np.empty(0, "<u4"), np.empty(0, "<i8"), [], 0)
     broken = set(_broken_links(path)) if linked else set()
-    gone = [index_of(split, class_id, name) for name in broken]
     actual_index = listed.actual_index
     if broken:
-        there = np.array([number for number in gone if number is not None], "<u4")
-        actual_index = actual_index[~np.isin(actual_index, there)]
+        gone = [index_of(split, class_id, name) for name in broken]
+        actual_index = actual_index[
+            ~np.isin(actual_index, [number for number in gone if number is not None])
+        ]
     numbers: list[int] = []
     moved: list[tuple[str, int]] = []
     unnumbered = 0
@@ -167,9 +168,10 @@ def _broken_links(path: str) -> Iterator[str]:
 
 def _other_images(path: str, listed: Listing, broken: set[str]) -> Iterator[str]:
     """Yield the paths below a class folder of the images that DINOv3 cannot open."""
-    yield from (name for name in listed.files if is_image(name) and name not in broken)
+    images = list(filter(is_image, listed.files))
+    yield from images
     yield from listed.special
-    yield from (name for name in broken if special_kind(f"{path}/{name}"))
+    yield from (name for name in broken.difference(images) if special_kind(f"{path}/{name}"))
     if listed.subfolders:
         yield from _nested(path, listed, "", [os.path.realpath(path)])
 
@@ -206,17 +208,21 @@ def others_in(images: Images, class_id: str) -> Iterator[tuple[str, int | None]]
     """
     root, _, split = images.folder.rpartition("/")
     folders = [f"{split}/{class_id}" if class_id else split]
+    seen: set[str] = set()
     for folder in folders:  # which grows meanwhile
-        with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
+        real = os.path.realpath(f"{root}/{folder}")
+        if real in seen:
+            continue
+        seen.add(real)
+        with suppress(OSError), os.scandir(real) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = f"{folder}/{entry.name}"
-                named = folder == folders[0] and index_of(images.split, class_id, entry.name)
-                if entry.is_dir() and not entry.is_symlink():
+                named = folder == folders[0] and (
+                    index_of(images.split, class_id, entry.name) is not None
+                )
+                if entry.is_dir():
                     folders.append(path)
-                elif not is_image(entry.name):
-                    continue
-                elif named is not None and named is not False:
-                    if special_kind(entry.path):
-                        yield path, None
-                else:
+                elif is_image(entry.name) and not named:
                     yield path, trailing_number(entry.name)
+                elif named and special_kind(entry.path):
+                    yield path, None
