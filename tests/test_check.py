@@ -313,6 +313,36 @@ def test_an_edit_of_the_dataset_is_found(fault: str, tree: Path, extra: Path) ->
     assert any(sentence in line for line in found), found
 
 
+def test_an_image_in_two_classes_at_once(tree: Path, extra: Path) -> None:
+    """The right row is there, too, so that no image is left over for the wrong one."""
+
+    def change(entries: np.ndarray) -> np.ndarray:
+        wrong = entries[1:2].copy()
+        wrong["actual_index"] = entries["actual_index"][0]
+        return np.concatenate([entries, wrong])
+
+    edit(extra, "VAL", rows_of(change))
+    result = check(tree, extra)
+    assert kinds(result) == {"wrong-class": 1}
+    assert first(result, "wrong-class")[0].endswith(
+        "is in val/n01440764/ILSVRC2012_val_00000293.JPEG"
+    )
+
+
+def test_a_number_out_of_range_is_that_of_no_image(tree: Path, extra: Path) -> None:
+    """Nor of the last one that the class before can have."""
+    make_tree(tree, ["train/n01440764/n01440764_4294967295.JPEG"])
+    edit(extra, "TRAIN", retype(actual_index="<i8"))
+    edit(extra, "TRAIN", put("actual_index", 2, -1))
+    assert kinds(check(tree, extra)) == {"format": 1, "missing": 1, "no-row": 2}
+
+
+def test_one_row_accounts_for_one_image(tree: Path, extra: Path) -> None:
+    make_tree(tree, ["train/n01443537/n01443537_5.JPEG", "train/n01484850/n01484850_5.JPEG"])
+    edit(extra, "TRAIN", put("actual_index", 1, 5))
+    assert kinds(check(tree, extra)) == {"wrong-class": 1, "no-row": 2}
+
+
 def test_links_to_images_are_images(tree: Path, extra: Path, tmp_path: Path) -> None:
     for path in list(tree.rglob("*.JPEG")):
         target = tmp_path / "elsewhere" / path.name
