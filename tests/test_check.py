@@ -563,6 +563,15 @@ def header(rows: int, kind: str = "<U9") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(72)
 
 
+def test_a_file_that_is_cut_off_while_it_is_read(extra: Path) -> None:
+    path = extra / "entries-TRAIN.npy"
+    with arrays.opened(str(path)) as file:
+        header = arrays.read_header(file)
+        os.truncate(path, path.stat().st_size - 1)
+        with pytest.raises(arrays.UnreadableError, match="cut off while it was being read"):
+            list(arrays.blocks(file, header))
+
+
 @pytest.mark.parametrize("version", [(2, 0), (3, 0)])
 def test_other_versions_are_read(version: tuple[int, int], tree: Path, extra: Path) -> None:
     path = extra / "entries-TRAIN.npy"
