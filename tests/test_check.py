@@ -355,9 +355,28 @@ def test_links_to_images_are_images(tree: Path, extra: Path, tmp_path: Path) -> 
 
 
 def test_a_link_that_leads_round_in_circles_ends(tree: Path, extra: Path) -> None:
-    (tree / "train/n01440764/again").symlink_to("..")
-    (tree / "train/n01440764/self").symlink_to("self")
-    assert "order" not in kinds(check(tree, extra))
+    for path in (tree / "train/n01440764", tree / "test"):
+        (path / "again").symlink_to("..")
+        (path / "here").symlink_to(".")
+        (path / "self").symlink_to("self")
+    assert check(tree, extra).ok
+    make_tree(tree, ["test/photo.png"])
+    assert first(check(tree, extra), "left-out") == ["test/photo.png"]
+
+
+def test_numbers_of_test_with_nine_digits(tmp_path: Path) -> None:
+    """In the order of the names, 100000000 is before 20000000."""
+    files = [image_path("TEST", "", number) for number in (20_000_000, 100_000_000)]
+    root = make_tree(tmp_path / "root", files)
+    dump(root, tmp_path / "extra", "TEST")
+    assert check(root, tmp_path / "extra").ok
+
+
+def test_a_name_that_is_cut_to_that_of_another_class(tree: Path, tmp_path: Path) -> None:
+    (tree / "labels.txt").write_text(LABELS.replace("tench", "great wh"))
+    dump(tree, tmp_path / "extra", "TRAIN")
+    edit(tmp_path / "extra", "TRAIN", cut(8))
+    assert kinds(check(tree, tmp_path / "extra")) == {"name-cut": 1}
 
 
 def test_val_numbered_by_its_own_folders(tmp_path: Path) -> None:
@@ -563,8 +582,9 @@ def header(rows: int, kind: str = "<U9") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(72)
 
 
-def test_a_file_that_is_cut_off_while_it_is_read(extra: Path) -> None:
-    path = extra / "entries-TRAIN.npy"
+def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.arange(100_000))  # more than is read ahead
     with arrays.opened(str(path)) as file:
         header = arrays.read_header(file)
         os.truncate(path, path.stat().st_size - 1)
@@ -671,6 +691,8 @@ def test_a_description_that_does_not_fit(tree: Path, tmp_path: Path) -> None:
     }.items():
         path.write_text(good.replace(old, new, 1))
         assert set(kinds(check(tree, extra))) == {"description"}
+    shutil.copyfile(extra / "metadata-VAL.json", path)
+    assert first(check(tree, extra), "description") == ["metadata-TRAIN.json describes VAL"]
     path.write_text(good)
     edit(extra, "VAL", lambda files: put("class_index", 0, 0)(files))
     assert check(tree, extra).ok  # the same bytes

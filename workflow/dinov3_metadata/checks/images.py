@@ -173,7 +173,8 @@ def _other_images(path: str, listed: Listing, broken: set[str]) -> Iterator[str]
     yield from listed.special
     yield from (name for name in broken.difference(images) if special_kind(f"{path}/{name}"))
     if listed.subfolders:
-        yield from _nested(path, listed, "", [os.path.realpath(path)])
+        above = [os.path.realpath(path), os.path.realpath(os.path.dirname(path))]
+        yield from _nested(path, listed, "", above)
 
 
 def _nested(path: str, listed: Listing, below: str, above: list[str]) -> Iterator[str]:
@@ -208,7 +209,7 @@ def others_in(images: Images, class_id: str) -> Iterator[tuple[str, int | None]]
     """
     root, _, split = images.folder.rpartition("/")
     folders = [f"{split}/{class_id}" if class_id else split]
-    seen: set[str] = set()
+    seen = {os.path.realpath(os.path.dirname(f"{root}/{folders[0]}"))}
     for folder in folders:  # which grows meanwhile
         real = os.path.realpath(f"{root}/{folder}")
         if real in seen:
