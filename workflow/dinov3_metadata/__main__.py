@@ -57,10 +57,10 @@ def make(arguments: list[str]) -> None:
 def check(arguments: list[str]) -> None:
     """Check metadata files, print what was found out, and exit with one of the codes above."""
     options = _check_parser().parse_args(arguments)
-    from .checks.adopt import adopt  # with numpy, which other commands import later
-    from .checks.check import check
-
-    how = adopt if options.adopt else check
+    if options.adopt:  # numpy is imported only here: other commands need it later or not at all
+        from .checks.adopt import adopt as how
+    else:
+        from .checks.check import check as how
     try:
         result = how(options.root, options.extra, options.splits, options.labels)
     except MetadataError as error:
