@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from dinov3_metadata import MetadataError, dump_extra
@@ -266,3 +268,16 @@ def test_a_path_that_dinov3_can_not_take(folder: str) -> None:
     with pytest.raises(ValueError, match=r"no folder may contain ':', '=', ' #', "):
         dataset_path("TRAIN", "/root", folder)
     assert dataset_path("TRAIN", "/a b", "/狗") == "ImageNet:split=TRAIN:root=/a b:extra=/狗"
+
+
+def test_a_dinov3_without_its_module_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version whose module has another name is not found, as without this program."""
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    use_metadata_lengths()
+    monkeypatch.setitem(sys.modules, "dinov3", ModuleType("dinov3"))
+    for name in ("dinov3.data", "dinov3.data.datasets"):
+        package = ModuleType(name)
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, name, package)
+    with pytest.raises(ModuleNotFoundError, match="image_net"):
+        import_module("dinov3.data.datasets.image_net")
