@@ -200,3 +200,12 @@ def test_no_folder_stays_open_once_it_is_removed(tmp_path: Path) -> None:
     disk.remove_folders(tmp_path)
     assert not list(tmp_path.iterdir())
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_umask_alone_says_who_may_read_a_new_file(work: Path) -> None:
+    before = os.umask(0)
+    try:
+        create_anew(work / "TRAIN/scan.log").close()
+    finally:
+        os.umask(before)
+    assert (work / "TRAIN/scan.log").stat().st_mode & 0o777 == 0o666

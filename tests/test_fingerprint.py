@@ -1,5 +1,6 @@
 """Fingerprints: states of folders and the records of them survive their JSON."""
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,3 +65,20 @@ def test_a_record_of_other_settings_hides_no_true_one(tmp_path: Path) -> None:
     assert of_tree(folder, records, "ours").name == "b"
     (tmp_path / "a.json").write_text("damaged")
     assert of_tree(folder, records, "ours").name == "b"
+
+
+def test_a_link_to_nothing_is_not_a_link_to_itself(tmp_path: Path) -> None:
+    """The first may come to lead to a folder, the second is refused: their names differ in kind."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    (folder / "link").symlink_to("nowhere")
+    before = folder_state(folder, trust_timestamps=False)
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("link")
+    assert folder_state(folder, trust_timestamps=False) != before
+
+
+def test_a_record_whose_list_is_a_number_has_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "folders.json"
+    path.write_text(json.dumps({"settings": "s", "folders": {}, "after": "", "retired": 5}))
+    assert read_record(path) == Record("s", {})

@@ -18,8 +18,9 @@ NOTHING = "Nothing to be done"
 
 def fresh(root: Path, extra: Path, splits: tuple[str, ...] = ("TRAIN", "VAL")) -> dict[str, str]:
     """What a published folder must hold: the arrays that the functions write elsewhere."""
+    classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     for split in splits:
-        dump(root, extra, split)
+        dump(root, extra, split, numbered=classes if split == "VAL" else ())
     return digests(extra)
 
 

@@ -138,7 +138,10 @@ def test_edits_of_the_dataset_reach_the_view(edit: str, snakemake, tmp_path: Pat
     said = snakemake(**settings).stdout
     assert "Link TRAIN" in said
     assert "Link VAL" not in said
-    assert (extra / "entries-VAL.npy").stat() == val
+    assert ((extra / "entries-VAL.npy").stat() == val) == ("class" not in edit)
+    ids = np.load(extra / "class-ids-TRAIN.npy")
+    assert np.array_equal(np.load(extra / "class-ids-VAL.npy"), ids)
+    assert ids[np.load(extra / "entries-VAL.npy")["class_index"]].tolist() == ["狗"]
     assert NOTHING in snakemake(**settings).stdout
     due = sorted(
         str(path)
