@@ -119,3 +119,10 @@ def test_a_lock_that_is_a_link_or_a_fifo_is_refused(name: str, extra: Path) -> N
     with pytest.raises(MetadataError, match=f"{path} is a FIFO"):
         lock_run(extra)
     assert victim.read_text() == "mine"
+
+
+def test_a_run_that_took_the_lock_and_has_not_said_so_yet(extra: Path) -> None:
+    with locked(extra):
+        os.truncate(path_of(extra, "run"), 0)
+        with pytest.raises(MetadataError, match=r"process \? on host \?, since \?"):
+            lock_run(extra)

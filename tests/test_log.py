@@ -1,9 +1,10 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.log import error_in
+from dinov3_metadata.log import NO_MEMORY, error_in
 from dinov3_metadata.paths import WORK
 from dinov3_metadata.progress import progress
 from helpers import REPOSITORY
@@ -23,7 +24,7 @@ def run(log: Path, action: str = "pass", level: str = "info") -> subprocess.Comp
     log.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
         [sys.executable, "-c", STAGE.format(log=str(log), level=level, action=action)],
-        env={"PYTHONPATH": str(REPOSITORY / "workflow")},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")},
         capture_output=True,
         text=True,
         check=False,
@@ -53,6 +54,7 @@ def test_warnings_go_to_the_terminal_and_the_rest_to_the_log(log: Path) -> None:
             "raise OSError(errno.ENOSPC, 'No space left on device', 'f')",
             "f: No space left on device. Make room and run the same command again.",
         ),
+        ("raise MemoryError", NO_MEMORY),
     ],
 )
 def test_an_error_is_one_message_and_exit_code_1(action: str, message: str, log: Path) -> None:

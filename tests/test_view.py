@@ -407,6 +407,8 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         (["ILSVRC/Data/CLS-LOC/train/n01/n01_1.JPEG"], "kaggle"),
         (["ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"], "kaggle"),
         (["train/n01/images/n01_1.JPEG", "val/images/val_0.JPEG", "wnids.txt"], "tiny-imagenet"),
+        (["train/cat/1.jpg", "val/images/1.jpg"], "folder"),
+        (["train/cat/1.jpg", "val/cat/1.jpg", "wnids.txt"], "folder"),
         (["train/n01/1.jpg"], "folder"),
         (["train/cat/cat_7.JPEG", "train/cat/1.jpg", "train/cat/2.jpg"], "folder"),
         (["train/n01/deep/er/1.jpg"], "folder"),
