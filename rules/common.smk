@@ -76,7 +76,8 @@ def state_of_job(rule, wildcards):
 def states():
     """Return the state of each split, in which no other run changes anything."""
     lock()
-    return [*stages.states.values()]
+    with ending_plainly():
+        return [*stages.states.values()]
 
 
 def files_of(names, state):

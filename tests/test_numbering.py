@@ -1,13 +1,15 @@
 """Numbering: a class has the same class_index in TRAIN and in VAL, or somebody says so."""
 
+import errno
 import json
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata import MetadataError, dump_extra
+from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra, present, published
 from dinov3_metadata.artefacts import Numbering
 from dinov3_metadata.errors import DamagedError, DatasetChangedError
 from dinov3_metadata.formats import read_description
@@ -68,7 +70,7 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         ["b", "d"],
         ["a", "b", "d"],
         {
-            "train": ["VAL has 1 class that TRAIN lacks", "  a (TRAIN has no similar one)"],
+            "train": ["VAL has 1 class that TRAIN lacks", "  a (the most similar one in TRAIN is "],
             "union": ({"b": 1, "d": 2}, listed("a", "b", "d")),
             "own": (listed("b", "d"), listed("a", "b", "d")),
         },
@@ -79,8 +81,8 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         {
             "train": [
                 "VAL has 2 classes that TRAIN lacks",
-                "  x (TRAIN has no",
-                "  y (TRAIN has no",
+                "  x (the most similar",
+                "  y (the most similar",
             ],
             "union": (listed("a", "b"), {"x": 2, "y": 3}),
             "own": (listed("a", "b"), listed("x", "y")),
@@ -90,7 +92,7 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         ["cat", "cow", "dog"],
         ["cat", "dog", "dogs"],
         {
-            "train": ["VAL has 1 class that TRAIN lacks", "  dogs (TRAIN has dog)"],
+            "train": ["VAL has 1 class that", "  dogs (the most similar one in TRAIN is dog"],
             "union": ({"cat": 0, "cow": 1, "dog": 2}, {"cat": 0, "dog": 2, "dogs": 3}),
             "own": (listed("cat", "cow", "dog"), listed("cat", "dog", "dogs")),
         },
@@ -126,7 +128,7 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         ["a", "b"],
         [".b", "b"],
         {
-            "train": ["VAL has 1 class that TRAIN lacks", "  .b (TRAIN has b)"],
+            "train": ["VAL has 1 class that", "  .b (the most similar one in TRAIN is b)"],
             "union": ({"a": 1, "b": 2}, {".b": 0, "b": 2}),
             "own": (listed("a", "b"), listed(".b", "b")),
         },
@@ -148,18 +150,18 @@ def test_matrix(kind: str, classes: str, tmp_path: Path) -> None:
         assert all(text in said for text in expected[classes])
         assert "classes: union" in said
         assert "classes: own" in said
-        assert "Rename" in said
+        assert "Correct their names" in said
         assert not list(extra.glob("*.npy"))
         return
     chain = dump_extra(root, extra, classes=classes)
     assert (numbers(extra, "TRAIN"), numbers(extra, "VAL")) == expected[classes]
     said = summarise(chain)
-    known = listed(*np.load(extra / "class-ids-VAL.npy").tolist())
-    aligned = known == listed(*np.load(extra / "class-ids-TRAIN.npy").tolist())
+    known = listed(*np.load(extra / "class-ids-TRAIN.npy").tolist())
+    aligned = all(known.get(one) == index for one, index in numbers(extra, "VAL").items())
     assert ("number their classes differently" in said) == (not aligned)
-    assert aligned == (classes != "own" or set(train) == set(val))
+    assert aligned or classes == "own"
     digest = {split: read_description(extra, split).numbering.sha256 for split in ("TRAIN", "VAL")}
-    assert aligned == (digest["TRAIN"] == digest["VAL"])
+    assert (digest["TRAIN"] == digest["VAL"]) == (classes != "own" or set(train) == set(val))
 
 
 def test_what_val_lacks_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -252,6 +254,7 @@ LAYOUTS = {
     "kaggle": (
         [f"ILSVRC/Data/CLS-LOC/train/{one}/{one}_1.JPEG" for one in "abc"],
         [f"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2)],
+        "ImageId,PredictionString\n"
         "ILSVRC2012_val_00000001,a 1 2 3 4\nILSVRC2012_val_00000002,c 1 2 3 4\n",
     ),
     "tiny-imagenet": (
@@ -294,9 +297,9 @@ def test_unlabelled_images_are_not_compared(tmp_path: Path) -> None:
 
 def test_folders_that_change_before_they_are_numbered(tmp_path: Path) -> None:
     root = make(tmp_path / "root", ["a", "b"], ["a"])
-    contents = Chain(dump_extra(root, tmp_path / "extra").settings).numbered_by
+    classes = Chain(dump_extra(root, tmp_path / "extra").settings).numbered_by
     (root / "train/c").mkdir()
-    given = {"dataset": str(root), "layout": "imagenet", "contents": contents}
+    given = {"dataset": str(root), "layout": "imagenet", "classes": classes}
     with pytest.raises(DatasetChangedError, match="changed during this run"):
         numbering.number_classes(numbering=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
@@ -324,8 +327,6 @@ def test_a_damaged_numbering_is_made_again(tmp_path: Path) -> None:
 
 def test_check_stat_notices_a_class_of_train(tmp_path: Path) -> None:
     """VAL alone is opened, but its numbers depend on the class folders of TRAIN."""
-    from dinov3_metadata import ImageNetMetadata
-
     root, extra = make(tmp_path / "root", ["b", "c"], ["b", "c"], ("a",)), tmp_path / "extra"
     dump_extra(root, extra)
     assert len(ImageNetMetadata(root, extra, "VAL", check="stat")) == 2
@@ -355,3 +356,67 @@ def test_the_loop_and_the_launcher_keep_the_setting(classes: str, tmp_path: Path
     root, extra = make(tmp_path / "root", ["a", "b"], ["a"]), tmp_path / "extra"
     dump_extra(root, extra, classes=classes)
     assert known_settings(str(root), str(extra))["classes"] == classes
+
+
+@pytest.mark.parametrize("classes", ["train", "union"])
+def test_val_made_without_train_is_stale_once_train_is_there(classes: str, tmp_path: Path) -> None:
+    root, extra = make(tmp_path / "root", ["a", "b", "c"], ["a", "c"]), tmp_path / "extra"
+    (root / "train").rename(tmp_path / "away")
+    dump_extra(root, extra, ["VAL"], classes=classes)
+    ImageNetMetadata(root, extra, "VAL", check="stat")
+    (tmp_path / "away").rename(root / "train")
+    dump_extra(root, extra, ["TRAIN"], classes=classes)
+    with pytest.raises(MetadataError, match=f"VAL: 1 folder or file (?s:.*){root}/train"):
+        ImageNetMetadata(root, extra, "VAL", check="stat")
+    dump_extra(root, extra, ["VAL"], classes=classes)
+    assert numbers(extra, "VAL") == {"a": 0, "c": 2}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, extra = make(tmp_path / "root", ["a", "b", "c"], ["a", "c"]), tmp_path / "extra"
+    dump_extra(root, extra)
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path) == f"{root}/train":
+            raise OSError(errno.EIO, "Input/output error", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(MetadataError, match="/train cannot be listed: Input/output error"):
+        dump_extra(root, extra, ["VAL"])
+    assert numbers(extra, "VAL") == {"a": 0, "c": 2}
+
+
+def test_classes_of_annotations_without_an_image_do_not_count(tmp_path: Path) -> None:
+    train, val, annotations = LAYOUTS["tiny-imagenet"]
+    labels = "".join(f"{one},name of {one}\n" for one in "abc")
+    root, extra = make_tree(tmp_path / "root", [*train, *val], labels), tmp_path / "extra"
+    (root / "wnids.txt").write_text("a\nb\nc\n")
+    file = root / "val/val_annotations.txt"
+    file.write_text(f"{annotations}val_9.JPEG\t0\t0\t0\t9\t9\n")  # no such image, no such class
+    before = dump_extra(root, extra, classes="union").now["TRAIN"].state
+    assert numbers(extra, "TRAIN") == listed("a", "b", "c")
+    make_tree(root, ["val/images/val_2.JPEG"], labels)
+    file.write_text(f"{annotations}val_2.JPEG\ta\t0\t0\t9\t9\n")
+    after = dump_extra(root, extra, classes="union").now["TRAIN"].state
+    assert after == before  # an image of VAL adds no class
+
+
+def test_a_scan_that_finds_other_classes_than_the_numbering_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, extra = make(tmp_path / "root", ["a", "b"], ["a"]), tmp_path / "extra"
+    monkeypatch.setattr(present, "class_ids_of", lambda *_: ["0", "a", "b"])
+    monkeypatch.setattr(numbering, "class_ids_of", lambda *_: ["0", "a", "b"])
+    monkeypatch.setattr(published, "class_ids_of", lambda *_: ["0", "a", "b"])
+    (root / "labels.txt").write_text("0,zero\na,A\nb,B\n")
+    with pytest.raises(MetadataError, match="found other classes than those by which VAL"):
+        dump_extra(root, extra)
+    assert not list(extra.glob("*.npy"))
+
+
+def test_two_numberings_with_other_ids_have_other_digests() -> None:
+    assert Numbering(["a\nb", "c"]).sha256 != Numbering(["a", "b\nc"]).sha256

@@ -75,6 +75,7 @@ class Split:
             layout="imagenet",
             states={"TRAIN": self.state},
             contents={"TRAIN": self.contents},
+            classes={"TRAIN": {}},
         )
 
     def arrays(self) -> dict[str, str]:

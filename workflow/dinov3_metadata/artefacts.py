@@ -130,8 +130,9 @@ class Numbering:
 
     @property
     def sha256(self) -> str:
-        """The sha256 of the class ids in their order, one a line."""
-        return hashlib.sha256("\n".join(self.ids).encode(errors="surrogateescape")).hexdigest()
+        """The sha256 of the class ids in their order, with a NUL after each."""
+        text = "".join(f"{class_id}\0" for class_id in self.ids)
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def of(self, class_ids: Sequence[str]) -> list[int]:
         """Return the class_index of each class in ``class_ids``.
@@ -153,9 +154,9 @@ class Numbering:
             raise MetadataError(
                 f"VAL has {what} that TRAIN lacks, so an evaluation would compare wrong labels:",
                 listing((f"{one} ({self._nearest(one)})" for one in unknown), len(unknown)),
-                "Rename these folders or move them elsewhere. Or set `classes: union` to number "
-                "both splits by the classes of both, or `classes: own` to number each split by its "
-                "own, as DINOv3's dump_extra() does, whatever an evaluation makes of it.",
+                "Correct their names or move their images elsewhere. Or set `classes: union` to "
+                "number both splits by the classes of both, or `classes: own` to number each split "
+                "by its own, as DINOv3's dump_extra() does, whatever an evaluation makes of it.",
             )
         return [index[class_id] for class_id in class_ids]
 
@@ -165,9 +166,12 @@ class Numbering:
         if any(unicodedata.normalize("NFC", one) == form for one in self.ids):
             return "TRAIN has this name in another Unicode form"
         same = [one for one in self.ids if one.casefold() == class_id.casefold()]
-        if close := same or get_close_matches(class_id, self.ids, 1):
-            return f"TRAIN has {close[0]}"
-        return "TRAIN has no similar one"
+        if same:
+            return f"TRAIN has {same[0]}"
+        close = get_close_matches(class_id, self.ids, 1) or get_close_matches(
+            class_id, self.ids, 1, cutoff=0
+        )
+        return f"the most similar one in TRAIN is {close[0]}"
 
 
 @dataclass(frozen=True)

@@ -78,14 +78,9 @@ def of_code(*modules: str) -> str:
 
 
 def of_content(path: StrPath) -> str:
-    """Return the fingerprint of a small file's content, or of the names of the folders in a folder.
-
-    Touching the file does not change it, and neither do other files in the folder.
-    """
+    """Return the fingerprint of a small file's content. Touching the file does not change it."""
     try:
         return digest(read_file(path))
-    except IsADirectoryError:
-        return digest(sorted(class_folders(path)))
     except OSError:
         return digest(None)  # the stage that reads the file says what is wrong
 

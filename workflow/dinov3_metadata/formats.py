@@ -109,8 +109,8 @@ class NumberedBy:
     Attributes:
         classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         splits: The splits whose classes are numbered together.
-        sha256: That of the class ids in the order of class_index, one a line. If it is the same for
-            TRAIN and VAL, each class has the same number in both.
+        sha256: That of the class ids in the order of class_index, each followed by a NUL. If it is
+            the same for TRAIN and VAL, each class has the same number in both.
     """
 
     classes: str
@@ -212,6 +212,26 @@ class AuditSummary:
 def read_description(extra: StrPath, split: str) -> Description | None:
     """Return the content of ``metadata-SPLIT.json``; None if it is missing or damaged."""
     return load(Description, path_of(extra, "metadata", split=split), SMALL)
+
+
+def read_class_ids(extra: StrPath, split: str, about: Description) -> list[str]:
+    """Return the published class ids of a split, without numpy; nothing if they are damaged.
+
+    Args:
+        extra: The folder with the metadata files.
+        split: ``TRAIN`` or ``VAL``.
+        about: The content of ``metadata-SPLIT.json``.
+    """
+    width, size = 4 * about.class_id_length, 4 * about.class_id_length * about.classes
+    with (
+        suppress(OSError, ValueError),
+        open_regular(path_of(extra, "class_ids", split=split)) as file,
+    ):
+        file.seek(-size, os.SEEK_END)
+        rows = file.read(size)
+        texts = (rows[i : i + width].decode("utf-32-le") for i in range(0, size, width))
+        return [text.rstrip("\0") for text in texts]
+    return []
 
 
 def read_changes(extra: StrPath, split: str) -> Changes | None:

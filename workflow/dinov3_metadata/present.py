@@ -10,7 +10,8 @@ from functools import cached_property
 
 from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES, code_of, of_layout
-from .fingerprint import Tree, class_folders, digest, of_content, of_tree
+from .class_ids import class_ids_of
+from .fingerprint import Tree, digest, of_content, of_tree
 from .layouts import LAYOUTS, Part, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
@@ -79,7 +80,7 @@ class Chain:
         return of_content(self.labels) if self.labels else "none"
 
     @property
-    def numbered_by(self) -> dict[str, dict[str, str]]:
+    def numbered_by(self) -> dict[str, str]:
         """``Present.numbered_by`` of the splits that are not numbered by their own scans."""
         return self.now["VAL"].numbered_by
 
@@ -186,23 +187,23 @@ class Present:
         return setting if labelled and other else "own"
 
     @cached_property
-    def class_ids(self) -> dict[str, str]:
-        """The folder or file that says which classes the split has -> its fingerprint; empty if it
-        has none."""
-        if not os.path.isdir(self.source) or self.part.class_id:
-            return {}
-        if self.part.annotations:
-            return {f"{self.chain.dataset}/{self.part.annotations}": self.annotations}
-        names = class_folders(self.source)
-        return {self.source: digest(sorted(names))} if names else {}
+    def class_ids(self) -> list[str]:
+        """See ``class_ids.class_ids_of``."""
+        return class_ids_of(self.chain.dataset, self.chain.layout, self.split)
 
     @cached_property
-    def numbered_by(self) -> dict[str, dict[str, str]]:
-        """Split -> ``class_ids``, for the splits whose classes are numbered together, and whose
-        numbers this split takes; empty if it is numbered by the classes of its own scan."""
+    def noted_classes(self) -> dict[str, str]:
+        """Split -> the fingerprint of its class ids, for the splits on whose classes the numbers
+        depend. A split without classes is one of them, as its classes may come later."""
         splits = {"own": (), "train": ("TRAIN",), "union": LABELLED}[self.classes]
-        found = {split: self.chain.now[split].class_ids for split in splits}
-        return found if all(found.values()) else {}
+        return {split: digest(self.chain.now[split].class_ids) for split in splits}
+
+    @property
+    def numbered_by(self) -> dict[str, str]:
+        """``noted_classes`` if the classes of these splits are numbered together; empty if this
+        split is numbered by the classes of its own scan, because one of the splits has none."""
+        noted = self.noted_classes
+        return noted if all(self.chain.now[split].class_ids for split in noted) else {}
 
     @cached_property
     def tree(self) -> Tree:
@@ -257,11 +258,8 @@ class Present:
 
     @property
     def contents(self) -> dict[str, str]:
-        """File that the split is made from -> its fingerprint, see ``fingerprint.of_content``. The
-        folders whose images are scanned have records instead."""
-        contents = {
-            path: content for by in self.numbered_by.values() for path, content in by.items()
-        }
+        """File that the split is made from (folders aside) -> its fingerprint."""
+        contents = {}
         if self.chain.labels and self.split in LABELLED:
             contents[self.chain.labels] = self.chain.labels_content
         if self.part.annotations:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from .addresses import SPLITS, split_folder
+from .class_ids import class_ids_of
 from .disk import opened_folder
 from .documents import load, to_json
 from .errors import MetadataError
@@ -24,7 +25,7 @@ from .replace import is_torn, torn
 
 T = TypeVar("T")
 
-CODE = ("__init__", "documents", "formats", "published", "replace", "stages/publish")
+CODE = ("__init__", "class_ids", "documents", "formats", "published", "replace", "stages/publish")
 """The modules that decide what is published. If one changes, everything is published again."""
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
@@ -41,11 +42,14 @@ class Noted:
     Attributes:
         state: The state that was published, see ``present.Present.state``.
         contents: File that the split was made from (folders aside) -> its fingerprint.
+        classes: Split -> the fingerprint of its class ids, for the splits on whose classes the
+            class numbers depend.
         files: Published name -> state of the file; None if there was no file.
     """
 
     state: dict[str, str]
     contents: dict[str, str]
+    classes: dict[str, str]
     files: dict[str, FileState | None]
 
 
@@ -121,6 +125,7 @@ def write_receipt(
     extra: StrPath,
     states: States,
     contents: Mapping[str, dict[str, str]],
+    classes: Mapping[str, dict[str, str]],
     known: Mapping[str, Receipt | None],
 ) -> None:
     """Write a receipt for some splits, and for others whose files still match an old receipt.
@@ -129,7 +134,7 @@ def write_receipt(
         path: The path of the receipt.
         extra: The folder that was published to.
         states: Split -> its state.
-        contents: Split -> contents, see ``Noted``.
+        contents, classes: Split -> contents and classes, see ``Noted``.
         known: The existing receipts.
     """
     splits = {
@@ -139,7 +144,8 @@ def write_receipt(
         if split in SPLITS and noted.files == file_states(extra, split)
     }
     for split, state in states.items():
-        splits[split] = Noted(dict(state), contents[split], file_states(extra, split))
+        files = file_states(extra, split)
+        splits[split] = Noted(dict(state), contents[split], classes[split], files)
     with write_atomically(path) as file:
         file.write(to_json(Receipt(of_code(*CODE), splits)))
 
@@ -175,6 +181,23 @@ def records_of(
     return records
 
 
+def changed_classes(dataset: str, layout: str, noted: Mapping[str, str]) -> list[str]:
+    """Return the folders of the splits that have other classes now, sorted.
+
+    Args:
+        dataset, layout: See ``formats.Description``.
+        noted: Split -> the fingerprint of its class ids.
+
+    Raises:
+        MetadataError: See ``class_ids.class_ids_of``.
+    """
+    return sorted(
+        os.path.join(dataset, LAYOUTS[layout].list_part(dataset, split).folder)
+        for split, fingerprint in noted.items()
+        if digest(class_ids_of(dataset, layout, split)) != fingerprint
+    )
+
+
 def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
     """Return the paths of folders and files that changed since the metadata was made from them.
 
@@ -201,7 +224,8 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
             f"{work_folder(extra)} has no record of the dataset from which the published metadata "
             f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    return changed_since(records, noted.contents)
+    classes = changed_classes(about.dataset, about.layout, noted.classes)
+    return sorted({*changed_since(records, noted.contents), *classes})
 
 
 def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from .addresses import LABELLED
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
-from .formats import read_audit_summary, read_changes, read_description
+from .formats import read_audit_summary, read_changes, read_class_ids, read_description
 from .layouts import LAYOUTS
 from .log import INTERRUPTED, error_in
 from .paths import StrPath, existing, path_of
@@ -82,14 +82,14 @@ def _verified(settings: Settings) -> str:
 
 def _numbering(extra: StrPath) -> list[str]:
     """Return a warning if a class has another number in TRAIN than in VAL, as far as published."""
-    digests = set()
+    found = []
     for split in LABELLED:
         about = read_description(extra, split)
-        if about and about.numbering:
-            part = LAYOUTS[about.layout].list_part(about.dataset, split)
-            if not part.class_id:  # images without labels are one class in each split
-                digests.add(about.numbering.sha256)
-    if len(digests) < 2:
+        if about and not LAYOUTS[about.layout].list_part(about.dataset, split).class_id:
+            found.append(read_class_ids(extra, split, about))  # else the images have no labels
+    train, val = found if len(found) == len(LABELLED) else ([], [])
+    numbers = {class_id: index for index, class_id in enumerate(train)}
+    if all(numbers.get(class_id) == index for index, class_id in enumerate(val)):
         return []
     return [
         "  TRAIN and VAL number their classes differently, so DINOv3's evaluations compare wrong "

@@ -17,8 +17,8 @@ from ..errors import DamagedError, DatasetChangedError, MetadataError, count, lo
 from ..files import sha256
 from ..fingerprint import changed_since
 from ..formats import SMALL, Description, FileDigest
-from ..paths import StrPath, array_names, file_name, folder_of, path_of, state_of
-from ..published import is_true, receipts, records_of, write_receipt
+from ..paths import StrPath, array_names, file_name, folder_of, path_of, state_of, work_folder
+from ..published import changed_classes, is_true, receipts, records_of, write_receipt
 from ..replace import Writer, replaced_files
 from .changes import compare_with_last, note_changes
 from .sweep import sweep
@@ -33,6 +33,7 @@ def publish(
     layout: str,
     states: dict[str, dict[str, str]],
     contents: dict[str, dict[str, str]],
+    classes: dict[str, dict[str, str]],
     keep: float = 14,
 ) -> list[str]:
     """Replace all published files whose bytes differ, for all splits as one set, and describe them.
@@ -47,6 +48,8 @@ def publish(
         states: Split -> the names of its state, see ``present.Present.state``.
         contents: Split -> file -> fingerprint, for the files that the split was also made from
             (labels and annotations).
+        classes: Split -> other split -> the fingerprint of its class ids, for the splits on whose
+            classes its numbers depend.
         keep: How many days replaced files are kept for readers on other hosts.
 
     Returns:
@@ -64,17 +67,26 @@ def publish(
     records: dict[str, str] = {}
     for state in states.values():
         records |= records_of(state, extra, root=root, dataset=dataset, layout=layout)
-    _check_moment(records, {path: was for some in contents.values() for path, was in some.items()})
+    noted: dict[str, str] = {}
+    for one in classes.values():
+        noted |= one
+    _check_moment(
+        records,
+        {path: was for some in contents.values() for path, was in some.items()},
+        changed_classes(dataset, layout, noted),
+    )
     known, own = receipts(extra), state_of(receipt)
     pending = {
         split: state
         for split, state in states.items()
         if not any(is_true(old, extra, {split: state}) for old in known.values())
     }
+    reports = {split: Report.load(path_of(extra, "report", **states[split])) for split in pending}
+    _check_numbers(reports, extra)
     writers: dict[str, Writer] = {}
     size = 0
     for split, state in pending.items():
-        report = Report.load(path_of(extra, "report", **state))
+        report = reports[split]
         folder = folder_of(extra, "new_entries", **state)
         for name in array_names(split):
             new = report.files[name]
@@ -90,7 +102,7 @@ def publish(
     scans = {split: Scan.load(path_of(extra, "scan", **state)) for split, state in pending.items()}
     changes = {split: compare_with_last(scan, extra, split) for split, scan in scans.items()}
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
-        write_receipt(receipt, extra, states, contents, known)
+        write_receipt(receipt, extra, states, contents, classes, known)
     with suppress(OSError, MetadataError):  # the set is published: no cleanup may fail the run
         for split, scan in scans.items():
             note_changes(changes[split], scan, extra, split)
@@ -107,19 +119,36 @@ def publish(
     return arrays
 
 
-def _check_moment(records: dict[str, str], contents: dict[str, str]) -> None:
+def _check_moment(records: dict[str, str], contents: dict[str, str], folders: list[str]) -> None:
     """Check that the dataset is now, at one moment, what the files of all splits were made from.
 
     Args:
         records: Folder -> the record of its state and of the folders in it.
         contents: File -> its fingerprint.
+        folders: The folders of the splits that have other classes than at the start.
     """
-    if changed := changed_since(records, contents):
+    if changed := changed_since(records, contents) or folders:
         more = f" and {count(len(changed) - 1, 'more folder')}" if changed[1:] else ""
         raise DatasetChangedError(
             f"{changed[0]}{more} changed while this run was in progress, so the new files would "
             "not describe the dataset at any one moment. Nothing was published. Run the same "
             "command again: it lists only what changed."
+        )
+
+
+def _check_numbers(reports: dict[str, Report], extra: StrPath) -> None:
+    """Check that splits that were numbered together have the same numbers.
+
+    Raises:
+        MetadataError: They have not: a scan found other classes than the numbering did.
+    """
+    found = [one.numbering for one in reports.values() if one.numbering]
+    together = any(set(one.splits) != {split} for split, one in zip(reports, found, strict=False))
+    if together and len({one.sha256 for one in found}) > 1:
+        raise MetadataError(
+            "The scan of TRAIN found other classes than those by which VAL is numbered. Nothing "
+            "was published. If the dataset changed, run the same command again. If this message "
+            f"comes back, remove {work_folder(extra)} and run it again."
         )
 
 
