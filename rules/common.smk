@@ -1,5 +1,4 @@
-# Start-up: read the settings, take the lock of the run, and connect each rule with its stage. The
-# files and arguments of a stage are in workflow/dinov3_metadata/chain.py and paths.py.
+# Start-up: settings, lock, and what connects each rule with its stage in chain.STAGES.
 
 import os
 import re

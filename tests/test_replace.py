@@ -14,6 +14,7 @@ from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_file
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.summary import summarise
 
+DAY = 24 * 60 * 60 * 10**9  # ns
 NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]
 
 
@@ -84,11 +85,11 @@ def test_old_ones_go_after_some_days_but_never_the_last(
     monkeypatch.setattr(replace, "time", SimpleNamespace(time_ns=lambda: now))
     for text in ("one", "two", "three"):
         put(served, text)
-        now += 10 * replace.DAY
+        now += 10 * DAY
     assert kept(served) == ["one", "two"]
     put(served, "four")
     assert kept(served) == ["two", "three"]
-    now += 100 * replace.DAY
+    now += 100 * DAY
     put(served, "five")
     assert kept(served) == ["four"]
     now += 1
@@ -269,3 +270,30 @@ def test_the_summary_says_how_much_room_they_take(
     assert (files, size > 0) == (2, True)  # the entries and their description
     said = summarise(chain)
     assert f"kept for readers on other hosts, see `keep`: 2 replaced files, {size:,} bytes" in said
+
+
+def test_all_is_on_the_disk_before_the_first_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut between two renames needs the journal, and the bytes behind each name."""
+    put(tmp_path, "one")
+    events: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    def note_rename(new: str, old: str, **folders: int) -> None:
+        rename(new, old, **folders)
+        events.append(f"{new} becomes {old}")
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_rename)
+    put(tmp_path, "two")
+    renames = [event for event in events if " becomes " in event]
+    before = events[: events.index(renames[0])]
+    assert [event.split()[-1] for event in renames] == NAMES
+    assert {event.split()[0] for event in renames} <= {*before}
+    assert [event for event in before if event.startswith("journal-")]
+    assert before[-1] == place_of(tmp_path).name
