@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dinov3_metadata.artefacts import Numbering
 from dinov3_metadata.errors import DamagedError, DatasetChangedError
 from dinov3_metadata.formats import read_description
 from dinov3_metadata.loop import known_settings
+from dinov3_metadata.paths import WORK, work_folder
 from dinov3_metadata.present import Chain
 from dinov3_metadata.report.pages import draw_report
 from dinov3_metadata.stages import numbering
@@ -420,3 +422,21 @@ def test_a_scan_that_finds_other_classes_than_the_numbering_is_not_published(
 
 def test_two_numberings_with_other_ids_have_other_digests() -> None:
     assert Numbering(["a\nb", "c"]).sha256 != Numbering(["a", "b\nc"]).sha256
+
+
+def test_a_view_that_has_not_seen_a_class_does_not_count_other_numbers(tmp_path: Path) -> None:
+    """A folder that was a work folder is a class now, but no timestamp of the others shows it."""
+    files = [f"train/{one}/1.jpg" for one in ("a", "m", "z")] + ["val/a/1.jpg", "val/z/1.jpg"]
+    root, extra = make_tree(tmp_path / "root", files, ""), tmp_path / "extra"
+    (root / "labels.txt").unlink()
+    (root / f"train/m/{WORK}").mkdir()
+    dump_extra(root, extra)
+    before = digests(extra)
+    (root / f"train/m/{WORK}").rmdir()
+    with pytest.raises(MetadataError, match="found other classes than those by which VAL"):
+        dump_extra(root, extra)
+    assert digests(extra) == before
+    shutil.rmtree(work_folder(extra))
+    dump_extra(root, extra)
+    assert np.load(extra / "entries-TRAIN.npy")["class_index"].tolist() == [0, 1, 2]
+    assert np.load(extra / "entries-VAL.npy")["class_index"].tolist() == [0, 2]

@@ -81,7 +81,9 @@ def publish(
         for split, state in states.items()
         if not any(is_true(old, extra, {split: state}) for old in known.values())
     }
-    reports = {split: Report.load(path_of(extra, "report", **states[split])) for split in pending}
+    reports = {
+        split: Report.load(path_of(extra, "report", **state)) for split, state in states.items()
+    }
     _check_numbers(reports, extra)
     writers: dict[str, Writer] = {}
     size = 0
