@@ -265,6 +265,18 @@ STRINGS = [dataset_path(*one) for one in (A, B)]
         (f"torchrun x.py a={STRINGS[0]} b=1", [A]),  # of sh -c
         (f"x 'a={STRINGS[0]}' \"b={STRINGS[0]}\" {STRINGS[0]}", [A, A, A]),
         (f"data=[{STRINGS[0]},{STRINGS[0]}]", [A, A]),
+        (f"{STRINGS[0]},{STRINGS[1]}", [A, B]),
+        (f"data={STRINGS[1]}, {STRINGS[0]}", [B, A]),
+        (f"{STRINGS[1]} {STRINGS[0]}", [B, A]),
+        (f"'{STRINGS[0]}+{STRINGS[1]}+{STRINGS[0]}'", [A, B, A]),
+        (f"{STRINGS[0]},ImageNet22k:root=/x:extra=/y", [A]),
+        (f"{STRINGS[0]},ImageNet22k:root=/x:extra=/y,{STRINGS[1]}", [A, B]),
+        ("ImageNet:split=VAL:root=/no:root=/r:extra=/e", [Split("VAL", "/r", "/e")]),
+        ("ImageNet:split=VAL:root=/My ImageNet:extra=/e", [Split("VAL", "/My ImageNet", "/e")]),
+        (f"echo {STRINGS[0]}; echo done", [A]),
+        (f"({STRINGS[0]})", [A]),
+        (f"(x {STRINGS[0]}&&y|z {STRINGS[0]}|w;v {STRINGS[0]}&)", [A, A, A]),
+        (f"`x {STRINGS[0]}`>y", [A]),
         (f"train:\n  dataset_path: {STRINGS[1]}  # what for\n  n: 1", [B]),
         (f'val:\n- "{STRINGS[1]}"\n- {STRINGS[0]}', [B, A]),
         (f"# dataset_path: {STRINGS[0]}\n  # {STRINGS[0]}", []),
@@ -279,6 +291,21 @@ STRINGS = [dataset_path(*one) for one in (A, B)]
 )
 def test_how_a_command_names_a_dataset(text: str, found: list[Split]) -> None:
     assert [*named_in(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"{STRINGS[0]}; echo done", [A]),
+        (f"D={STRINGS[0]} python x.py && y", [A]),
+        (f"cd /x;(python x.py 'a={STRINGS[1]}'|tee y)&", [B]),
+        (f"x {STRINGS[0]} # not {STRINGS[1]}\ny a=1#b '{STRINGS[1]}'", [A, B]),
+        (f"it's {STRINGS[0]};x", [A]),  # the shell will refuse it
+    ],
+)
+@pytest.mark.parametrize("shell", ["sh -c", "bash -lc", "srun bash -euxc"])
+def test_the_commands_of_a_shell(shell: str, text: str, found: list[Split]) -> None:
+    assert named_by([*shell.split(), text]) == found
 
 
 def test_relative_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

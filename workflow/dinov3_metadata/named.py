@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -21,9 +22,16 @@ WHOLE = re.compile(
     (["']?)ImageNet((?::(?:split|root|extra)=[^:=]+?)+)\1\s*""",
     re.VERBOSE,
 )
-INSIDE = re.compile(r"(?<![\w/])ImageNet((?::(?:split|root|extra)=[^\s:=\"',\]]+)+)")
+INSIDE = re.compile(r"(?<![\w/])ImageNet((?::(?:split|root|extra)=[^\s:=\"',;&|<>()`\]}]+)+)")
 """Match a line that contains nothing but a dataset in DINOv3's form, whose folders may contain
-blanks, and a dataset inside another text, for instance of ``sh -c``."""
+blanks, and a dataset inside another text."""
+
+NEXT = re.compile(r"(?:\s*[,;+|&]\s*|\s+)(\w+)$")
+"""Matches what is between two datasets of a list, and the name of the second one."""
+
+COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
+SHELL = re.compile(r"-[a-z]*c")
+"""Matches the option of a shell before a text with commands."""
 
 
 class Split(NamedTuple):
@@ -46,7 +54,10 @@ def named_by(command: Sequence[str]) -> list[Split]:
     Those that lack root or extra are left out, as are those with a ``${...}`` that the command will
     replace.
     """
-    splits = [split for argument in command for split in named_in(argument)]
+    words = []
+    for before, word in zip(["", *command], command, strict=False):
+        words += _shell_words(word) if SHELL.fullmatch(before) else [word]
+    splits = [split for word in words for split in named_in(word)]
     if not splits:
         files = [word.partition("=")[2] for word in command if word.startswith("--config-file=")]
         files += [command[i] for i in range(1, len(command)) if command[i - 1] == "--config-file"]
@@ -66,17 +77,46 @@ def named_in(text: str) -> Iterator[Split]:
         >>> next(named_in("train.dataset_path=ImageNet:split=VAL:root=/data:extra=/extra"))
         Split(split='VAL', root='/data', extra='/extra')
     """
-    for line in text.splitlines():
-        line = line.partition(" #")[0]
-        if line.lstrip().startswith("#"):
-            continue
+    for line in COMMENT.sub("", text).splitlines():
         whole = WHOLE.fullmatch(line)
-        for tokens in [whole[2]] if whole else INSIDE.findall(line):
-            values = dict(token.split("=") for token in tokens[1:].split(":"))
-            complete = {"split", "root", "extra"} == values.keys() and "${" not in tokens
-            if complete and values["split"] in SPLITS:
+        found = [whole[2]] if whole else INSIDE.findall(line)
+        for values in (one for tokens in found for one in _datasets(tokens)):
+            complete = {"split", "root", "extra"} == values.keys()
+            replaced = any("${" in value for value in values.values())
+            if complete and not replaced and values["split"] in SPLITS:
                 root, extra = (absolute(values[name].strip()) for name in ("root", "extra"))
                 yield Split(values["split"], root, extra)
+
+
+def _datasets(tokens: str) -> Iterator[dict[str, str]]:
+    """Yield the values of the datasets with the name ImageNet in a list of datasets.
+
+    Args:
+        tokens: ``:KEY=VALUE`` for each value of the first one, and so on. Since a folder may also
+            be called "a,ImageNet", the next dataset begins only where a key is repeated.
+    """
+    name, values, last = "ImageNet", dict[str, str](), ""
+    for token in tokens[1:].split(":"):
+        key, _, value = token.partition("=")
+        begun = NEXT.search(values[last]) if key in values or name != "ImageNet" else None
+        if begun:
+            values[last] = values[last][: begun.start()]
+            if name == "ImageNet":
+                yield values
+            name, values = begun[1], {}
+        values[key], last = value, key
+    if name == "ImageNet":
+        yield values
+
+
+def _shell_words(text: str) -> list[str]:
+    """Return the words of a text with commands for a shell; if it is damaged, the text itself."""
+    words = shlex.shlex(COMMENT.sub("", text), posix=True, punctuation_chars=True)
+    words.whitespace_split, words.commenters = True, ""
+    try:
+        return [*words]
+    except ValueError:  # a quote is not closed
+        return [text]
 
 
 def absolute(path: str) -> str:
