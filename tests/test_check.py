@@ -525,9 +525,110 @@ def test_files_made_through_a_view(tmp_path: Path) -> None:
     (photos / "labels.txt").unlink()
     chain = dump_extra(photos, tmp_path / "extra", ["TRAIN"])
     result = check(photos, tmp_path / "extra")
-    assert f"checked against the view {chain.root}" in str(result)
+    assert f"checked against the view {chain.root}, and" in str(result)
     assert result.ok, str(result)
     assert check(chain.root, tmp_path / "extra").ok
+
+
+def photos(folder: Path, train: str, val: str = "") -> Path:
+    """Make a dataset that needs a view: two images in each of some classes."""
+    files = [f"train/{name}/photo{i}.jpg" for name in train.split() for i in "01"]
+    files += [f"val/{name}/photo{i}.jpg" for name in val.split() for i in "01"]
+    root = make_tree(folder / "photos", files)
+    (root / "labels.txt").unlink()
+    return root
+
+
+def test_the_dataset_changed_behind_its_view(tmp_path: Path) -> None:
+    root, extra = photos(tmp_path, "a b c", "a c"), tmp_path / "extra"
+    chain = dump_extra(root, extra)
+    result = check(root, extra)
+    assert result.ok, str(result)
+    assert f"checked against the view {chain.root}, and the view against" in str(result)
+    make_tree(root, ["train/a/new.jpg"])
+    (root / "labels.txt").unlink()
+    for folder in (root, chain.root):
+        result = check(folder, extra)
+        assert kinds(result) == {"stale": 1}
+        assert first(result, "stale") == [f"{root}/train/a"]
+        assert [one.ok for one in result.splits] == [False, True]
+    dump_extra(root, extra)
+    assert check(root, extra).ok
+    shutil.rmtree(extra / WORK)
+    result = check(root, extra)
+    assert result.ok
+    assert f"compared only with the view {chain.root}, because" in str(result)
+
+
+def test_class_numbers_are_those_of_the_dataset_and_not_of_its_view(tmp_path: Path) -> None:
+    root, extra = photos(tmp_path, "2 B c", "2"), tmp_path / "extra"
+    dump_extra(root, extra)
+    (root / "train/10").mkdir()
+    (root / "train/10/x.jpg").touch()
+    result = check(root, extra, "VAL")
+    assert kinds(result) == {"stale": 1, "between-splits": 1, "class-arrays": 2}
+    assert first(result, "between-splits") == ["2: 0 here, 1 in TRAIN by the folders in train/"]
+    shutil.copytree(extra, tmp_path / "copy", symlinks=True)  # as if nobody knew when it was made
+    shutil.rmtree(tmp_path / "copy" / WORK)
+    assert kinds(check(root, tmp_path / "copy", "VAL")) == {"between-splits": 1, "class-arrays": 2}
+    dump_extra(root, extra, ["VAL"])  # the view of TRAIN is still the old one
+    assert check(root, extra, "VAL").ok
+    assert kinds(check(root, extra), "TRAIN") == {"stale": 1, "class-numbers": 3}
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (["1.jpg", "2.jpg", "val/3.jpg"], "flat"),
+        (["train/1.jpg", "val/3.jpg", "test/4.jpg"], "flat"),
+        (["train/n1/images/n1_0.JPEG", "train/n2/images/n2_0.JPEG", "val/images/v.JPEG"],
+         "tiny-imagenet"),
+        (["ILSVRC/Data/CLS-LOC/train/n1/n1_1.JPEG",
+          "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"], "kaggle"),
+    ],
+)  # fmt: skip
+def test_each_layout_that_needs_a_view(files: list[str], layout: str, tmp_path: Path) -> None:
+    root, extra = make_tree(tmp_path / "root", files, "n1,one\nn2,two\n"), tmp_path / "extra"
+    (root / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000001,n1 1 2 3 4\n"
+    )
+    if layout == "tiny-imagenet":
+        (root / "val/val_annotations.txt").write_text("v.JPEG\tn2\t0\t0\t1\t1\n")
+    (root / "labels.txt").rename(root / "words.txt")
+    (root / "words.txt").write_text("n1\tone\nn2\ttwo\n")
+    chain = dump_extra(root, extra, layout=layout, labels="folders")
+    assert chain.layout == layout
+    result = check(root, extra)
+    assert result.ok, str(result)
+    assert check(root, extra, ["VAL"]).ok
+    image = root / files[0]
+    (image.parent / image.name.replace("_", "_9")).touch()
+    (image.parent / "9.jpg").touch()
+    assert set(kinds(check(root, extra), "TRAIN")) & {"stale", "no-row"}
+
+
+def test_val_has_a_class_that_train_lacks(tmp_path: Path) -> None:
+    """Its number fits those of both splits, but not what a head of TRAIN can answer."""
+    root = make_tree(
+        tmp_path / "root",
+        [image_path("TRAIN", name, 1) for name in "ab"]
+        + [image_path("VAL", name, i) for i, name in enumerate("abc")],
+        "a,A\nb,B\nc,C\n",
+    )
+    dump_extra(root, tmp_path / "own", classes="own")
+    shutil.copytree(tmp_path / "own", tmp_path / "copy")
+    for path in (tmp_path / "copy").glob("*.json"):
+        path.unlink()
+    for extra in (tmp_path / "own", tmp_path / "copy"):
+        result = check(root, extra)
+        assert kinds(result) == {"between-splits": 1}, str(result)
+        assert first(result, "between-splits") == ["c: 2 here, but TRAIN has no such class"]
+    assert not check(root, tmp_path / "own", ["VAL"]).ok
+    dump_extra(root, tmp_path / "union", classes="union")
+    result = check(root, tmp_path / "union")
+    assert result.ok, str(result)
+    assert result.splits[1].notes[-2] == "1 class of VAL has no image in TRAIN"
+    assert check(root, tmp_path / "union", ["VAL"]).ok
 
 
 @pytest.mark.parametrize("name", array_names("TRAIN"))

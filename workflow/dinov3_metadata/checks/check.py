@@ -8,24 +8,17 @@ from functools import partial
 
 from ..addresses import LABELLED, SPLITS, split_folder
 from ..artefacts import Labels
-from ..errors import MetadataError
-from ..formats import read_description
+from ..errors import MetadataError, count
 from ..log import NO_MEMORY, refused
 from ..paths import StrPath, file_name, published_names
 from ..preflight import check_root, find_labels
 from ..published import patiently
 from ..stages.labels import read_labels
-from .classes import (
-    Numbering,
-    best_numbering,
-    check_arrays,
-    check_names,
-    check_numbers,
-    check_test,
-    numbers_of,
-)
+from .classes import check_arrays, check_names, check_numbers, check_test
 from .compare import compare_rows
 from .images import Images, list_images
+from .numbering import Numbering, best_numbering, numbering_for, numbers_of
+from .place import Place, check_view, place_of
 from .reading import SplitFiles, read_split
 from .result import CheckResult, Finding, SplitCheck, finding
 
@@ -44,7 +37,7 @@ def check(
     Args:
         root: The folder of the dataset, in DINOv3's layout; or the dataset that a view was made of.
         extra: The folder with the files.
-        splits: Which of ``TRAIN``, ``VAL``, ``TEST``; by default those with files.
+        splits: One or several of ``TRAIN``, ``VAL``, ``TEST``; by default those with files.
         labels: Where the class names come from, as in ``dump_extra``.
 
     Returns:
@@ -70,11 +63,15 @@ class Judged:
         result: The result.
         files: The content of the files, one for each split.
         labels: The labels of each split; None if there is no labels file.
+        place: Where the dataset is.
+        numbering: The numbering of the classes that fits best.
     """
 
     result: CheckResult
     files: list[SplitFiles]
     labels: list[Labels | None]
+    place: Place
+    numbering: Numbering
 
 
 def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: StrPath) -> Judged:
@@ -91,11 +88,11 @@ def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: S
 def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     if not os.path.isdir(dataset):
         raise MetadataError(f"There is no dataset to check against: {dataset} is not a folder.")
-    root = _view_of(dataset, extra, splits) or dataset
-    if root == dataset:
-        check_root(root)
+    place = place_of(dataset, extra)
+    if not place.is_view:
+        check_root(dataset)
     threads = os.cpu_count() or 1
-    disk = {split: list_images(root, split, threads) for split in splits}
+    disk = {split: list_images(place.root, split, threads) for split in splits}
     read = partial(_read_all, extra, disk)
     for split in splits:  # whichever is replaced meanwhile, all are read again
         read = partial(patiently, extra, split, read)
@@ -105,21 +102,22 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
         for one in files
         if one.rows is not None and one.split in LABELLED
     }
-    numbering = best_numbering(root, disk, counts)
+    numbering = best_numbering(place, disk, files, counts)
     numbers = {split: numbers_of(some, numbering) for split, some in counts.items()}
-    known = [_labels_of(dataset, one, labels) for one in files]
-    again = _make_command(dataset, extra, splits, labels)
+    known = [_labels_of(place.dataset, one, labels) for one in files]
+    again = _make_command(place.dataset, extra, splits, labels)
     checked = []
     for one, names in zip(files, known, strict=True):
-        if root != dataset:
-            one.notes.append(f"checked against the view {root}")
-        found = _check_split(one, disk[one.split], numbering, numbers, names, root)
+        found = check_view(place, extra, one) if place.is_view else []
+        own = numbering_for(place, one.split, numbering)
+        found += _check_split(one, disk[one.split], own, numbers, names, place.root)
         done = [replace(this, cure=this.cure.format(make=again)) for this in found]
         groups = one.rows.groups if one.rows and one.split in LABELLED else []
         classes = len({group.class_id for group in groups})
         rows = len(one.rows) if one.rows is not None else 0
         checked.append(SplitCheck(one.split, rows, classes, done, one.notes))
-    return Judged(CheckResult(dataset, extra, checked), files, known)
+    result = CheckResult(place.dataset, extra, checked)
+    return Judged(result, files, known, place, numbering)
 
 
 def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:
@@ -128,6 +126,7 @@ def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:
     Raises:
         MetadataError: There are none.
     """
+    splits = [splits] if isinstance(splits, str) else splits or None
     for split in splits or ():
         if split not in SPLITS:
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
@@ -144,17 +143,6 @@ def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:
             "metadata files as extra."
         )
     return [split for split in found if splits is None or split in splits]
-
-
-def _view_of(dataset: str, extra: str, splits: list[str]) -> str:
-    """Return the view of a dataset that the metadata was made through; empty if there is none."""
-    for split in splits:
-        about = read_description(extra, split)
-        if about is None or about.layout == "imagenet":
-            continue
-        if os.path.realpath(about.dataset) == os.path.realpath(dataset):
-            return about.root
-    return ""
 
 
 def _read_all(extra: str, disk: dict[str, Images | None]) -> list[SplitFiles]:
@@ -201,6 +189,9 @@ def _check_split(
         return found + (check_test(rows) if rows is not None else [])
     if numbering.classes:
         files.notes.append(f"class numbers compared with {numbering.source}")
+        if numbering.is_union and files.split == "VAL":
+            many = count(len(numbering.lacking), "class of VAL has", "classes of VAL have")
+            files.notes.append(f"{many} no image in TRAIN")
         if rows is not None:
             found += check_numbers(files.split, rows, numbering, numbers)
         found += check_arrays(files, numbering, numbers.get(files.split, {}), labels)

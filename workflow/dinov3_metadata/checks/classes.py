@@ -1,106 +1,16 @@
 """Classes: compare class numbers, class names and class arrays with the folders and the labels."""
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
-from ..addresses import LABELLED, MAX_INDEX, split_folder
+from ..addresses import MAX_INDEX
 from ..artefacts import Labels
 from ..errors import SHOWN, count
-from ..fingerprint import class_folders
-from ..layouts import has_images
-from .images import Images
+from .numbering import Numbering
 from .reading import SplitFiles
 from .result import Finding, finding, listed
 from .rows import Group, Rows
 
 NO_CLASS = (MAX_INDEX, -1)  # the class_index of TEST; -1 is the same in another type
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """The numbers that classes should have: their positions in a list.
-
-    Attributes:
-        classes: The class ids, in order.
-        source: What the list was made from, for messages.
-        of_train: Whether TRAIN has class folders, whose numbers VAL shares.
-    """
-
-    classes: list[str]
-    source: str
-    of_train: bool
-
-
-def numberings(root: str, disk: dict[str, Images | None]) -> Iterator[Numbering]:
-    """Yield the numberings that are right for a dataset, the usual one first.
-
-    These are the class folders of TRAIN, which VAL shares, or those of both splits together; with
-    and without folders that have no images.
-
-    Args:
-        root: The folder that DINOv3 uses as root.
-        disk: Split -> its images, for the splits that were listed.
-    """
-    folders = {split: class_folders(f"{root}/{split_folder(split)}") for split in LABELLED}
-    empty = {split: images.empty_classes() for split, images in disk.items() if images}
-    for with_empty in (True, False):
-        if not with_empty:
-            for split in LABELLED:
-                left_out = empty.get(split)
-                if left_out is None:
-                    path = f"{root}/{split_folder(split)}"
-                    left_out = [one for one in folders[split] if not has_images(f"{path}/{one}")]
-                folders[split] = [one for one in folders[split] if one not in left_out]
-        train, val = (sorted(folders[split]) for split in LABELLED)
-        what = "" if with_empty else " with images"
-        where, of_train = "train" if train else "val", bool(train)
-        yield Numbering(train or val, f"the folders in {where}/{what}", of_train)
-        both = sorted({*train, *val})
-        yield Numbering(both, f"the folders in train/ and val/{what}", of_train)
-
-
-def numbers_of(counts: dict[str, Counter[int]], numbering: Numbering) -> dict[str, int]:
-    """Return the class_index that most rows of each class have; of several, the right one.
-
-    Args:
-        counts: Class id -> class_index -> number of rows.
-        numbering: The numbering that is right.
-    """
-    position = {class_id: i for i, class_id in enumerate(numbering.classes)}
-    numbers = {}
-    for class_id, many in counts.items():
-        number, most = many.most_common(1)[0]
-        due = position.get(class_id, number)
-        numbers[class_id] = due if many[due] == most else number
-    return numbers
-
-
-def best_numbering(
-    root: str, disk: dict[str, Images | None], counts: dict[str, dict[str, Counter[int]]]
-) -> Numbering:
-    """Return the numbering that fits the most classes.
-
-    Args:
-        root, disk: See ``numberings``.
-        counts: Split -> class id -> class_index -> number of rows.
-    """
-    best, least = None, None
-    for numbering in numberings(root, disk):
-        position = {class_id: i for i, class_id in enumerate(numbering.classes)}
-        numbers = [numbers_of(counts[split], numbering) for split in LABELLED if split in counts]
-        wrong = [
-            sum(position.get(class_id) != number for class_id, number in some.items())
-            for some in numbers
-        ]
-        if least is None or wrong < least:
-            best, least = numbering, wrong
-        if not any(wrong):
-            break
-    assert best is not None
-    return best
 
 
 def check_numbers(
@@ -121,6 +31,8 @@ def check_numbers(
         due = position.get(class_id)
         if class_id in train and number != train[class_id]:
             between.append(f"{class_id}: {number} here, {train[class_id]} in TRAIN")
+        elif due is None and split == "VAL" and class_id in numbering.lacking:
+            between.append(f"{class_id}: {number} here, but TRAIN has no such class")
         elif due is None:
             wrong.append(f"{class_id}: {number}, but it is not among {numbering.source}")
         elif number != due and split == "VAL" and class_id not in train and numbering.of_train:

@@ -91,7 +91,7 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
         MetadataError: A folder cannot be listed.
     """
     folder = os.path.join(root, split_folder(split))
-    if not os.path.isdir(folder):
+    if not can_be_listed(folder):
         return None
     class_ids = sorted(class_folders(folder)) if split in LABELLED else [""]
     position = {class_id: i for i, class_id in enumerate(class_ids)}
@@ -120,6 +120,19 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
         places,
         sum(part.unnumbered for part in parts),
     )
+
+
+def can_be_listed(folder: str) -> bool:
+    """Return whether a folder exists.
+
+    Raises:
+        OSError: It exists, but cannot be listed, so nothing can be said about what is in it.
+    """
+    try:
+        with os.scandir(folder):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _list_class(folder: str, split: str, class_id: str) -> _Part:

@@ -45,6 +45,12 @@ KINDS = {
         "Pass the folder that contains the split folders as root, or remove the files of this "
         "split.",
     ),
+    "stale": Kind(
+        "folder or file of the dataset that changed since the view was made",
+        "folders or files of the dataset that changed since the view was made",
+        "DINOv3 reads the dataset through the view, which does not show the change: new images "
+        "are never read, and classes may have old numbers.",
+    ),
     "missing": Kind(
         "row without an image",
         "rows without an image",
@@ -96,10 +102,11 @@ KINDS = {
         "ImageFolder. Otherwise a head that was trained with other metadata names other classes.",
     ),
     "between-splits": Kind(
-        "class with another number than in TRAIN",
-        "classes with other numbers than in TRAIN",
+        "class with another number than in TRAIN, or none there",
+        "classes with other numbers than in TRAIN, or none there",
         "k-NN, linear and log-regression evaluation compare the numbers of VAL with those of "
-        "TRAIN, so these classes count as wrong even if they are recognised.",
+        "TRAIN, so these classes count as wrong even if they are recognised. A class that TRAIN "
+        "lacks is a target that a head trained on TRAIN does not have.",
     ),
     "mixed-numbers": Kind(
         "row with another number than the rest of its class",

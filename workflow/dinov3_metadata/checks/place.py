@@ -1,0 +1,140 @@
+"""Place: where the dataset of some metadata is, and whether it changed since a view of it was made.
+
+DINOv3 reads a dataset in another layout through a view. The rows are compared with the view, but
+the classes with the dataset, because the view may be older than the dataset.
+"""
+
+import os
+from dataclasses import dataclass
+
+from ..addresses import SPLITS, is_image
+from ..errors import MetadataError
+from ..formats import read_description
+from ..layouts import LAYOUTS, Part
+from ..paths import work_folder
+from ..preflight import is_same
+from ..published import changed_since_published
+from ..stages.numbering import class_ids_of
+from .images import can_be_listed
+from .reading import SplitFiles
+from .result import Finding, listed
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a dataset is.
+
+    Attributes:
+        dataset: Its folder.
+        root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
+        layout: The layout of the dataset.
+    """
+
+    dataset: str
+    root: str
+    layout: str
+
+    @property
+    def is_view(self) -> bool:
+        """Whether ``root`` is a view."""
+        return self.root != self.dataset
+
+    def part(self, split: str) -> Part:
+        """Return where the images of a split are in the dataset."""
+        return LAYOUTS[self.layout].list_part(self.dataset, split)
+
+    def class_ids(self, split: str) -> set[str]:
+        """Return the ids of a split's classes; none if the split does not exist.
+
+        Raises:
+            MetadataError: The file with the classes of the images is damaged.
+            OSError: The folder of the split cannot be listed.
+        """
+        part = self.part(split)
+        folder = os.path.join(self.dataset, part.folder)
+        if not can_be_listed(folder):
+            return set()
+        if part.class_id:
+            return {part.class_id}
+        if part.annotations and not os.path.lexists(f"{self.dataset}/{part.annotations}"):
+            return set()
+        return class_ids_of(self.dataset, self.layout, split)
+
+    def empty_classes(self, split: str, class_ids: set[str]) -> set[str]:
+        """Return those of some classes whose folders in the dataset contain no image.
+
+        Raises:
+            OSError: A folder cannot be listed.
+        """
+        part = self.part(split)
+        if part.annotations or part.class_id:
+            return set()
+        folder = os.path.join(self.dataset, part.folder)
+        return {one for one in class_ids if not _has_images(f"{folder}/{one}")}
+
+    def source(self, *splits: str) -> str:
+        """Return what the classes of some splits were taken from, for messages."""
+        parts = list(map(self.part, splits))
+        if any(part.annotations or part.class_id for part in parts):
+            return f"the classes of {' and '.join(splits)}"
+        return f"the folders in {' and '.join(f'{part.folder}/' for part in parts)}"
+
+
+def place_of(root: str, extra: str) -> Place:
+    """Return the place of the dataset that some metadata was made from.
+
+    Args:
+        root: The folder of the dataset, or its view.
+        extra: The folder with the metadata files.
+    """
+    for split in SPLITS:
+        about = read_description(extra, split)
+        if about is None or about.layout == "imagenet":
+            continue
+        if is_same(root, about.dataset):
+            return Place(root, about.root, about.layout)
+        if is_same(root, about.root) and os.path.isdir(about.dataset):
+            return Place(about.dataset, root, about.layout)
+    return Place(root, root, "imagenet")
+
+
+def _has_images(folder: str) -> bool:
+    """Return whether there is an image in a folder, or in a folder below it."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    return any(is_image(name) for _, _, names in os.walk(folder, onerror=refuse) for name in names)
+
+
+def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
+    """Find out whether the dataset behind a view changed since the view was made; note what the
+    files were compared with.
+
+    Labels are left out, because names are compared with the labels file itself.
+    """
+    about, changed = files.about, None
+    if about and is_same(about.dataset, place.dataset):
+        try:
+            changed = changed_since_published(place.root, extra, files.split, about)
+        except MetadataError:  # there is no record
+            changed = None
+    if about is None or changed is None:
+        files.notes.append(
+            f"compared only with the view {place.root}, because {work_folder(extra)} has no record "
+            "of the dataset"
+        )
+        return []
+    files.notes.append(f"checked against the view {place.root}, and the view against the dataset")
+    labels = about.labels.file if about.labels else ""
+    inside = f"{about.dataset}/", f"{place.root}/"
+    return listed(
+        "stale",
+        [
+            path
+            for path in changed
+            if path != labels
+            and f"{path}/".startswith(inside[0])
+            and not f"{path}/".startswith(inside[1])
+        ],
+    )
