@@ -18,7 +18,7 @@ from dinov3_metadata.checks import arrays, rows
 from dinov3_metadata.checks.adopt import adopt
 from dinov3_metadata.checks.result import KINDS, CheckResult
 from dinov3_metadata.dinov3 import _length
-from dinov3_metadata.formats import entries_dtype
+from dinov3_metadata.formats import entries_dtype, read_description
 from dinov3_metadata.paths import WORK, array_names
 from helpers import LABELS, REPOSITORY, dump, file_states, make_tree
 from hypothesis import given, settings
@@ -912,6 +912,51 @@ def test_adopted_files_are_taken(tree: Path, extra: Path) -> None:
     assert adopt(tree, extra).ok
     assert file_states(extra.glob("*.json")) == described
     assert command("--root", tree, "--extra", extra, "--adopt").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "numbers", "by"),
+    [
+        ("ab", "ab", "ab", {"TRAIN": ("own", ["TRAIN"]), "VAL": ("train", ["TRAIN"])}),
+        ("abc", "bc", "abc", {"TRAIN": ("own", ["TRAIN"]), "VAL": ("train", ["TRAIN"])}),
+        ("abd", "bcd", "abcd", dict.fromkeys(("TRAIN", "VAL"), ("union", ["TRAIN", "VAL"]))),
+        ("", "bc", "bc", {"VAL": ("own", ["VAL"])}),
+    ],
+)
+def test_adopted_files_say_how_they_are_numbered(
+    train: str, val: str, numbers: str, by: dict[str, tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    both(tmp_path, train, val, numbers)
+    extra, due = tmp_path / "extra", {}
+    if not train:
+        for name in array_names("TRAIN"):
+            (extra / name).unlink()
+    assert adopt(tmp_path / "root", extra).ok
+    for split in by:
+        numbering = read_description(extra, split).numbering
+        assert (numbering.classes, numbering.splits) == by[split]
+        due[split] = numbering.sha256
+    dump_extra(tmp_path / "root", tmp_path / "ours", [*by], classes=by["VAL"][0])
+    for split in by:
+        numbering = read_description(tmp_path / "ours", split).numbering
+        assert (numbering.splits, numbering.sha256) == (by[split][1], due[split])
+        assert (numbering.classes == by[split][0]) or not train
+    (tmp_path / "root/test").mkdir()
+    (tmp_path / "root/test/ILSVRC2012_test_00000001.JPEG").touch()
+    dump(tmp_path / "root", extra, "TEST")
+    assert adopt(tmp_path / "root", extra).ok
+    assert read_description(extra, "TEST").numbering is None
+
+
+def test_a_split_that_was_made_through_a_view_is_adopted_with_it(tmp_path: Path) -> None:
+    root, extra = photos(tmp_path, "a b", "a"), tmp_path / "extra"
+    dump_extra(root, extra)
+    before = read_description(extra, "VAL")
+    (extra / "metadata-VAL.json").unlink()
+    assert adopt(root, extra).ok
+    after = read_description(extra, "VAL")
+    assert (after.root, after.layout) == (before.root, before.layout)
+    assert after.numbering == before.numbering
 
 
 def test_wrong_files_are_not_adopted(tree: Path, extra: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata import MetadataError, dump_extra, published
+from dinov3_metadata.checks.adopt import adopt
 from dinov3_metadata.guarding import check
 from dinov3_metadata.launcher import guard, is_first, parse_options
 from dinov3_metadata.named import Split, named_by, named_in
 from dinov3_metadata.paths import path_of
 from dinov3_metadata.summary import dataset_path
-from helpers import REPOSITORY, digests, make_tree
+from helpers import REPOSITORY, digests, dump, make_tree
 
 LAUNCHER = [sys.executable, "-m", "dinov3_metadata.dinov3"]
 SAY_HI = [sys.executable, "-c", "print('hi')"]
@@ -94,10 +95,12 @@ EDITS = {
     f"<ROOT>/train/n01440764. {FIX}",
     relabel: "TRAIN: 1 folder or file has changed since the metadata in <EXTRA> was made, for "
     f"instance <ROOT>/labels.txt. {FIX}",
-    overwrite: "The files of TRAIN in <EXTRA> are not those that were published, or <EXTRA>/"
-    f".dinov3-metadata, which describes them, is missing. {FIX}",
-    forget: "The files of TRAIN in <EXTRA> are not those that were published, or <EXTRA>/"
-    f".dinov3-metadata, which describes them, is missing. {FIX}",
+    overwrite: "The files of TRAIN in <EXTRA> are not those that were published: another program "
+    f"wrote or copied them. {FIX}",
+    forget: "The files of TRAIN in <EXTRA> were adopted (`check --adopt`) or made elsewhere, or "
+    "<EXTRA>/.dinov3-metadata was deleted: there is no record of the dataset that they could be "
+    "checked against. Start once with --make in place of --check, which makes the files and such a "
+    "record.\n",
     lose: f"There is no metadata of TRAIN in <EXTRA>, or it is damaged. {FIX}",
     mistake: f"There is no metadata of TRAIN in <EXTRA>, or it is damaged. {FIX}",
     move: "There is no folder train/ in <ROOT>.\n",
@@ -113,6 +116,39 @@ def test_an_edit_keeps_the_command_from_starting(
     assert not started(done)
     said = done.stderr.replace(str(extra), "<EXTRA>").replace(str(tree), "<ROOT>")
     assert said == f"Error: {EDITS[edit]}"
+
+
+def test_adopted_files_have_no_record(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    for split in ("TRAIN", "VAL"):
+        dump(tree, extra, split)
+    assert adopt(tree, extra).ok
+    named = ["--", *SAY_HI, dataset_path("VAL", tree, extra)]
+    done = launch("--check", *named)
+    assert not started(done)
+    assert "The files of VAL in " in done.stderr
+    assert "were adopted (`check --adopt`) or made elsewhere" in done.stderr
+    assert started(launch("--make", *named))
+    assert started(launch("--check", *named))
+    done = launch("--check", "--", *SAY_HI, dataset_path("TRAIN", tree, extra))
+    assert "were adopted (`check --adopt`) or made elsewhere" in done.stderr
+
+
+def test_the_root_of_another_dataset(tree: Path, extra: Path, tmp_path: Path) -> None:
+    other = make_tree(tmp_path / "other")
+    done = launch("--check", "--", *SAY_HI, dataset_path("TRAIN", other, extra))
+    assert not started(done)
+    assert done.stderr == (
+        f"Error: The metadata of TRAIN in {extra} was made from {tree}, not from {other}. Correct "
+        "root or extra. Or, if you want to replace it: start with --make in place of --check to "
+        "bring it up to date.\n"
+    )
+    tree.rename(tmp_path / "moved")  # the same folders under another name
+    (tmp_path / "moved/labels.txt").rename(tmp_path / "labels.txt")
+    tree.mkdir()
+    (tmp_path / "labels.txt").rename(tree / "labels.txt")
+    moved = dataset_path("TRAIN", tmp_path / "moved", extra)
+    assert started(launch("--check", "--", *SAY_HI, moved))
 
 
 def test_only_the_named_splits_count(tree: Path, extra: Path) -> None:

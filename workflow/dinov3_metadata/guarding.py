@@ -19,9 +19,11 @@ from .published import (
     changed_since_published,
     patiently,
     published_state,
+    receipts,
 )
 
 FIX = "Start with --make in place of --check to bring it up to date."
+RECORD = "Start once with --make in place of --check, which makes the files and such a record."
 
 
 def published_splits(extra: str) -> list[str]:
@@ -53,11 +55,23 @@ def _check_split(at: Split) -> None:
     if not os.path.isdir(os.path.join(root, split_folder(split))):
         raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
     if not published_state(extra, split):
+        if not any(noted and split in noted.splits for noted in receipts(extra).values()):
+            raise MetadataError(
+                f"The files of {split} in {extra} were adopted (`check --adopt`) or made "
+                f"elsewhere, or {work_folder(extra)} was deleted: there is no record of the "
+                f"dataset that they could be checked against. {RECORD}"
+            )
         raise MetadataError(
-            f"The files of {split} in {extra} are not those that were published, or "
-            f"{work_folder(extra)}, which describes them, is missing. {FIX}"
+            f"The files of {split} in {extra} are not those that were published: another program "
+            f"wrote or copied them. {FIX}"
         )
-    if changed := changed_since_published(root, extra, split, about):
+    changed = changed_since_published(root, extra, split, about)
+    if changed and not is_same(root, about.root):
+        raise MetadataError(
+            f"The metadata of {split} in {extra} was made from {about.dataset}, not from {root}. "
+            f"Correct root or extra. Or, if you want to replace it: {FIX[0].lower()}{FIX[1:]}"
+        )
+    if changed:
         raise MetadataError(
             f"{split}: {count(len(changed), 'folder or file has', 'folders and files have')} "
             f"changed since the metadata in {extra} was made, for instance {changed[0]}. {FIX}"

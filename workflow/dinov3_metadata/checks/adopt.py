@@ -10,17 +10,18 @@ from typing import BinaryIO
 
 from .. import __version__
 from ..addresses import LABELLED
-from ..artefacts import Labels
+from ..artefacts import Labels, Numbering
 from ..disk import open_regular
 from ..documents import Count, to_json
 from ..errors import MetadataError
-from ..formats import Description, FileDigest, LabelsSource, entries_dtype, npy_header
+from ..formats import Description, FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
 from ..lock import locked
 from ..log import refused
 from ..paths import StrPath, array_names, file_name, path_of
 from ..published import file_states
 from ..replace import Writer, replaced_files
-from .check import judge
+from .check import Judged, judge
+from .numbering import numbering_for
 from .reading import SplitFiles
 from .result import CheckResult
 
@@ -56,7 +57,7 @@ def adopt(
     new = [(files, known) for files, known in pairs if files.about is None]
     writers: dict[str, Writer] = {
         file_name("metadata", split=files.split): partial(
-            _write, to_json(describe(result.root, files, known), indent=1) + b"\n"
+            _write, to_json(describe(judged, files, known), indent=1) + b"\n"
         )
         for files, known in new
     }
@@ -80,15 +81,15 @@ def adopt(
     return replace(result, splits=noted)
 
 
-def describe(root: str, files: SplitFiles, labels: Labels | None) -> Description:
+def describe(judged: Judged, files: SplitFiles, labels: Labels | None) -> Description:
     """Return the description of files that are right."""
-    labelled = files.split in LABELLED
+    place, labelled = judged.place, files.split in LABELLED
     source = LabelsSource(labels.source, labels.form) if labels else LabelsSource("", "unknown")
     return Description(
         split=files.split,
-        root=root,
-        dataset=root,
-        layout="imagenet",
+        root=place.root,
+        dataset=place.dataset,
+        layout=place.layout,
         images=Count(files.claimed),
         classes=Count(len(files.class_ids or [])),
         skipped=Count(0),
@@ -104,7 +105,17 @@ def describe(root: str, files: SplitFiles, labels: Labels | None) -> Description
             "numpy": version("numpy"),
             "dinov3-metadata": __version__,
         },
+        numbering=_numbered_by(judged, files) if labelled else None,
     )
+
+
+def _numbered_by(judged: Judged, files: SplitFiles) -> NumberedBy:
+    """Return how the classes of a split are numbered, judging by the numbers that fit it."""
+    best = numbering_for(judged.place, files.split, judged.numbering)
+    classes = "union" if best.is_union else "train"
+    if best.by == (files.split,):
+        classes = "own"  # the setting makes no difference
+    return NumberedBy(classes, [*best.by], Numbering(files.class_ids or []).sha256)
 
 
 def _check_form(extra: str, files: SplitFiles) -> None:
