@@ -1,5 +1,6 @@
 """Check: files that are right are called right, and each fault is found and named."""
 
+import errno
 import json
 import os
 import pickle
@@ -788,8 +789,11 @@ def test_a_description_that_does_not_fit(tree: Path, tmp_path: Path) -> None:
         '"class_id_length": 9': '"class_id_length": 10',
         '"sha256": "': '"sha256": "0',
         '"split": "TRAIN"': '"split": "VAL"',
+        '"skipped": 0': '"skipped": 7',
+        '],\n  "sha256": "': '],\n  "sha256": "0',
         "{": "",
     }.items():
+        assert old in good
         path.write_text(good.replace(old, new, 1))
         assert set(kinds(check(tree, extra))) == {"description"}
     shutil.copyfile(extra / "metadata-VAL.json", path)
@@ -824,6 +828,60 @@ def test_what_cannot_be_checked(tree: Path, extra: Path, tmp_path: Path) -> None
     (tree / "labels.txt").write_text("n01440764,a\nn01440764,b\n")
     with pytest.raises(MetadataError, match=r"the class id 'n01440764' is already in line 1"):
         check(tree, extra)
+
+
+@pytest.mark.parametrize("why", [errno.EACCES, errno.EIO], ids=["permission", "I/O error"])
+@pytest.mark.parametrize(
+    ("folder", "splits"),
+    [
+        ("train", None),
+        ("train", "VAL"),  # whose numbers would be compared with nothing
+        ("val", "TRAIN"),
+        ("test", "TEST"),
+        ("train/n01440764", "TRAIN"),
+        ("links/images", "TRAIN"),
+        ("links/classes", "VAL"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_never_right(
+    folder: str,
+    splits: str | None,
+    why: int,
+    tree: Path,
+    extra: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tree / "links/images").mkdir(parents=True)
+    (tree / "links/classes/n9").mkdir(parents=True)
+    (tree / "train/n01440764/n01440764_10026.JPEG").rename(tree / "links/images/a.JPEG")
+    (tree / "train/n01440764/n01440764_10026.JPEG").symlink_to(tree / "links/images/a.JPEG")
+    (tree / "train/n9").symlink_to(tree / "links/classes/n9")
+    assert check(tree, extra, splits).ok
+    closed = str(tree / folder)
+
+    def refusing(real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: object, *more: object, **options: object) -> object:
+            text = str(path)
+            inside = os.path.dirname(text) == f"{tree}/train" or text.endswith("10026.JPEG")
+            target = os.path.realpath(text) if inside else text
+            if text == closed or (target.startswith(f"{tree}/links/") and closed in target):
+                raise OSError(why, os.strerror(why), text)
+            return real(path, *more, **options)
+
+        return call
+
+    for name in ("scandir", "open", "stat"):
+        if name != "stat" or folder.startswith("links"):
+            monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(MetadataError, match=os.strerror(why)):
+        check(tree, extra, splits)
+
+
+def test_the_name_of_a_split_is_a_list_of_one(tree: Path, extra: Path) -> None:
+    assert [one.split for one in check(tree, extra, "VAL").splits] == ["VAL"]
+    assert [one.split for one in check(tree, extra, []).splits] == [*SPLITS]
+    with pytest.raises(MetadataError, match=r"split is 'val', not one of"):
+        check(tree, extra, "val")
 
 
 def test_a_mixed_set_is_never_judged(

@@ -20,7 +20,7 @@ from .images import Images, list_images
 from .numbering import Numbering, best_numbering, numbering_for, numbers_of
 from .place import Place, check_view, place_of
 from .reading import SplitFiles, read_split
-from .result import CheckResult, Finding, SplitCheck, finding
+from .result import CheckResult, Finding, SplitCheck, finding, listed
 
 
 def check(
@@ -184,7 +184,12 @@ def _check_split(
     if images is None:
         found.append(finding("folder", 1, [os.path.join(root, split_folder(files.split))]))
     elif rows is not None:
-        found += compare_rows(rows, images, files.about.skipped if files.about else 0)
+        skipped = files.about.skipped if files.about else 0
+        found += compare_rows(rows, images, skipped)
+        if skipped > images.not_addressable:
+            name = file_name("metadata", split=files.split)
+            there = f"but {images.not_addressable:,} are there"
+            found += listed("description", [f"{name} says {skipped:,} images left out, {there}"])
     if files.split not in LABELLED:
         return found + (check_test(rows) if rows is not None else [])
     if numbering.classes:

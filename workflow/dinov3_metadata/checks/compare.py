@@ -186,7 +186,7 @@ def _left_out(images: Images, skipped: int, keys: np.ndarray, with_row: int) -> 
         with_row: How many rows stand for such images.
     """
     total = images.not_addressable - with_row
-    if total in (skipped, 0) or total < 0:
+    if total <= skipped:
         return []
     shown = (
         path

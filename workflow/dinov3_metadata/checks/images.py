@@ -1,6 +1,8 @@
 """Images: list the images of a split, as arrays, without a Python object per image."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,10 +90,10 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
         threads: How many folders may be listed at once, if it takes long to list one.
 
     Raises:
-        MetadataError: A folder cannot be listed.
+        MetadataError, OSError: A folder cannot be listed.
     """
     folder = os.path.join(root, split_folder(split))
-    if not can_be_listed(folder):
+    if not can_be_listed(folder, split in LABELLED):
         return None
     class_ids = sorted(class_folders(folder)) if split in LABELLED else [""]
     position = {class_id: i for i, class_id in enumerate(class_ids)}
@@ -122,17 +124,39 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
     )
 
 
-def can_be_listed(folder: str) -> bool:
+def can_be_listed(folder: str, classes: bool = False) -> bool:
     """Return whether a folder exists.
 
+    Args:
+        folder: The folder.
+        classes: Whether it contains class folders, which may be links.
+
     Raises:
-        OSError: It exists, but cannot be listed, so nothing can be said about what is in it.
+        OSError: It or a class folder exists, but cannot be examined, so nothing can be said about
+            what is in it.
     """
     try:
-        with os.scandir(folder):
+        with os.scandir(folder) as entries:
+            for entry in entries if classes else ():
+                if entry.is_symlink():
+                    _mode_behind(entry.path)
             return True
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _mode_behind(link: str) -> int:
+    """Return the mode of what a link leads to; 0 if it leads to nothing.
+
+    Raises:
+        OSError: It cannot be found out.
+    """
+    try:
+        return os.stat(link).st_mode
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return 0
 
 
 def _list_class(folder: str, split: str, class_id: str) -> _Part:
@@ -172,10 +196,15 @@ def _list_class(folder: str, split: str, class_id: str) -> _Part:
 
 
 def _broken_links(path: str) -> Iterator[str]:
-    """Yield the links in a folder that are named like images but lead to no file."""
+    """Yield the links in a folder that are named like images but lead to no file.
+
+    Raises:
+        OSError: It cannot be found out where a link leads to.
+    """
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_symlink() and is_image(entry.name) and not os.path.isfile(entry.path):
+            is_link = entry.is_symlink() and is_image(entry.name)
+            if is_link and not stat.S_ISREG(_mode_behind(entry.path)):
                 yield entry.name
 
 

@@ -52,7 +52,7 @@ class Place:
         """
         part = self.part(split)
         folder = os.path.join(self.dataset, part.folder)
-        if not can_be_listed(folder):
+        if not can_be_listed(folder, part.classes):
             return set()
         if part.class_id:
             return {part.class_id}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..addresses import LABELLED
+from ..artefacts import Numbering
 from ..errors import count
 from ..formats import Description, entries_dtype, read_description
 from ..paths import file_name, path_of
@@ -220,4 +221,14 @@ def _check_description(extra: str, files: SplitFiles) -> list[str]:
         wrong.append(f"{name} says {many}, not {len(files.class_ids):,}")
     if files.rows is not None and files.lengths != (about.class_id_length, about.class_name_length):
         wrong.append(f"{name} says other lengths of class ids and names")
+    if files.class_ids is not None and not _is_numbered_so(about, files.class_ids):
+        wrong.append(f"{name} says another numbering of the classes (numbering.sha256)")
     return wrong
+
+
+def _is_numbered_so(about: Description, class_ids: list[str]) -> bool:
+    """Return whether the digest of the numbering, if there is one, is that of the class ids."""
+    try:
+        return about.numbering is None or about.numbering.sha256 == Numbering(class_ids).sha256
+    except UnicodeEncodeError:  # no class folder can have such a name
+        return False
