@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from dinov3_metadata.checks.result import KINDS, CheckResult
 from dinov3_metadata.dinov3 import _length
 from dinov3_metadata.formats import entries_dtype, read_description
 from dinov3_metadata.paths import WORK, array_names
-from helpers import LABELS, REPOSITORY, dump, file_states, make_tree
+from helpers import LABELS, REPOSITORY, digests, dump, file_states, make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -942,15 +943,70 @@ def test_the_command(tree: Path, extra: Path, tmp_path: Path) -> None:
 
 def test_making_again_cures(tree: Path, extra: Path) -> None:
     edit(extra, "TRAIN", put("actual_index", 3, 2))
-    cure = check(tree, extra, ["TRAIN"]).splits[0].findings[0].cure
-    _, _, line = cure.partition("python -m dinov3_metadata ")
+    make_again(check(tree, extra, ["TRAIN"]))
+    assert check(tree, extra).ok
+
+
+def make_again(result: CheckResult) -> list[str]:
+    """Run the command that a check proposes; return its options."""
+    cures = {finding.cure for one in result.splits for finding in one.findings}
+    lines = {cure.partition("python -m dinov3_metadata ")[2] for cure in cures}
+    assert len(lines) == 1
+    words = shlex.split(lines.pop())
     done = subprocess.run(
-        [sys.executable, "-m", "dinov3_metadata", *line.split()],
+        [sys.executable, "-m", "dinov3_metadata", *words],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")},
         check=False,
     )
     assert done.returncode == 0
-    assert check(tree, extra).ok
+    return words
+
+
+def test_making_again_keeps_the_settings(tree: Path, tmp_path: Path) -> None:
+    extra, labels = tmp_path / "an extra", tmp_path / "my labels.txt"
+    (tree / "labels.txt").rename(labels)
+    make_tree(tree, ["train/n01440764/photo.png", "val/n9/ILSVRC2012_val_00000009.JPEG"])
+    (tree / "labels.txt").unlink()
+    labels.write_text(LABELS + "n9,nine\n")
+    made = {"labels": labels, "unaddressable": "skip", "classes": "union"}
+    dump_extra(tree, extra, **made)
+    before = digests(extra)
+    (extra / "entries-TRAIN.npy").write_bytes(b"")
+    words = make_again(check(tree, extra))
+    assert words == [
+        *("--root", str(tree), "--extra", str(extra), "--splits", "TRAIN", "VAL"),
+        *("--layout", "imagenet", "--unaddressable", "skip"),
+        *("--labels", str(labels), "--classes", "union"),
+    ]
+    assert digests(extra) == before
+
+
+def test_making_again_keeps_the_view(tmp_path: Path) -> None:
+    root, extra = photos(tmp_path, "a b", "a"), tmp_path / "extra"
+    dump_extra(root, extra, layout="folder", view=tmp_path / "links")
+    (root / "train/a/new.jpg").touch()
+    words = make_again(check(root, extra))
+    assert words[-4:] == ["--layout", "folder", "--view", f"{tmp_path}/links"]
+    assert check(tmp_path / "links", extra).ok
+
+
+def test_making_again_makes_no_fault_again(tmp_path: Path) -> None:
+    root = make_tree(
+        tmp_path / "root",
+        [image_path("TRAIN", name, 1) for name in "acd"]
+        + [image_path("VAL", name, i) for i, name in enumerate("cd")],
+        "a,A\nb,B\nc,C\nd,D\n",
+    )
+    extra = tmp_path / "extra"
+    dump_extra(root, extra, classes="own")
+    assert "--classes" not in make_again(check(root, extra))
+    assert check(root, extra).ok
+    (root / "val/b").mkdir()
+    (root / "val/b/ILSVRC2012_val_00000009.JPEG").touch()
+    words = make_again(check(root, extra, ["VAL"]))
+    assert words[-2:] == ["--classes", "union"]
+    assert words[4:7] == ["--splits", "TRAIN", "VAL"]  # TRAIN has other numbers now, too
+    assert check(root, extra).ok
 
 
 def test_adopted_files_are_taken(tree: Path, extra: Path) -> None:

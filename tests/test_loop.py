@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.dinov3 import _patch
+from dinov3_metadata.formats import read_description
 from dinov3_metadata.loop import SplitMissingError, dump_split, known_settings
 from dinov3_metadata.progress import progress, watchers
-from helpers import REPOSITORY, digests, make_tree
+from helpers import LABELS, REPOSITORY, digests, make_tree
 
 # A stand-in for the interface of ImageNet that dump_extra() uses.
 STAND_IN = """
@@ -218,6 +220,29 @@ def test_a_layout_that_dinov3_cannot_read(tmp_path: Path, caplog: pytest.LogCapt
     assert caplog.messages == []
     assert (extra / "view/train/a cat/a cat_3.JPEG").exists()
     assert digests(extra)["entries-TRAIN.npy"] != before["entries-TRAIN.npy"]
+
+
+def test_a_class_that_train_lacks(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "an extra"
+    make_tree(tree, ["val/n9/ILSVRC2012_val_00000009.JPEG"], f"{LABELS}n9,nine\n")
+    dump_split(dataset_of("TRAIN", tree, extra), LOG)
+    with pytest.raises(MetadataError, match="VAL has 1 class that TRAIN lacks") as error:
+        dump_split(dataset_of("VAL", tree, extra), LOG)
+    before, _, command = str(error.value).rpartition(
+        "\nThe loop cannot set `classes`, so run once: "
+    )
+    assert before
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "dinov3_metadata"]
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")},
+        check=False,
+    )
+    assert done.returncode == 0
+    for split in ("TRAIN", "VAL"):  # the loop keeps this setting
+        dump_split(dataset_of(split, tree, extra), LOG)
+    assert read_description(str(extra), "TRAIN").numbering.classes == "union"
 
 
 def test_it_is_made_as_before(tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,8 @@ facebookresearch/dinov2.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +65,13 @@ def dump_split(dataset: Any, log: logging.Logger) -> None:
         labels = chain.labels.removeprefix(f"{chain.dataset}/")
         log.info(f'loading labels from "{printable(labels)}"')
     with creating_entries(log, split) as show:
-        dump_extra(extra=extra, splits=[split], **settings)
+        try:
+            dump_extra(extra=extra, splits=[split], **settings)
+        except MetadataError as error:
+            if any("`classes: union`" in line for line in error.args):
+                command = make_command(extra, settings | {"classes": "union"})
+                error.args += (f"The loop cannot set `classes`, so run once: {command}",)
+            raise
         about = read_description(extra, split)
         images = about.images if about else 0
         show({100 * (i + 1) // images for i in range(images)} if images < 101 else range(101))
@@ -129,6 +136,22 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
             if about.labels and not _is_found(about, about.labels.file):
                 settings["labels"] = about.labels.file or "folders"
     return settings
+
+
+def make_command(extra: str, settings: Mapping[str, Any], splits: Sequence[str] = ()) -> str:
+    """Return the command that makes the metadata with some settings, as a user can paste it.
+
+    Args:
+        extra: The folder for the metadata.
+        settings: Values by their names in ``settings.Settings``, with ``root``.
+        splits: Which splits; by default those that the command makes by default.
+    """
+    words = ["python", "-m", "dinov3_metadata", "--root", settings["root"], "--extra", extra]
+    words += ["--splits", *splits] if splits else []
+    for name, value in settings.items():
+        if name != "root":
+            words += [f"--{name.replace('_', '-')}", value]
+    return shlex.join(words)
 
 
 def _is_found(about: Description, labels: str) -> bool:

@@ -1,7 +1,6 @@
 """Check: say whether metadata files are right for a dataset now, whoever made them."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +9,8 @@ from ..addresses import LABELLED, SPLITS, split_folder
 from ..artefacts import Labels
 from ..errors import MetadataError, count
 from ..log import NO_MEMORY, refused
-from ..paths import StrPath, file_name, published_names
+from ..loop import known_settings, make_command
+from ..paths import StrPath, file_name, path_of, published_names
 from ..preflight import check_root, find_labels
 from ..published import patiently
 from ..stages.labels import read_labels
@@ -105,13 +105,18 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     numbering = best_numbering(place, disk, files, counts)
     numbers = {split: numbers_of(some, numbering) for split, some in counts.items()}
     known = [_labels_of(place.dataset, one, labels) for one in files]
-    again = _make_command(place.dataset, extra, splits, labels)
-    checked = []
+    found: dict[str, list[Finding]] = {}
     for one, names in zip(files, known, strict=True):
-        found = check_view(place, extra, one) if place.is_view else []
         own = numbering_for(place, one.split, numbering)
-        found += _check_split(one, disk[one.split], own, numbers, names, place.root)
-        done = [replace(this, cure=this.cure.format(make=again)) for this in found]
+        found[one.split] = [
+            *(check_view(place, extra, one) if place.is_view else []),
+            *_check_split(one, disk[one.split], own, numbers, names, place.root),
+        ]
+    every = [this for some in found.values() for this in some]
+    again = _make_command(place, extra, splits, labels, every) if every else ""
+    checked = []
+    for one in files:
+        done = [replace(this, cure=this.cure.format(make=again)) for this in found[one.split]]
         groups = one.rows.groups if one.rows and one.split in LABELLED else []
         classes = len({group.class_id for group in groups})
         rows = len(one.rows) if one.rows is not None else 0
@@ -207,8 +212,46 @@ def _check_split(
     return found
 
 
-def _make_command(dataset: str, extra: str, splits: list[str], labels: str) -> str:
-    """Return the command that makes the files again."""
-    words = ["python", "-m", "dinov3_metadata", "--root", dataset, "--extra", extra]
-    words += ["--splits", *splits]
-    return shlex.join(words if labels == "auto" else [*words, "--labels", labels])
+def _make_command(
+    place: Place,
+    extra: str,
+    splits: list[str],
+    labels: str,
+    findings: list[Finding],
+) -> str:
+    """Return the command that makes the files again, with the settings that they were made with.
+
+    Settings that would make the same fault again, or be refused, are replaced.
+
+    Args:
+        place: The dataset.
+        extra: The folder with the files.
+        splits: The splits that were checked.
+        labels: The setting for the labels; ``auto`` for the one that they were made with.
+        findings: What is wrong with all splits.
+    """
+    settings = known_settings(place.dataset, extra)
+    if labels != "auto":
+        settings["labels"] = labels
+    elif settings.get("labels") not in (None, "folders") and not os.path.exists(settings["labels"]):
+        del settings["labels"]
+    if settings.get("view") == f"{extra}/view":
+        del settings["view"]
+    classes = settings.pop("classes", "train")
+    if classes == "own" and any(one.kind == "between-splits" for one in findings):
+        classes = "train"
+    if classes != "union" and "VAL" in splits and _has_more_in_val(place):
+        classes = "union"  # which changes the numbers of TRAIN, too
+        there = os.path.lexists(path_of(extra, "entries", split="TRAIN"))
+        splits = ["TRAIN", *splits] if there and "TRAIN" not in splits else splits
+    if classes in ("own", "union"):
+        settings["classes"] = classes
+    return make_command(extra, settings, splits)
+
+
+def _has_more_in_val(place: Place) -> bool:
+    """Return whether VAL has classes that TRAIN lacks, so that ``classes: train`` is refused."""
+    if any(place.part(split).class_id for split in LABELLED):
+        return False
+    train, val = map(place.class_ids, LABELLED)
+    return bool(train and val - train)
