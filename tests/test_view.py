@@ -635,3 +635,12 @@ def test_a_folder_that_others_change_while_links_are_removed_is_looked_at_again(
         folder.link_only()
     stranger.unlink()
     assert folder.link() == (0, 0)
+
+
+def test_the_umask_alone_says_who_may_read_the_mark(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Linker(tmp_path, ["train/cat/1.jpg"], "folder", "TRAIN")
+    finally:
+        os.umask(before)
+    assert (tmp_path / f"view/{MARK}-TRAIN").stat().st_mode & 0o777 == 0o666

@@ -8,13 +8,13 @@ import os
 from dataclasses import dataclass
 
 from ..addresses import SPLITS, is_image
+from ..class_ids import class_ids_of
 from ..errors import MetadataError
 from ..formats import read_description
 from ..layouts import LAYOUTS, Part
 from ..paths import work_folder
 from ..preflight import is_same
 from ..published import changed_since_published
-from ..stages.numbering import class_ids_of
 from .images import can_be_listed
 from .reading import SplitFiles
 from .result import Finding, listed
@@ -58,7 +58,7 @@ class Place:
             return {part.class_id}
         if part.annotations and not os.path.lexists(f"{self.dataset}/{part.annotations}"):
             return set()
-        return class_ids_of(self.dataset, self.layout, split)
+        return {*class_ids_of(self.dataset, self.layout, split)}
 
     def empty_classes(self, split: str, class_ids: set[str]) -> set[str]:
         """Return those of some classes whose folders in the dataset contain no image.
