@@ -1189,3 +1189,11 @@ def test_random_faults(data: st.DataObject, kind: str, thirty: tuple[Path, Path]
     else:
         assert found & EXPECTED[kind], found
     assert check(root, extra).ok
+
+
+@pytest.mark.parametrize("name", ["root", "dataset"])
+def test_a_path_that_no_file_system_can_have_is_damage(name: str, tree: Path, extra: Path) -> None:
+    path = extra / "metadata-TRAIN.json"
+    dump_extra(tree, extra)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: "/\ud800"}))
+    assert "description" in kinds(check(tree, extra))

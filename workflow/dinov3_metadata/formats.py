@@ -159,6 +159,7 @@ class Description:
         """
         if [*self.files] != array_names(self.split):
             raise ValueError("it describes other files than those of the split")
+        os.fsencode(self.root + self.dataset)  # raises a ValueError, too
         if "\0" in self.root + self.dataset or self.layout not in LAYOUTS:
             raise ValueError("root, dataset or layout cannot be what it says")
 
