@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra, present, published
+from dinov3_metadata import (
+    ImageNetMetadata,
+    MetadataError,
+    check,
+    dump_extra,
+    present,
+    published,
+)
 from dinov3_metadata.artefacts import Numbering
 from dinov3_metadata.errors import DamagedError, DatasetChangedError
 from dinov3_metadata.formats import read_description
@@ -440,3 +447,11 @@ def test_a_view_that_has_not_seen_a_class_does_not_count_other_numbers(tmp_path:
     dump_extra(root, extra)
     assert np.load(extra / "entries-TRAIN.npy")["class_index"].tolist() == [0, 1, 2]
     assert np.load(extra / "entries-VAL.npy")["class_index"].tolist() == [0, 2]
+
+
+def test_a_check_has_nothing_to_say_about_a_class_that_val_lacks(tmp_path: Path) -> None:
+    root, extra = make(tmp_path / "root", ["a", "the longest", "z"], ["a", "z"]), tmp_path / "extra"
+    dump_extra(root, extra)
+    result = check(root, extra)
+    assert result.ok
+    assert "room" not in str(result)

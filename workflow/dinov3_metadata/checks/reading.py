@@ -75,6 +75,8 @@ def read_split(extra: str, split: str, images: int) -> SplitFiles:
                 files.class_names = texts
         except UnreadableError as why:
             damages.append(f"{file_name(name, split=split)} {why}")
+    if files.rows is not None:
+        _note_widths(files, files.rows)
     files.about = read_description(extra, split)
     files.findings += listed("file", damages) + listed("format", differences)
     files.findings += listed("description", _check_description(extra, files))
@@ -103,7 +105,6 @@ def _read_entries(
     files.digests[name] = header.size, hasher.hexdigest()
     widths = [_width(dtype, column) for column in COLUMNS[2:]]
     files.lengths = widths[0], widths[1]
-    _note_widths(files)
 
 
 def _width(dtype: np.dtype, column: str) -> int:
@@ -112,14 +113,14 @@ def _width(dtype: np.dtype, column: str) -> int:
     return dtype[column].itemsize // 4 if is_text else 0
 
 
-def _note_widths(files: SplitFiles) -> None:
-    """Note columns that are wider than their texts, which only other tools may care about."""
-    assert files.rows is not None
-    groups = files.rows.groups
-    longest = (
-        max(len(group.class_id) for group in groups),
-        max(len(group.class_name or "") for group in groups),
-    )
+def _note_widths(files: SplitFiles, rows: Rows) -> None:
+    """Note columns that are wider than their texts, which only other tools may care about.
+
+    The texts of the class arrays count, too: there may be classes without an image.
+    """
+    ids = [*(group.class_id for group in rows.groups), *(files.class_ids or [])]
+    names = [*(group.class_name or "" for group in rows.groups), *(files.class_names or [])]
+    longest = max(map(len, ids)), max(map(len, names))
     for column, width, used in zip(COLUMNS[2:], files.lengths, longest, strict=True):
         if width > used:
             files.notes.append(f"{column} has room for {width} characters and uses {used}")
