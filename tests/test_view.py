@@ -61,6 +61,11 @@ class Linker:
         """Bring the view up to date, as a run does that publishes; how many links came and went."""
         before = self.all_links()
         added = self.link_only().numbers.added
+        self.sweep()
+        return added, len(before - self.all_links())
+
+    def sweep(self) -> None:
+        """Remove the retired links, as a run does that publishes."""
         state = {"split": self.split, "view": "view", "tree": "tree"}
         for name in ("view", "folders"):
             path = Path(path_of(self.extra, name, **state))
@@ -70,7 +75,6 @@ class Linker:
         record = read_record(path_of(self.extra, "view", **state))
         self.noted, self.retired = record.folders, record.retired
         shutil.rmtree(work_folder(self.extra))
-        return added, len(before - self.all_links())
 
     def all_links(self) -> set[str]:
         """The paths of all links in the view."""
@@ -644,3 +648,14 @@ def test_the_umask_alone_says_who_may_read_the_mark(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / f"view/{MARK}-TRAIN").stat().st_mode & 0o777 == 0o666
+
+
+def test_a_folder_of_the_view_that_somebody_removed_stops_no_sweep(tmp_path: Path) -> None:
+    files = [f"train/{name}/{name}_{i}.jpg" for name in ("cat", "dog") for i in (1, 2)]
+    folder = Linker(tmp_path, files, "folder", "TRAIN")
+    for name in ("cat", "dog"):
+        (folder.dataset / f"train/{name}/{name}_1.jpg").unlink()
+    assert folder.link_only().numbers.retired == ["cat/cat_1.JPEG", "dog/dog_1.JPEG"]
+    shutil.rmtree(folder.root / "train/cat")
+    folder.sweep()
+    assert os.listdir(folder.root / "train/dog") == ["dog_2.JPEG"]
