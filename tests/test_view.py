@@ -14,8 +14,9 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import Record, folder_state, read_record, write_record
 from dinov3_metadata.layouts import LAYOUTS, imagenet, recognise
 from dinov3_metadata.paths import path_of, work_folder
-from dinov3_metadata.readdir import Listing
+from dinov3_metadata.readdir import Listing, list_folder
 from dinov3_metadata.run import dump_extra
+from dinov3_metadata.stages import view
 from dinov3_metadata.stages.links import MARK
 from dinov3_metadata.stages.sweep import sweep
 from dinov3_metadata.stages.view import View
@@ -659,3 +660,28 @@ def test_a_folder_of_the_view_that_somebody_removed_stops_no_sweep(tmp_path: Pat
     shutil.rmtree(folder.root / "train/cat")
     folder.sweep()
     assert os.listdir(folder.root / "train/dog") == ["dog_2.JPEG"]
+
+
+def test_a_link_of_a_flat_split_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    folder = Linker(tmp_path, ["test/a.jpg", "test/b.jpg"], "folder", "TEST")
+    before = folder.links()
+    Path(min(folder.all_links())).unlink()
+    folder.link()
+    assert folder.links() == before
+
+
+def test_a_folder_that_vanishes_before_its_images_are_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Linker(tmp_path, ["train/cat/1.jpg", "train/dog/1.jpg"], "folder", "TRAIN")
+    make_tree(folder.dataset, ["train/cat/2.jpg", "train/dog/2.jpg", "train/dog/deep/3.jpg"])
+
+    def later(path: str, *others: object) -> Listing:
+        shutil.rmtree(folder.dataset / "train/dog/deep", ignore_errors=True)
+        return list_folder(path, *others)
+
+    monkeypatch.setattr(view, "list_folder", later)
+    folder.link()
+    assert sorted(folder.links().values()) == sorted(
+        str(path.relative_to(folder.dataset)) for path in folder.dataset.rglob("*.jpg")
+    )
