@@ -685,3 +685,23 @@ def test_a_folder_that_vanishes_before_its_images_are_linked(
     assert sorted(folder.links().values()) == sorted(
         str(path.relative_to(folder.dataset)) for path in folder.dataset.rglob("*.jpg")
     )
+
+
+def test_a_view_starts_from_what_the_last_one_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_tree(tmp_path / "root", [f"train/{name}/1.jpg" for name in ("cat", "dog", "owl")])
+    (root / "labels.txt").unlink()
+    listed: list[str] = []
+
+    def note(folder: Path, split: str, name: str, *others: object) -> Listing | None:
+        listed.append(name)
+        return visit(folder, split, name, *others)
+
+    monkeypatch.setattr(view, "visit", note)
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    assert sorted(listed) == ["", "cat", "dog", "owl"]
+    listed.clear()
+    (root / "train/dog/2.jpg").touch()
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    assert listed == ["dog"]
