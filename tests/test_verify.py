@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from dinov3_metadata.artefacts import Report
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import sha256
@@ -16,6 +17,7 @@ from dinov3_metadata.stages import verify as verify_module
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.stages.verify import check_files, verify
+from dinov3_metadata.witness import image_folder
 from helpers import dump, make_tree
 
 Check = Callable[..., Report]
@@ -273,3 +275,14 @@ def test_special_files_that_were_skipped_are_no_oversight(
     os.mkfifo(tree / "train/n01440764/n01440764_5.JPEG")
     os.mkfifo(tree / "test/ILSVRC2012_test_00000005.JPEG")
     assert check(split, level="full").skipped == 1
+
+
+def test_a_folder_that_image_folder_cannot_read(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path, **options: object) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(torchvision.datasets, "ImageFolder", refuse)
+    with pytest.raises(MetadataError, match="ImageFolder cannot read .*Input/output error"):
+        image_folder(tree / "train")
