@@ -284,5 +284,5 @@ def test_a_folder_that_image_folder_cannot_read(
         raise OSError(5, "Input/output error", str(folder))
 
     monkeypatch.setattr(torchvision.datasets, "ImageFolder", refuse)
-    with pytest.raises(MetadataError, match="ImageFolder cannot read .*Input/output error"):
+    with pytest.raises(MetadataError, match=r"ImageFolder cannot read .*Input/output error"):
         image_folder(tree / "train")
