@@ -109,10 +109,12 @@ class Numbering:
     Attributes:
         ids: The class ids, in the order of class_index.
         by: The splits whose classes these are; empty if they are those of the scan.
+        folder: The folder with the classes of the first of these splits, for messages.
     """
 
     ids: list[str]
     by: list[str] = field(default_factory=list)
+    folder: str = ""
 
     def save(self, path: StrPath) -> None:
         """Write the numbering to ``path`` as JSON, with a digest of its content."""
@@ -152,7 +154,8 @@ class Numbering:
         if unknown:
             what = count(len(unknown), "class", "classes")
             raise MetadataError(
-                f"VAL has {what} that TRAIN lacks, so an evaluation would compare wrong labels:",
+                f"VAL has {what} that TRAIN lacks in {self.folder}, so an evaluation would compare "
+                "wrong labels:",
                 listing((f"{one} ({self._nearest(one)})" for one in unknown), len(unknown)),
                 "Correct their names or move their images elsewhere. Or set `classes: union` to "
                 "number both splits by the classes of both, or `classes: own` to number each split "

@@ -4,10 +4,13 @@ Whoever trains takes the labels from both TRAIN and VAL. So a class must have th
 both, even if VAL lacks some classes of TRAIN.
 """
 
+import os
+
 from ..artefacts import Numbering
 from ..class_ids import class_ids_of
 from ..errors import logger
 from ..fingerprint import check_content, digest
+from ..layouts import LAYOUTS
 from ..paths import StrPath
 
 
@@ -32,4 +35,5 @@ def number_classes(
         check_content(f"The list of classes of {split} in {dataset}", digest(found), expected)
         ids.update(found)
     logger.info("%s: %d classes", " and ".join(classes), len(ids))
-    Numbering(sorted(ids), [*classes]).save(numbering)
+    part = LAYOUTS[layout].list_part(dataset, next(iter(classes)))
+    Numbering(sorted(ids), [*classes], os.path.join(dataset, part.folder)).save(numbering)
