@@ -153,6 +153,8 @@ class Bench:
     def empty_chain(self) -> Run:
         splits = f"splits=[{','.join(self.images)}]"
         command = [PYTHON, "-m", "snakemake", "-s", HERE / "empty/Snakefile", "--cores", 2]
+        # Our own Snakefile is beside its profile, which Snakemake therefore reads by itself.
+        command += ["--workflow-profile", HERE.parent / "profiles/default"]
         return run(*command, "--config", splits, cwd=self.other)
 
     def folders_listed(self) -> int:
