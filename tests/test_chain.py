@@ -22,7 +22,6 @@ PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 HELPERS = {("publish", "changes"), ("publish", "sweep"), ("sweep", "links"), ("view", "links")}
 HELPERS |= {
     ("view", "annotations"),
-    ("numbering", "annotations"),
     ("view", "image_numbers"),
     ("image_numbers", "links"),
 }

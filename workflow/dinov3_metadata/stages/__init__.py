@@ -1,6 +1,5 @@
 """The stages of the chain, one module each. No stage imports another stage.
 
-``annotations``, ``links`` and ``image_numbers`` are helpers of ``view``; ``numbering`` also
-uses ``annotations``. ``changes`` and ``sweep`` are helpers of ``publish``; ``sweep`` also uses
-``links``.
+``annotations``, ``links`` and ``image_numbers`` are helpers of ``view``. ``changes`` and ``sweep``
+are helpers of ``publish``; ``sweep`` also uses ``links``.
 """
