@@ -84,6 +84,20 @@ def dump(
     return {path.name: path for path in paths}
 
 
+SPLIT_OF_DINOV3 = """
+from enum import Enum
+
+class _Split(Enum):
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+    @property
+    def length(self):
+        return {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}[self.name]
+"""
+"""A stand-in for the splits of DINOv3's ImageNet, which know the lengths of ImageNet-1k."""
+
 AUDIT = {"numbered": "own", "tree": f"3-folders-{'0' * 12}", "audit": "0" * 12}
 """The wildcards of an audit that no state of a dataset asks for, but for the split."""
 

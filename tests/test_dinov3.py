@@ -13,22 +13,14 @@ import pytest
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.dinov3 import use_metadata_lengths
 from dinov3_metadata.summary import dataset_path
-from helpers import REPOSITORY
+from helpers import REPOSITORY, SPLIT_OF_DINOV3
 
 # A stand-in for the interface: an ImageNet with an enum of splits that know the lengths of
 # the splits of ImageNet-1k, and a length that must be one of these.
-STAND_IN = """
-from enum import Enum
+STAND_IN = (
+    SPLIT_OF_DINOV3
+    + """
 import numpy as np
-
-class _Split(Enum):
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-
-    @property
-    def length(self):
-        return {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}[self.name]
 
 class ImageNet:
     Split = _Split
@@ -50,6 +42,7 @@ def parse(dataset):
     options = dict(token.split("=") for token in tokens)
     return ImageNet(**options | {"split": ImageNet.Split[options["split"]]})
 """
+)
 
 LENGTH = """
 from {package}.data.datasets.image_net import parse

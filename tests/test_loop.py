@@ -14,21 +14,12 @@ from dinov3_metadata.dinov3 import _patch
 from dinov3_metadata.formats import read_description
 from dinov3_metadata.loop import SplitMissingError, dump_split, known_settings
 from dinov3_metadata.progress import progress, watchers
-from helpers import LABELS, REPOSITORY, digests, make_tree
+from helpers import LABELS, REPOSITORY, SPLIT_OF_DINOV3, digests, make_tree
 
 # A stand-in for the interface of ImageNet that dump_extra() uses.
-STAND_IN = """
-from enum import Enum
-
-class _Split(Enum):
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-
-    @property
-    def length(self):
-        return 0
-
+STAND_IN = (
+    SPLIT_OF_DINOV3
+    + """
 class ImageNet:
     Split = _Split
 
@@ -42,6 +33,7 @@ class ImageNet:
     def dump_extra(self):
         print("theirs", self.split.name)
 """
+)
 
 LOOP = """
 import logging, sys

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .addresses import is_image
 from .errors import MetadataError
-from .fingerprint import is_folder
+from .fingerprint import folders_in
 from .layouts import LAYOUTS, may_hold_images
 
 
@@ -34,8 +34,7 @@ def class_ids_of(dataset: str, layout: str, split: str) -> list[str]:
     try:
         if part.annotations and part.read:
             return _annotated(f"{dataset}/{part.annotations}", source, part.read)
-        with os.scandir(source) as entries:
-            names = [entry.name for entry in entries if is_folder(entry)]
+        names = folders_in(source)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -181,11 +181,20 @@ def has_links(folder: StrPath) -> bool:
         return False
 
 
+def folders_in(folder: StrPath) -> list[str]:
+    """Return the names of the folders in a folder, links followed; unsorted.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if is_folder(entry)]
+
+
 def class_folders(folder: StrPath) -> list[str]:
-    """Return the names of the folders in a split folder, links followed; unsorted."""
+    """Return ``folders_in`` a split folder; nothing if it cannot be listed."""
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if is_folder(entry)]
+        return folders_in(folder)
     except OSError:
         return []
 

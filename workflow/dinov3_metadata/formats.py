@@ -13,6 +13,7 @@ from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from . import __version__
 from .disk import open_regular
 from .documents import Count, load, parse
 from .layouts import LAYOUTS
@@ -208,6 +209,18 @@ class AuditSummary:
     height: dict[str, float] | None = None
     pillow: str
     code: str
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the software for ``Description``."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "dinov3-metadata": __version__,
+    }
 
 
 def read_description(extra: StrPath, split: str) -> Description | None:

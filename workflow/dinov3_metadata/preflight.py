@@ -60,7 +60,7 @@ def check_layout(layout: str, dataset: str, extra: str) -> None:
     if layout not in LAYOUTS:
         raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(LAYOUTS)}.")
     among = not LAYOUTS[layout].list_part(dataset, "TRAIN").folder
-    if among and os.path.realpath(dataset) == os.path.realpath(extra):
+    if among and is_same(dataset, extra):
         raise MetadataError(
             f"config: extra: the metadata files cannot be among the images in {dataset}. Choose a "
             "folder below it or elsewhere."

@@ -82,12 +82,16 @@ def _verified(settings: Settings) -> str:
 
 def _numbering(extra: StrPath) -> list[str]:
     """Return a warning if a class has another number in TRAIN than in VAL, as far as published."""
-    found = []
+    described = []
     for split in LABELLED:
         about = read_description(extra, split)
-        if about and not LAYOUTS[about.layout].list_part(about.dataset, split).class_id:
-            found.append(read_class_ids(extra, split, about))  # else the images have no labels
-    train, val = found if len(found) == len(LABELLED) else ([], [])
+        if not about or LAYOUTS[about.layout].list_part(about.dataset, split).class_id:
+            return []  # nothing is published, or the images have no labels
+        described.append(about)
+    digests = [about.numbering.sha256 if about.numbering else about.split for about in described]
+    if len({*digests}) < len(digests):
+        return []
+    train, val = (read_class_ids(extra, about.split, about) for about in described)
     numbers = {class_id: index for index, class_id in enumerate(train)}
     if all(numbers.get(class_id) == index for index, class_id in enumerate(val)):
         return []

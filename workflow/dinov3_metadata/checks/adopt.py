@@ -1,31 +1,35 @@
 """Adopt: describe right files that others made, so that our own readers take them."""
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from typing import BinaryIO
 
-from .. import __version__
 from ..addresses import LABELLED
 from ..artefacts import Labels, Numbering
 from ..disk import open_regular
 from ..documents import Count, to_json
 from ..errors import MetadataError
-from ..formats import Description, FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
+from ..formats import (
+    Description,
+    FileDigest,
+    LabelsSource,
+    NumberedBy,
+    entries_dtype,
+    npy_header,
+    versions,
+)
 from ..lock import locked
 from ..log import refused
 from ..paths import StrPath, array_names, file_name, path_of
 from ..published import file_states
 from ..replace import Writer, replaced_files
+from ..settings import Settings
 from .check import Judged, judge
 from .numbering import numbering_for
 from .reading import SplitFiles
 from .result import CheckResult
-
-KEEP = 14  # days that replaced files are kept, as by default for ``make``
 
 
 def adopt(
@@ -66,7 +70,7 @@ def adopt(
     try:
         for files, _ in new:
             _check_form(result.extra, files)
-        with locked(result.extra), replaced_files(result.extra, writers, 0, KEEP):
+        with locked(result.extra), replaced_files(result.extra, writers, 0, Settings.keep):
             for files, _ in new:
                 _check_states(result.extra, files)
     except OSError as error:
@@ -100,11 +104,7 @@ def describe(judged: Judged, files: SplitFiles, labels: Labels | None) -> Descri
             name: FileDigest(Count(files.digests[name][0]), files.digests[name][1])
             for name in array_names(files.split)
         },
-        versions={
-            "python": platform.python_version(),
-            "numpy": version("numpy"),
-            "dinov3-metadata": __version__,
-        },
+        versions=versions(),
         numbering=_numbered_by(judged, files) if labelled else None,
     )
 

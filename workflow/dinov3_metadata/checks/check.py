@@ -11,7 +11,7 @@ from ..errors import MetadataError, count
 from ..log import NO_MEMORY, refused
 from ..loop import known_settings, make_command
 from ..paths import StrPath, file_name, path_of, published_names
-from ..preflight import check_root, find_labels
+from ..preflight import check_root, find_labels, is_same
 from ..published import patiently
 from ..stages.labels import read_labels
 from .classes import check_arrays, check_names, check_numbers, check_test
@@ -167,7 +167,7 @@ def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Labels | None:
         return None
     about = files.about
     if labels == "auto" and about and about.labels:
-        same = os.path.realpath(about.dataset) == os.path.realpath(dataset)
+        same = is_same(about.dataset, dataset)
         if same and about.labels.form == "folders":
             labels = "folders"
         elif same and os.path.exists(about.labels.file):

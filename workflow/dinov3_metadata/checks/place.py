@@ -7,11 +7,11 @@ the classes with the dataset, because the view may be older than the dataset.
 import os
 from dataclasses import dataclass
 
-from ..addresses import SPLITS, is_image
+from ..addresses import SPLITS
 from ..class_ids import class_ids_of
 from ..errors import MetadataError
 from ..formats import read_description
-from ..layouts import LAYOUTS, Part
+from ..layouts import LAYOUTS, Part, has_images
 from ..paths import work_folder
 from ..preflight import is_same
 from ..published import changed_since_published
@@ -70,7 +70,11 @@ class Place:
         if part.annotations or part.class_id:
             return set()
         folder = os.path.join(self.dataset, part.folder)
-        return {one for one in class_ids if not _has_images(f"{folder}/{one}")}
+
+        def refuse(error: OSError) -> None:
+            raise error
+
+        return {one for one in class_ids if not has_images(f"{folder}/{one}", refuse)}
 
     def source(self, *splits: str) -> str:
         """Return what the classes of some splits were taken from, for messages."""
@@ -96,15 +100,6 @@ def place_of(root: str, extra: str) -> Place:
         if is_same(root, about.root) and os.path.isdir(about.dataset):
             return Place(about.dataset, root, about.layout)
     return Place(root, root, "imagenet")
-
-
-def _has_images(folder: str) -> bool:
-    """Return whether there is an image in a folder, or in a folder below it."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    return any(is_image(name) for _, _, names in os.walk(folder, onerror=refuse) for name in names)
 
 
 def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:

@@ -76,6 +76,11 @@ def may_hold_images(folder: str, name: str) -> bool:
     return not name.startswith(".") and not made
 
 
-def has_images(folder: str) -> bool:
-    """Return whether there is an image in a folder, or in a folder below it."""
-    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)
+def has_images(folder: str, onerror: Callable[[OSError], object] | None = None) -> bool:
+    """Return whether there is an image in a folder, or in a folder below it.
+
+    Args:
+        folder: The folder.
+        onerror: Called with the error if a folder cannot be listed; None passes it over.
+    """
+    return any(is_image(name) for _, _, names in os.walk(folder, onerror=onerror) for name in names)

@@ -2,21 +2,18 @@
 
 import hashlib
 import os
-import platform
 from contextlib import nullcontext, suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
-from .. import __version__
 from ..artefacts import Report, Scan
 from ..disk import make_folder, naming, open_regular, read_file, remove_file, remove_folders
 from ..documents import to_json
 from ..errors import DamagedError, DatasetChangedError, MetadataError, count, logger
 from ..files import sha256
 from ..fingerprint import changed_since
-from ..formats import SMALL, Description, FileDigest
+from ..formats import SMALL, Description, FileDigest, versions
 from ..paths import StrPath, array_names, file_name, folder_of, path_of, state_of, work_folder
 from ..published import changed_classes, is_true, receipts, records_of, write_receipt
 from ..replace import Writer, replaced_files
@@ -174,12 +171,9 @@ def describe(report: Report, root: str, dataset: str, layout: str) -> bytes:
     known = {
         name: value for name, value in vars(report).items() if name in Description.__annotations__
     }
-    versions = {
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "dinov3-metadata": __version__,
-    }
-    description = Description(root=root, dataset=dataset, layout=layout, versions=versions, **known)
+    description = Description(
+        root=root, dataset=dataset, layout=layout, versions=versions(), **known
+    )
     return to_json(description, indent=1) + b"\n"
 
 
