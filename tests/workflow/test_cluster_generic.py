@@ -11,12 +11,17 @@ from pathlib import Path
 from helpers import REPOSITORY, digests
 
 # As little of PBS as the profile uses: the folder $PBS has a file per job for what is known of it.
+# No job goes on while the file "hold" is there.
 COMMANDS = {
     "qsub": """
         job=$(($(ls "$PBS" | grep -c command) + 1)).server
         for script; do :; done
         echo "$@" > "$PBS/$job.command"
-        (setsid sh -c 'echo $$ > "$1.pid"; exec sh "$2"' - "$PBS/$job" "$script"
+        (setsid sh -c '
+            echo $$ > "$1.pid"
+            while [ -e "$PBS/hold" ]; do sleep 0.1; done
+            exec sh "$2"
+         ' - "$PBS/$job" "$script"
          echo $? > "$PBS/$job.exit") > "$PBS/$job.log" 2>&1 &
         echo $job
     """,
@@ -109,8 +114,10 @@ def test_a_job_that_is_killed_is_tried_again_with_more(
     tree: Path, plugin: Callable, tmp_path: Path
 ) -> None:
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    (pbs.jobs / "hold").touch()
     run = pbs.start("splits=[TRAIN]")
     os.killpg(pbs.pid(), signal.SIGKILL)
+    (pbs.jobs / "hold").unlink()
     said = run.communicate()[0]
     assert run.returncode == 0, said
     first, second = pbs.asked()
@@ -120,6 +127,7 @@ def test_a_job_that_is_killed_is_tried_again_with_more(
 
 def test_jobs_are_deleted_with_their_run(tree: Path, plugin: Callable, tmp_path: Path) -> None:
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    (pbs.jobs / "hold").touch()
     run = pbs.start("splits=[TRAIN]")
     pbs.pid()
     while not (pbs.jobs / "asked").exists():  # until Snakemake has its number too
