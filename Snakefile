@@ -16,7 +16,6 @@ report: "workflow/report/overview.rst"
 
 
 include: "rules/common.smk"
-include: "rules/cluster.smk"
 include: "rules/labels.smk"
 include: "rules/view.smk"
 include: "rules/scan.smk"
@@ -41,7 +40,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        artefacts,
+        stages.artefacts,
         pages(),
     message:
         "Everything is in place"
@@ -49,7 +48,7 @@ rule all:
 
 onsuccess:
     sys.stdout.reconfigure(errors="backslashreplace")
-    print(summarise(stages))
+    print(summarise(stages.chain))
 
 
 onerror:

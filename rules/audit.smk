@@ -6,19 +6,19 @@ scattergather:
 
 rule audit_images:
     input:
-        reads("audit_images"),
+        stages.reads("audit_images"),
     output:
-        share=temp(where("share")),
+        share=temp(stages.where("share")),
     log:
-        where("audit_images.log"),
+        stages.where("audit_images.log"),
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=memory,
-        runtime=audit_minutes,
+        mem_mb=stages.memory,
+        runtime=stages.audit_minutes,
     params:
-        command=command("audit_images"),
-        says=says("audit_images"),
+        command=stages.command("audit_images"),
+        says=stages.says("audit_images"),
     message:
         "{params.says}"
     shell:
@@ -27,18 +27,18 @@ rule audit_images:
 
 rule audit_split:
     input:
-        reads("audit_split"),
-        shares=shares,
+        stages.reads("audit_split"),
+        shares=stages.shares,
     output:
-        **makes("audit_split"),
+        **stages.makes("audit_split"),
     log:
-        where("audit_split.log"),
+        stages.where("audit_split.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        command=command("audit_split", shares=len(gather.audit("{scatteritem}"))),
-        says=says("audit_split"),
+        command=stages.command("audit_split"),
+        says=stages.says("audit_split"),
     message:
         "{params.says}"
     shell:
@@ -47,6 +47,6 @@ rule audit_split:
 
 rule audit:
     input:
-        audits,
+        stages.audits,
     message:
         "All images were opened"

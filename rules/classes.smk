@@ -1,20 +1,20 @@
 rule dump_class_arrays:
     input:
-        reads("dump_class_arrays"),
+        stages.reads("dump_class_arrays"),
     output:
-        **makes("dump_class_arrays"),
+        **stages.makes("dump_class_arrays"),
     log:
-        where("dump_class_arrays.log"),
+        stages.where("dump_class_arrays.log"),
     benchmark:
-        where("dump_class_arrays.tsv")
+        stages.where("dump_class_arrays.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=memory,
-        runtime=minutes,
+        mem_mb=stages.memory,
+        runtime=stages.minutes,
     params:
-        command=command("dump_class_arrays"),
-        says=says("dump_class_arrays"),
+        command=stages.command("dump_class_arrays"),
+        says=stages.says("dump_class_arrays"),
     message:
         "{params.says}"
     shell:

@@ -1,20 +1,20 @@
 rule dump_entries:
     input:
-        reads("dump_entries"),
+        stages.reads("dump_entries"),
     output:
-        **makes("dump_entries"),
+        **stages.makes("dump_entries"),
     log:
-        where("dump_entries.log"),
+        stages.where("dump_entries.log"),
     benchmark:
-        where("dump_entries.tsv")
+        stages.where("dump_entries.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=memory,
-        runtime=minutes,
+        mem_mb=stages.memory,
+        runtime=stages.minutes,
     params:
-        command=command("dump_entries"),
-        says=says("dump_entries"),
+        command=stages.command("dump_entries"),
+        says=stages.says("dump_entries"),
     message:
         "{params.says}"
     shell:

@@ -1,14 +1,14 @@
 rule number_classes:
     output:
-        **makes("number_classes"),
+        **stages.makes("number_classes"),
     log:
-        where("number_classes.log"),
+        stages.where("number_classes.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        command=command("number_classes"),
-        says=says("number_classes"),
+        command=stages.command("number_classes"),
+        says=stages.says("number_classes"),
     message:
         "{params.says}"
     shell:

@@ -2,18 +2,18 @@
 # deletes the outputs of a job before it runs.
 rule publish:
     input:
-        files=verified,
-        audits=audits_needed,
+        files=stages.verified,
+        audits=stages.audits_needed,
     output:
-        **makes("publish"),
+        **stages.makes("publish"),
     log:
-        where("publish.log"),
+        stages.where("publish.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
-        command=command("publish"),
-        says=says("publish"),
+        command=stages.command("publish"),
+        says=stages.says("publish"),
     message:
         "{params.says}"
     shell:

@@ -13,7 +13,7 @@ def pages():
     from dinov3_metadata.report.pages import draw_report
 
     with ending_plainly():
-        drawn = draw_report(stages.extra, stages.splits)
+        drawn = draw_report(stages.extra, stages.chain.splits)
     files = []
     for page in drawn:
         caption, labels = f"workflow/report/{page['kind']}.rst", {"page": page["title"]}

@@ -2,22 +2,22 @@
 # an edited dataset need not be.
 rule scan_split:
     input:
-        reads("scan_split"),
+        stages.reads("scan_split"),
     output:
-        **makes("scan_split"),
+        **stages.makes("scan_split"),
     log:
-        where("scan_split.log"),
+        stages.where("scan_split.log"),
     benchmark:
-        where("scan_split.tsv")
+        stages.where("scan_split.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
-    threads: scan_threads
+    threads: stages.scan_threads
     resources:
-        mem_mb=memory,
-        runtime=minutes,
+        mem_mb=stages.memory,
+        runtime=stages.minutes,
     params:
-        command=command("scan_split"),
-        says=says("scan_split"),
+        command=stages.command("scan_split"),
+        says=stages.says("scan_split"),
     message:
         "{params.says}"
     shell:

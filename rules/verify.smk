@@ -1,20 +1,20 @@
 rule verify:
     input:
-        reads("verify"),
+        stages.reads("verify"),
     output:
-        **makes("verify"),
+        **stages.makes("verify"),
     log:
-        where("verify.log"),
+        stages.where("verify.log"),
     benchmark:
-        where("verify.tsv")
+        stages.where("verify.tsv")
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=memory,
-        runtime=minutes,
+        mem_mb=stages.memory,
+        runtime=stages.minutes,
     params:
-        command=command("verify"),
-        says=says("verify"),
+        command=stages.command("verify"),
+        says=stages.says("verify"),
     message:
         "{params.says}"
     shell:

@@ -106,12 +106,12 @@ def test_existing_files_are_those_whose_path_is_in_the_table(tmp_path: Path) -> 
 def test_what_is_ours_in_the_work_folder_follows_from_the_table() -> None:
     assert {*SPLITS, "labels", "numbering", "views", "audit", "published", "report"} == ROOMS
     for name in (f"2-folders-{'0' * 12}", f"labels-none-{'0' * 12}", f"kept-{'0' * 12}"):
-        assert STATE.fullmatch(name)
+        assert re.fullmatch(STATE, name)
     assert not any(map(STATE.fullmatch, ["mine", "TRAIN", "kept", "2-folders"]))
     assert all(map(OWN.fullmatch, ["scan.npz", "scan.log", "verify-VAL.json", "1-of-8.npy"]))
     assert not any(map(OWN.fullmatch, ["mine.npy", "scan.npz.bak"]))
-    assert PUBLIC.fullmatch("entries-TRAIN.npy")
-    assert not PUBLIC.fullmatch("scan.npz")
+    assert re.fullmatch(PUBLIC, "entries-TRAIN.npy")
+    assert not re.fullmatch(PUBLIC, "scan.npz")
 
 
 def test_no_other_module_spells_the_path_of_a_work_file() -> None:

@@ -154,7 +154,7 @@ def _check_folder(descriptor: int, path: str, marks: set[str]) -> None:
         for entry in entries:
             inner = f"{path}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if entry.name in ROOMS or STATE.fullmatch(entry.name):
+                if entry.name in ROOMS or re.fullmatch(STATE, entry.name):
                     below = _enter(descriptor, inner)
                     try:
                         _check_folder(below, inner, marks)
@@ -162,7 +162,7 @@ def _check_folder(descriptor: int, path: str, marks: set[str]) -> None:
                         os.close(below)
             elif not entry.is_file(follow_symlinks=False):
                 raise _no_place_for(inner, entry.stat(follow_symlinks=False))
-            elif TEMPORARY.fullmatch(entry.name) and entry.name[1:13] in marks:
+            elif re.fullmatch(TEMPORARY, entry.name) and entry.name[1:13] in marks:
                 os.unlink(entry.name, dir_fd=descriptor)
 
 
@@ -208,7 +208,7 @@ def naming(path: StrPath) -> Iterator[None]:
         yield
     except OSError as error:
         known = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
-        if not os.path.isabs(known) or TEMPORARY.fullmatch(os.path.basename(known)):
+        if not os.path.isabs(known) or re.fullmatch(TEMPORARY, os.path.basename(known)):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 
@@ -280,7 +280,7 @@ def remove_folders(folder: StrPath, keep: Collection[str] = ()) -> None:
     """
     with suppress(FileNotFoundError), opened_folder(folder) as descriptor:
         for name in os.listdir(descriptor):
-            if name not in keep and STATE.fullmatch(name):
+            if name not in keep and re.fullmatch(STATE, name):
                 remove_own(descriptor, name, OWN)
 
 
@@ -290,7 +290,7 @@ def remove_shares(extra: StrPath) -> None:
         remove_file(path)
 
 
-def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:
+def remove_own(folder: int, name: str, files: str) -> None:
     """Remove this program's files in a folder, and the folder if nothing else is in it.
 
     Whatever the system refuses to remove stays.
@@ -298,16 +298,16 @@ def remove_own(folder: int, name: str, files: re.Pattern[str]) -> None:
     Args:
         folder: The descriptor of the folder that contains it.
         name: The name of the folder to remove.
-        files: Matches the names of this program's files.
+        files: The regular expression for the names of this program's files.
     """
     with suppress(OSError):
         descriptor = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for inner in os.listdir(descriptor):
                 mode = os.stat(inner, dir_fd=descriptor, follow_symlinks=False).st_mode
-                if stat.S_ISDIR(mode) and STATE.fullmatch(inner):
+                if stat.S_ISDIR(mode) and re.fullmatch(STATE, inner):
                     remove_own(descriptor, inner, files)
-                elif stat.S_ISREG(mode) and files.fullmatch(inner):
+                elif stat.S_ISREG(mode) and re.fullmatch(files, inner):
                     os.unlink(inner, dir_fd=descriptor)
         finally:
             os.close(descriptor)

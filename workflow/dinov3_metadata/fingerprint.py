@@ -284,7 +284,8 @@ def _parse_state(value: Any) -> State:
     if value is None:
         return None
     mtime, ctime, inode, names, watched = value
-    if [*map(type, value)] != [int, int, int, str, dict]:
+    numbers = type(mtime) is type(ctime) is type(inode) is int
+    if not (numbers and type(names) is str and type(watched) is dict):
         raise ValueError("not the state of a folder")
     if watched:
         watched = {path: _parse_state(state) for path, state in watched.items()}

@@ -278,28 +278,23 @@ def existing(extra: StrPath, name: str, **known: str) -> Iterator[tuple[str, dic
 PARTS = {part for path in FILES.values() for part in path.split("/")[1:-1]}
 KEPT = {"kept", "{stamp}"}  # contains former files of <EXTRA>, which may even be links
 
-STATE = re.compile(
-    "|".join(
-        sorted(_regex(part, file_only=True) for part in PARTS - KEPT - {"{split}"} if "{" in part)
-    )
+STATE = "|".join(
+    sorted(_regex(part, file_only=True) for part in PARTS - KEPT - {"{split}"} if "{" in part)
 )
-"""Matches the names of the folders in the work folder that each hold one state's files."""
+"""The regular expression for the names of the folders in the work folder that each hold one state's
+files. These expressions are compiled by the few runs that need them."""
 
 ROOMS = {*SPLITS, *(part for part in PARTS - KEPT if "{" not in part)}
 """The names of the other folders in the work folder."""
 
-TEMPORARY = re.compile(r"[.][0-9a-f]{12}-[0-9a-f]{32}[.]tmp")
-"""Matches the name of a temporary file: the mark of its run and a random number."""
+TEMPORARY = r"[.][0-9a-f]{12}-[0-9a-f]{32}[.]tmp"
+"""The same for temporary files: the mark of the run and a random number."""
 
-OWN = re.compile(
-    "|".join(
-        {_regex(path.rpartition("/")[2], file_only=True) for path in FILES.values() if "/" in path}
-        | {TEMPORARY.pattern}
-    )
+OWN = "|".join(
+    {_regex(path.rpartition("/")[2], file_only=True) for path in FILES.values() if "/" in path}
+    | {TEMPORARY}
 )
-"""Matches the names of this program's files in the work folder."""
+"""The same for this program's files in the work folder."""
 
-PUBLIC = re.compile(
-    "|".join(_regex(path, file_only=True) for path in FILES.values() if "/" not in path)
-)
-"""Matches the names of the published files."""
+PUBLIC = "|".join(_regex(path, file_only=True) for path in FILES.values() if "/" not in path)
+"""The same for the published files."""

@@ -5,13 +5,14 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from .addresses import SPLITS, split_folder
 from .errors import MetadataError
 from .layouts import LAYOUTS, has_images
-from .paths import LABEL_FILES, StrPath, existing, folder_count
+from .paths import LABEL_FILES, StrPath, existing, folder_count, path_of
 
 LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
@@ -180,13 +181,16 @@ def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> No
 
 @lru_cache  # old scans may be removed while jobs are submitted
 def estimate_images(extra: str, split: str, tree: str) -> int:
-    """Estimate the images of a split: those of old scans, or 1,300 per folder as in ImageNet-1k.
+    """Estimate the images of a split: those of its scan. If it does not exist yet, those of old
+    scans, or 1,300 per folder as in ImageNet-1k.
 
     Args:
         extra: The folder for the metadata.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         tree: The name of a scan or a view.
     """
+    with suppress(OSError):
+        return os.path.getsize(path_of(extra, "scan", split=split, tree=tree)) // 4
     old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
     return max([*old, 1300 * folder_count(tree)])
 

@@ -73,7 +73,8 @@ class Plan:
             ValueError: It names files of other programs.
         """
         good = all(
-            PUBLIC.fullmatch(name) and TEMPORARY.fullmatch(self.new[name][0]) for name in self.new
+            re.fullmatch(PUBLIC, name) and re.fullmatch(TEMPORARY, self.new[name][0])
+            for name in self.new
         )
         if not (STAMP.fullmatch(self.stamp) and good):
             raise ValueError("this is not the plan of a publication")

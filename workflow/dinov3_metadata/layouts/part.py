@@ -63,10 +63,10 @@ def class_folders_of(folder: str) -> list[str]:
     """Return the paths of some class folders, spread over a split; empty if there are none."""
     try:
         with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if entry.is_dir())
+            names = sorted(entry.name for entry in entries if entry.is_dir())
     except OSError:
         return []
-    return paths[:: max(1, len(paths) // LOOKED_AT)]
+    return [f"{folder}/{name}" for name in names[:: max(1, len(names) // LOOKED_AT)]]
 
 
 def may_hold_images(folder: str, name: str) -> bool:

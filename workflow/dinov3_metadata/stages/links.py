@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -364,7 +365,7 @@ class ViewFolder:
 
     def _remove_temporary(self, name: str) -> None:
         """Remove the link that a killed run was about to rename, if ``name`` is such a link."""
-        state = self._state(name) if TEMPORARY.fullmatch(name) else None
+        state = self._state(name) if re.fullmatch(TEMPORARY, name) else None
         if state and stat.S_ISLNK(state.st_mode):
             os.unlink(name, dir_fd=self._view)
 

@@ -1,0 +1,208 @@
+"""Binding: connect Snakemake's rules with the stages in ``chain.STAGES``.
+
+A rule takes its files, command, message and resources from one ``Binding``. These functions are not
+in rules/common.smk, because Snakemake would parse them anew at every start.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from snakemake.io import unpack
+
+from .chain import OF_SPLIT, STAGES, needs
+from .disk import read_file
+from .lock import lock_run
+from .log import ending_plainly
+from .paths import path_of, pattern
+from .preflight import check_cluster_paths, check_slurm_extra, estimate_images, one_word
+from .present import Chain
+
+RUN = "DINOV3_METADATA_RUN"
+"""The environment variable that tells a job to which run it belongs."""
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "run_stage.py"
+
+
+class Binding:
+    """The chain as the rules see it. Snakemake calls the methods that take ``wildcards``.
+
+    Args:
+        workflow: Snakemake's ``workflow``.
+        chain: The dataset with its settings.
+    """
+
+    def __init__(self, workflow: Any, chain: Chain) -> None:
+        self.workflow, self.chain, self.extra = workflow, chain, chain.extra
+        in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
+        self.python = "python" if in_conda else sys.executable
+        self.check_run()
+
+    @property
+    def shares_of_an_audit(self) -> Callable[..., list[str]]:
+        """Snakemake's ``gather.audit``."""
+        return self.workflow.globals["gather"].audit
+
+    def where(self, name: str) -> str:
+        """Return the path of a file with its wildcards."""
+        return pattern(self.extra, name)
+
+    def reads(self, rule: str) -> Any:
+        """Return a function from wildcards to the files that a stage reads, by their names."""
+        return unpack(
+            lambda wildcards: self._files(STAGES[rule].reads, self._state_of_job(rule, wildcards))
+        )
+
+    def makes(self, rule: str) -> dict[str, str]:
+        """Return the files that a stage makes, by their names."""
+        return {name: self.where(name) for name in STAGES[rule].makes}
+
+    def command(self, rule: str) -> Callable[..., list[str]]:
+        """Return a function that returns the words of a stage's shell command. As it depends on the
+        output, it is no reason to run a job again: only a changed file name is."""
+
+        def words(wildcards: Any, output: Any, threads: int) -> list[str]:
+            state = self._state_of_job(rule, wildcards)
+            given = STAGES[rule].given(self.chain, state.get("split", ""))
+            if rule == "audit_split":
+                given["shares"] = len(self.shares_of_an_audit("{scatteritem}"))
+            call = {
+                "rule": rule,
+                "extra": self.extra,
+                "state": state,
+                "given": given,
+                "threads": threads,
+                "level": self.chain.settings.log_level,
+            }
+            with ending_plainly():
+                return [self.python, str(SCRIPT), one_word(call)]
+
+        return words
+
+    def says(self, rule: str) -> Callable[..., str]:
+        """Return a function that returns the message for a stage."""
+        known = self.chain.says if self.workflow.is_main_process else lambda rule, **_: rule
+        return lambda wildcards, output: known(rule, **wildcards)
+
+    def shares(self, wildcards: Any) -> list[str]:
+        """Return the files of the shares of a split, each of which is audited by its own job."""
+        share = path_of(self.extra, "share", **wildcards, scatteritem="{scatteritem}")
+        return self.shares_of_an_audit(share)
+
+    def audits_needed(self, wildcards: Any) -> list[str]:
+        """Return the audits needed before publishing: none, unless `fail_on` names a problem."""
+        return self._audited(self.chain.audit) if self.chain.settings.fail_on else []
+
+    def audits(self, wildcards: Any) -> list[str]:
+        """Return a new audit of each split, as pixels can change while their folders do not."""
+        return self._audited(f"{self.chain.audit}-{self._now}")
+
+    def verified(self, wildcards: Any) -> list[str]:
+        """Return the files that must exist before anything is published."""
+        names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
+        return [path for state in self._states() for path in self._files(names, state).values()]
+
+    def artefacts(self, wildcards: Any) -> list[str]:
+        """Return every file of every stage. If only the last ones were asked for, a stage that was
+        interrupted would not run again (snakemake#1978)."""
+        files = [*self.verified(wildcards), *self.audits_needed(wildcards)]
+        receipt = path_of(self.extra, "receipt", receipt=self.chain.receipt)
+        # If the receipt exists, it is true, whatever arguments its job would get now.
+        return files if os.path.exists(receipt) else [*files, receipt]
+
+    def memory(self, wildcards: Any, attempt: int) -> int:
+        """Return MB for a job: enough for Snakemake twice, and for torchvision's list of images."""
+        return int((1000 + 400 * self._million_images(wildcards)) * 4 ** (attempt - 1))
+
+    def minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return minutes for a stage, enough for a slow file server."""
+        return int((5 + 4 * self._million_images(wildcards)) * 4 ** (attempt - 1))
+
+    def audit_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return minutes for a share of an audit: 20 ms per image, as on a slow disk."""
+        shares = len(self.shares_of_an_audit("{scatteritem}"))
+        return int((5 + 350 * self._million_images(wildcards) / shares) * 4 ** (attempt - 1))
+
+    def scan_threads(self, wildcards: Any) -> int:
+        """Return an equal share of the cores for each scan that is needed.
+
+        The scans run at the same time, so that they wait for a file server together. On a cluster,
+        no scan knows about the others, and each process of a job must get the same number.
+        """
+        if not (self.workflow.local_exec and self.workflow.is_main_process):
+            return 8
+        scans = [path_of(self.extra, "scan", **state) for state in self._states()]
+        needed = [scan for scan in scans if not os.path.exists(scan)]
+        return max(1, (self.workflow.resource_settings.cores or 1) // max(1, len(needed)))
+
+    def check_cluster(self) -> None:
+        """Refuse what a cluster cannot handle, before any job is submitted."""
+        workflow, used = self.workflow, self.chain.settings
+        if workflow.non_local_exec:
+            paths = [used.root, used.extra, used.view, used.labels, workflow.basedir, os.getcwd()]
+            check_cluster_paths(map(str, paths))
+        if workflow.executor_plugin.name == "slurm":
+            from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+            options = (one for rule in workflow.rules for one in rule.resources.args)
+            check_slurm_extra(
+                {one for one in options if "slurm_extra=" in one}, get_forbidden_slurm_options()
+            )
+
+    def check_run(self) -> None:
+        """End a job that waited in a cluster's queue while its run was killed and another began."""
+        run = os.environ.get(RUN)
+        if not self.workflow.is_main_process and run and run != self._run_in_progress():
+            sys.exit(
+                "Error: The run that this job belongs to has ended, and another one is in progress."
+            )
+
+    def _run_in_progress(self) -> str:
+        return read_file(path_of(self.extra, "run")).decode()
+
+    @cached_property  # holds the lock until this process ends
+    def _lock(self) -> BinaryIO | None:
+        """Become the only run on the work folder. Ask for this before any state is read."""
+        workflow = self.workflow
+        if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
+            return None
+        with ending_plainly():
+            self.check_cluster()
+            held = lock_run(self.extra)
+            os.environ[RUN] = self._run_in_progress()
+            return held
+
+    @cached_property
+    def _now(self) -> str:
+        return f"{time.time_ns():x}"
+
+    def _state_of_job(self, rule: str, wildcards: Any) -> dict[str, str]:
+        """Return the wildcards of a job's files. A job on a cluster need not see every folder."""
+        _ = self._lock
+        state = dict(wildcards.items())
+        if "view" in STAGES[rule].reads:
+            state["view"] = self.chain.now[state["split"]].view.name
+        return state
+
+    def _states(self) -> list[dict[str, str]]:
+        """Return the state of each split, in which no other run changes anything."""
+        _ = self._lock
+        with ending_plainly():
+            return [*self.chain.states.values()]
+
+    def _files(self, names: Iterable[str], state: dict[str, str]) -> dict[str, str]:
+        """Return the paths of the files that a split in some state needs, by their names."""
+        return {name: path_of(self.extra, name, **state) for name in names if needs(name, state)}
+
+    def _audited(self, audit: str) -> list[str]:
+        """Return the files that show that an audit of each split has finished."""
+        return [path_of(self.extra, "audited", audit=audit, **state) for state in self._states()]
+
+    def _million_images(self, wildcards: Mapping[str, str]) -> float:
+        """Estimate the images that a job is about, in millions."""
+        name = wildcards.get("tree") or wildcards["view"]
+        return estimate_images(self.extra, wildcards["split"], name) / 1e6
