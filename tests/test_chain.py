@@ -24,6 +24,7 @@ HELPERS |= {
     ("view", "annotations"),
     ("view", "image_numbers"),
     ("image_numbers", "links"),
+    ("scan", "refusals"),
 }
 MORE = {"audit_split": {"shares": 1}}
 """What a rule knows beside the table: how many shares there are."""

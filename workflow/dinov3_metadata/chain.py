@@ -113,7 +113,7 @@ STAGES = {
             "trust_timestamps": chain.settings.trust_timestamps,
             "watch_links": chain.now[split].watch_links,
         },
-        code=(*WALKING, "stages/scan", "witness"),
+        code=(*WALKING, "stages/refusals", "stages/scan", "witness"),
         threads=True,
         replaces="tree",
     ),

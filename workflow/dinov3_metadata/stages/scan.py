@@ -4,22 +4,19 @@ Only folders that changed since the previous scan are listed, see ``walk``.
 """
 
 import os
-import time
 from collections.abc import Collection
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..addresses import LABELLED, is_image, split_folder, why_not_addressable
 from ..artefacts import Scan
-from ..errors import SHOWN, MetadataError, count, listing, logger
+from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import (
     UNREAD,
     Record,
     State,
-    has_times,
     last_records,
     read_retired,
     was_folder,
@@ -28,7 +25,6 @@ from ..fingerprint import (
 from ..paths import WORK, StrPath, existing, path_of
 from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind
 from ..walk import (
-    COARSE_TICK,
     LOOKS,
     Folder,
     Found,
@@ -39,8 +35,8 @@ from ..walk import (
     visit,
 )
 from ..witness import image_folder
+from .refusals import check_found, doubt_times
 
-UNCHANGED = "  all of them in folders that have not changed since the last scan"
 CHANGES_SHOWN = 20  # changed classes named in the log
 
 
@@ -178,7 +174,7 @@ def scan_images(
             break
         if trust_timestamps and not listed and not made_now:
             all_changed = bool(previous and previous.keys() <= set(changed))
-            _doubt_times(folder, found, all_changed)
+            doubt_times(folder, found, all_changed)
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
             _ask_image_folder(folder, split, found, left_out)
@@ -192,7 +188,7 @@ def scan_images(
     classes = [""]
     if split in LABELLED:
         classes = sorted(name for name in found[""].below if was_folder(found[name].state))
-    _check(folder, split, found, classes, unaddressable)
+    check_found(folder, split, found, classes, unaddressable)
     visited = sorted(name for name in found if was_folder(found[name].state))
     indices = [found[name].actual_index for name in classes]
     if split not in LABELLED:
@@ -301,23 +297,6 @@ def _visit(
     return listed
 
 
-def _doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
-    """Warn if the timestamps of all folders are zero, or are all new and equal to the time now."""
-    states = (known.state for known in found.values())
-    ctimes = [state.ctime for state in states if state and has_times(state)]
-    if not ctimes:
-        return
-    now = time.time_ns()
-    zero = not any(ctimes)
-    if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
-        logger.warning(
-            "All folder timestamps in %s are %s, so changes cannot be detected from them. If the "
-            "file system does not keep real ones, set `scan: trust_timestamps: false`.",
-            folder,
-            "zero" if zero else "those of this moment",
-        )
-
-
 def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
     """Turn the listing of a folder into what the scan needs to know of it."""
     below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
@@ -370,45 +349,6 @@ def _ask_image_folder(
         found[name].below = before.below
 
 
-def _check(folder: Path, split: str, found: Found, classes: list[str], unaddressable: str) -> None:
-    """Raise an error if what was found cannot become metadata; warn of images that are left out."""
-    strays = found[""].offenders if split in LABELLED else []
-    if strays and not classes:
-        raise MetadataError(
-            f"The {split} split folder {folder} is flat: {strays[0]} and no class folders. "
-            "Kaggle's val/ is like this: use the folder that contains ILSVRC/ and "
-            "LOC_val_solution.csv as `root`, or sort the images into one folder per class id."
-        )
-    if not classes:
-        raise MetadataError(
-            f"The {split} split folder {folder} is empty: it contains no class folders."
-        )
-    if strays:
-        logger.warning(
-            "Ignored, because they are beside the class folders in %s: %s", folder, strays[0]
-        )
-    if total := sum(visited.skipped for visited in found.values()):
-        folders = (name for name in sorted(found) if name or split not in LABELLED)
-        shown = islice((text for name in folders for text in found[name].offenders), SHOWN)
-        refusal = _refusal(folder, split, list(shown), total)
-        if unaddressable == "refuse":
-            raise refusal
-        logger.warning("%s", refusal)
-    empty = [name for name in classes if not len(found[name].actual_index)]
-    what = "addressable images" if total else "images"
-    if empty and split not in LABELLED:
-        raise MetadataError(
-            f"The {split} split folder {folder} contains no {what}. Add them, or remove {split} "
-            "from `splits`."
-        )
-    if empty:
-        raise MetadataError(
-            f"{split}: {count(len(empty), 'class folder')} in {folder} with no {what}:",
-            listing(empty, len(empty)),
-            "Add images or remove them. A hidden folder (.ipynb_checkpoints) is also a class.",
-        )
-
-
 def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None:
     """Log how many images each changed class gained and lost since the previous scan."""
     if previous is None:
@@ -431,18 +371,3 @@ def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None
         logger.info(
             "... and %d more; %d changed in all", len(changes) - CHANGES_SHOWN, len(changes)
         )
-
-
-def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
-    pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
-    if split == "TRAIN":
-        pattern = "<class_id>_<number>"
-    if split in LABELLED:
-        pattern = f"<class_id>/{pattern}"
-    return MetadataError(
-        f"{split}: DINOv3 cannot address {count(total, 'image')} in {folder}. "
-        f"It opens only {pattern}.JPEG:",
-        listing(shown, total) if shown else UNCHANGED,
-        "Rename, move or remove them. Or set `scan: unaddressable: skip` to leave them out, or "
-        "`layout: folder` to make links with good names for all images.",
-    )
