@@ -20,7 +20,7 @@ if __name__ == "__main__":
     root, extra, split = sys.argv[1:]
     start = time.perf_counter()
     labels = read_labels(f"{root}/labels.txt")
-    scan, _ = scan_images(root, split)
+    scan, *_ = scan_images(root, split)
     files = {name: str(Path(extra, name)) for name in array_names(split)}
     entries, *arrays = files.values()
     ids = scan.class_ids.tolist()

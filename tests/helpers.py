@@ -75,7 +75,7 @@ def dump(
     """
     extra.mkdir(parents=True, exist_ok=True)
     paths = [extra / name for name in array_names(split)]
-    scan, _ = scan_images(root, split, unaddressable=unaddressable)
+    scan, *_ = scan_images(root, split, unaddressable=unaddressable)
     labels = read_labels(root / "labels.txt") if split in LABELLED else None
     ids = [*numbered] or scan.class_ids.tolist()
     write_entries(scan, labels, paths[0], Numbering(ids))

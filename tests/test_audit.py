@@ -160,7 +160,7 @@ def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_p
 def test_the_table_has_a_row_per_entry(irregular: Path, tmp_path: Path) -> None:
     audited(irregular, tmp_path / "extra")
     table = np.load(tmp_path / "extra/audit-TRAIN.npy", allow_pickle=False)
-    scan, _ = scan_images(irregular, "TRAIN")
+    scan, *_ = scan_images(irregular, "TRAIN")
     assert table.dtype == ROW
     assert table["actual_index"].tolist() == scan.actual_index.tolist()
     cmyk = table[table["actual_index"] == 1309][0]
@@ -269,7 +269,7 @@ def test_what_is_no_regular_file_is_unreadable(kind: str, tmp_path: Path) -> Non
 def test_a_link_to_itself_is_unreadable_and_stops_nothing(drawn: Path, tmp_path: Path) -> None:
     loop = drawn / "train/n01440764/n01440764_99999.JPEG"
     loop.symlink_to(loop.name)
-    scan, _ = scan_images(drawn, "TRAIN")
+    scan, *_ = scan_images(drawn, "TRAIN")
     rows = audit_share(
         scan, extra=tmp_path / "extra", root=drawn, split="TRAIN", scatteritem="1-of-1"
     )
@@ -403,7 +403,7 @@ def examine(path):
     opened.append(path)
     return real(path)
 audit.examine = examine
-scan, _ = scan_images(root, "TRAIN")
+scan, *_ = scan_images(root, "TRAIN")
 audit.audit_share(scan, extra=extra, root=root, split="TRAIN", scatteritem="1-of-1")
 """
 

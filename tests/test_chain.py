@@ -24,7 +24,12 @@ HELPERS |= {
     ("view", "annotations"),
     ("view", "image_numbers"),
     ("image_numbers", "links"),
+    ("scan", "left_out"),
     ("scan", "refusals"),
+    ("refusals", "left_out"),
+    ("view", "left_out"),
+    ("view", "refusals"),
+    ("verify", "left_out"),
 }
 MORE = {"audit_split": {"shares": 1}}
 """What a rule knows beside the table: how many shares there are."""

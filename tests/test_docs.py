@@ -123,7 +123,7 @@ def other_capitals(root: Path) -> None:
 def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
     def case(root: Path) -> None:
         paths = {name: str(path) for name, path in dump(root, root / "extra", "TRAIN").items()}
-        found, _ = scan_images(root, "TRAIN")
+        found, *_ = scan_images(root, "TRAIN")
         edit(root)
         check_files(paths, found, read_labels(root / "labels.txt"), root=root, split="TRAIN")
 
@@ -131,7 +131,7 @@ def verifying(edit: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 def empty_image(root: Path) -> None:
-    scan, _ = scan_images(root, "TRAIN")
+    scan, *_ = scan_images(root, "TRAIN")
     extra, state = (
         root / "extra",
         {"split": "TRAIN", "tree": TREE, "numbered": "own", "audit": 12 * "a"},

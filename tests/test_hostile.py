@@ -87,7 +87,7 @@ def test_a_folder_of_a_million_images(tree: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         readdir, "read_names", lambda path: [names] if path.endswith("n01440764") else real(path)
     )
-    found, _ = scan_images(tree, "TRAIN")
+    found, *_ = scan_images(tree, "TRAIN")
     assert found.counts.tolist() == [1_000_000, 1, 1]
 
 
@@ -134,5 +134,5 @@ def test_any_tree_as_a_split(paths: set[bytes], tmp_path_factory: pytest.TempPat
             continue  # a file in the place of a folder, "." or ".."
     for skip in ("refuse", "skip"):
         with suppress(MetadataError):
-            found, _ = scan_images(root, "TRAIN", unaddressable=skip)
+            found, *_ = scan_images(root, "TRAIN", unaddressable=skip)
             assert found.counts.sum() == len(found.actual_index) > 0

@@ -107,9 +107,10 @@ def test_what_is_ours_in_the_work_folder_follows_from_the_table() -> None:
     assert {*SPLITS, "labels", "numbering", "views", "audit", "published", "report"} == ROOMS
     for name in (f"2-folders-{'0' * 12}", f"labels-none-{'0' * 12}", f"kept-{'0' * 12}"):
         assert re.fullmatch(STATE, name)
-    assert not any(map(STATE.fullmatch, ["mine", "TRAIN", "kept", "2-folders"]))
-    assert all(map(OWN.fullmatch, ["scan.npz", "scan.log", "verify-VAL.json", "1-of-8.npy"]))
-    assert not any(map(OWN.fullmatch, ["mine.npy", "scan.npz.bak"]))
+    assert not any(re.fullmatch(STATE, name) for name in ("mine", "TRAIN", "kept", "2-folders"))
+    for name in ("scan.npz", "scan.log", "verify-VAL.json", "1-of-8.npy"):
+        assert re.fullmatch(OWN, name)
+    assert not any(re.fullmatch(OWN, name) for name in ("mine.npy", "scan.npz.bak"))
     assert re.fullmatch(PUBLIC, "entries-TRAIN.npy")
     assert not re.fullmatch(PUBLIC, "scan.npz")
 

@@ -46,7 +46,7 @@ class Split:
         }
         self.work = Path(folder_of(self.extra, "new_entries", **self.state))
         files = {name: str(path) for name, path in dump(self.root, self.work, "TRAIN").items()}
-        scan, folders = scan_images(self.root, "TRAIN")
+        scan, folders, _ = scan_images(self.root, "TRAIN")
         scan.save(self.path("scan"))
         write_record(self.path("folders"), Record("", folders))
         labels = read_labels(self.root / "labels.txt")

@@ -28,7 +28,7 @@ def check(tree: Path, tmp_path: Path) -> Check:
     """Dump a split, let ``damage(arrays)`` change the files by published name, and verify."""
 
     def run(split: str = "TRAIN", damage: Callable | None = None, **options) -> Report:
-        scan, _ = scan_images(tree, split, unaddressable="skip")
+        scan, *_ = scan_images(tree, split, unaddressable="skip")
         labels = None if split == "TEST" else read_labels(tree / "labels.txt")
         files = dump(tree, tmp_path / "extra", split, unaddressable="skip")
         if damage:
@@ -61,7 +61,7 @@ def test_report(split: str, level: str, check: Check, tmp_path: Path) -> None:
 
 def test_the_stage_keeps_the_report(check: Check, tree: Path, tmp_path: Path) -> None:
     due = check(level="full")
-    scan, folders = scan_images(tree, "TRAIN")
+    scan, folders, _ = scan_images(tree, "TRAIN")
     paths = {name: tmp_path / name for name in ("scan", "folders", "labels", "report")}
     scan.save(paths["scan"])
     make_tree(tree, ["train/n02/n02_1.JPEG"])

@@ -321,7 +321,7 @@ def test_a_flat_root_holds_neither_views_nor_other_splits(tmp_path: Path) -> Non
 
 
 def test_a_tiny_class_without_its_images_folder(tmp_path: Path) -> None:
-    files = ["train/n01/images/n01_0.JPEG", "train/n02/n02_0.JPEG"]
+    files = ["train/n01/images/n01_0.JPEG", "train/n02/n02_boxes.txt"]
     with pytest.raises(MetadataError, match=r"n02 contains no images/"):
         Linker(tmp_path, files, "tiny-imagenet", "TRAIN")
 
@@ -438,7 +438,7 @@ def test_a_few_images_show_that_a_folder_is_imagenet(
     monkeypatch.setattr(imagenet, "ENOUGH", 2)
     named = [f"train/a/a_{i}.JPEG" for i in range(4)]
     make_tree(tmp_path, [*named, *(f"train/b/{i}.jpg" for i in range(9))])
-    assert imagenet.recognise(str(tmp_path))
+    assert imagenet.recognise(str(tmp_path), {})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -464,7 +464,7 @@ def test_own_number(name: str, number: int | None) -> None:
 
 def test_a_part_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(
-        MetadataError, match=r"The VAL folder .*val does not exist. The layout folder is"
+        MetadataError, match=r"The VAL split folder .*val does not exist. The layout folder is"
     ):
         link(tmp_path, tmp_path / "view", "VAL", "folder")
 

@@ -44,6 +44,8 @@ def main() -> None:
 def make(arguments: list[str]) -> None:
     """Run the chain with the given options; print a summary, or exit with one error message."""
     options = vars(_make_parser().parse_args(arguments))
+    if "folders" in options:
+        options["folders"] = _folders(options["folders"])
     level = options.get("log_level", "info").upper()
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
     progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
@@ -52,6 +54,17 @@ def make(arguments: list[str]) -> None:
     except MetadataError as error:
         sys.exit(f"Error: {error}")
     print(summarise(chain))
+
+
+def _folders(words: list[str]) -> dict[str, list[str]]:
+    """Return the setting ``folders`` from words such as ``VAL=valid``."""
+    folders: dict[str, list[str]] = {}
+    for word in words:
+        split, equals, folder = word.partition("=")
+        if not equals:
+            sys.exit(f"Error: --folders: {word!r} is not a split, an equals sign and a folder.")
+        folders.setdefault(split, []).append(folder)
+    return folders
 
 
 def check(arguments: list[str]) -> None:
@@ -115,6 +128,8 @@ def _make_parser() -> argparse.ArgumentParser:
         if kind == "array":
             choices = schema["items"]["enum"]
             parser.add_argument(option, nargs="+", choices=choices, metavar="X", help=text)
+        elif kind == "object":
+            parser.add_argument(option, nargs="+", metavar="SPLIT=FOLDER", help=text)
         elif kind == "boolean":
             parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
         else:

@@ -6,6 +6,7 @@ Source: ``get_image_relpath`` in facebookresearch/dinov3, ``dinov3/data/datasets
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 
 SPLITS = ("TRAIN", "VAL", "TEST")
@@ -18,6 +19,17 @@ MAX_INDEX = 2**32 - 1  # actual_index is stored as <u4
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
+OTHER_IMAGES = re.compile(
+    r".+([.](?:jfif|jpe|jif|jfi|jpeg_large|jpg_large|png_large|jp2|j2k|jpf|jpx|jpm|jpeg2000|jxl|jxr|wdp"
+    r"|gif|apng|heic|heif|heics|hif|avif|avifs|bpg|qoi|dib|tga|ico|pcx|pbm|pnm|pam|pfm|psd|xcf|svg"
+    r"|exr|hdr|dds|cr2|cr3|nef|arw|dng|orf|rw2|raf|pef|srw)"
+    r"|[.](?:jpe?g|png|bmp|tiff?|webp|gif)[^a-z0-9.].*)",
+    re.IGNORECASE,
+)
+"""Matches names of images that torchvision passes over. The last line is for downloads such as
+``1.jpg:large`` and ``1.jpeg_large``."""
+
+
 def split_folder(split: str) -> str:
     """Return the name of a split's folder in root: ``train``, ``val`` or ``test``."""
     return split.lower()
@@ -26,6 +38,21 @@ def split_folder(split: str) -> str:
 def is_image(name: str) -> bool:
     """Return whether torchvision treats a file as an image, judging by its name."""
     return name.lower().endswith(IMG_EXTENSIONS)
+
+
+def other_suffix(name: str) -> str:
+    """Return the suffix of a file that looks like an image but is none to torchvision.
+
+    The result is empty for all other files.
+
+    Example:
+        >>> other_suffix("cat/1.JFIF"), other_suffix("1.jpg_large"), other_suffix("1.jpg")
+        ('.jfif', '.jpg_large', '')
+    """
+    if name.startswith(".") or is_image(name):
+        return ""
+    found = OTHER_IMAGES.fullmatch(name)
+    return found[1].lower() if found else ""
 
 
 def name_parts(split: str, class_id: str) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 from .disk import open_regular, read_file
-from .documents import Count, parse, to_json
+from .documents import NONE, Count, parse, to_json
 from .errors import DatasetChangedError, MetadataError, count, listing
 from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
@@ -183,7 +183,8 @@ class Scan:
 
     Attributes:
         class_ids: (classes,), ``<U``: the sorted folder names. For TEST, one empty string.
-        counts: (classes,), ``<i8``: the number of images in each class, always above 0.
+        counts: (classes,), ``<i8``: the number of images in each class; 0 only if the user keeps
+            classes without images.
         actual_index: (images,), ``<u4``: the number in each image's file name.
         folders: (folders,), ``<U``: the path of every visited folder below the split folder; an
             empty string for the split folder itself.
@@ -281,7 +282,7 @@ class Report:
         files: Published name of each array -> size and digest.
         checks: What was checked, one sentence each.
         verified: The time of the check, in UTC.
-        numbering, notes: See ``formats.Description``.
+        numbering, notes, empty_classes: See ``formats.Description``.
     """
 
     split: str
@@ -297,6 +298,7 @@ class Report:
     verified: str
     numbering: NumberedBy | None = None
     notes: list[str] = field(default_factory=list)
+    empty_classes: Count = NONE
 
     def __post_init__(self) -> None:
         """Refuse a report whose files are not those of its split.

@@ -86,13 +86,16 @@ STAGES = {
             "dataset": chain.dataset,
             "root": chain.root,
             "layout": chain.layout,
+            "folders": chain.folders,
+            "empty_classes": chain.settings.empty_classes,
             "annotations": chain.now[split].annotations,
             "settings": chain.now[split].view_settings,
             "trust_timestamps": chain.settings.trust_timestamps,
         },
         code=(
             *WALKING,
-            *("stages/annotations", "stages/image_numbers", "stages/links", "stages/view"),
+            *("stages/annotations", "stages/image_numbers", "stages/left_out", "stages/links"),
+            *("stages/refusals", "stages/view"),
         ),
         threads=True,
         replaces="view",
@@ -112,8 +115,10 @@ STAGES = {
             "unaddressable": chain.settings.unaddressable,
             "trust_timestamps": chain.settings.trust_timestamps,
             "watch_links": chain.now[split].watch_links,
+            "empty_classes": chain.settings.empty_classes,
+            "source": chain.now[split].source if chain.is_view else "",
         },
-        code=(*WALKING, "stages/refusals", "stages/scan", "witness"),
+        code=(*WALKING, "stages/left_out", "stages/refusals", "stages/scan", "witness"),
         threads=True,
         replaces="tree",
     ),
@@ -125,6 +130,7 @@ STAGES = {
             "dataset": chain.dataset,
             "layout": chain.layout,
             "classes": chain.numbered_by,
+            "folders": chain.folders,
         },
         code=("class_ids", "stages/numbering"),
         splits=LABELLED,
@@ -155,7 +161,7 @@ STAGES = {
         says="Verify {split}",
         after=("dump_entries", "dump_class_arrays"),
         reads=(
-            *("scan", "folders", "labels", "numbering"),
+            *("view", "scan", "folders", "labels", "numbering"),
             *("new_entries", "new_class_ids", "new_class_names"),
         ),
         makes=("report",),
@@ -165,8 +171,9 @@ STAGES = {
             "level": chain.settings.level,
             "sample": chain.settings.sample,
             "classes": chain.now[split].classes,
+            "notes": list(filter(None, [chain.now[split].part.note])),
         },
-        code=("readdir", "stages/verify", "witness"),
+        code=("readdir", "stages/left_out", "stages/verify", "witness"),
     ),
     "audit_images": Stage(
         module="audit",
@@ -213,6 +220,7 @@ STAGES = {
             "contents": {split: chain.now[split].contents for split in chain.splits},
             "classes": {split: chain.now[split].noted_classes for split in chain.splits},
             "keep": chain.settings.keep,
+            "folders": chain.folders,
         },
         code=CODE,
     ),
@@ -233,7 +241,8 @@ def code_of(*rules: str) -> str:
 
 def of_layout(layout: str) -> str:
     """Return the fingerprint of the code of a layout."""
-    return of_code(f"layouts/{layout.replace('-', '_')}", "layouts/part")
+    module = f"layouts/{layout.replace('-', '_')}"
+    return of_code(module, "layouts/part", "layouts/split_folders")
 
 
 def needs(name: str, state: dict[str, str]) -> bool:

@@ -9,16 +9,19 @@ from collections.abc import Callable
 from .addresses import is_image
 from .errors import MetadataError
 from .fingerprint import folders_in
-from .layouts import LAYOUTS, may_hold_images
+from .layouts import Folders, is_class, part_of
 
 
-def class_ids_of(dataset: str, layout: str, split: str) -> list[str]:
+def class_ids_of(
+    dataset: str, layout: str, split: str, folders: Folders | None = None
+) -> list[str]:
     """Return the sorted ids of the classes of a split, those without images included.
 
     Args:
         dataset: The dataset's folder.
         layout: Its layout, see ``layouts``.
         split: ``TRAIN`` or ``VAL``.
+        folders: See ``layouts.split_folders``.
 
     Returns:
         Nothing if the split has no folder or its images have no labels.
@@ -27,19 +30,21 @@ def class_ids_of(dataset: str, layout: str, split: str) -> list[str]:
         MetadataError: The folder cannot be listed, or the file with the classes of the images is
             missing or damaged.
     """
-    part = LAYOUTS[layout].list_part(dataset, split)
-    source = os.path.join(dataset, part.folder)
+    part = part_of(dataset, layout, split, folders)
     if part.class_id:
         return []
-    try:
-        if part.annotations and part.read:
-            return _annotated(f"{dataset}/{part.annotations}", source, part.read)
-        names = folders_in(source)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise MetadataError(f"{source} cannot be listed: {error.strerror}.") from None
-    return sorted(name for name in names if layout == "imagenet" or may_hold_images(source, name))
+    names = set[str]()
+    for path in part.paths:
+        source = os.path.join(dataset, path)
+        try:
+            if part.annotations and part.read:
+                return _annotated(f"{dataset}/{part.annotations}", source, part.read)
+            names.update(name for name in folders_in(source) if is_class(layout, source, name))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise MetadataError(f"{source} cannot be listed: {error.strerror}.") from None
+    return sorted(names.difference(part.others))
 
 
 def _annotated(annotations: str, source: str, read: Callable[[str], tuple[str, str]]) -> list[str]:

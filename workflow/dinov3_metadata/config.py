@@ -30,7 +30,8 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     for field in fields(Settings):
         section, _, key = field.metadata["key"].rpartition(": ")
         if not section:
-            whole.setdefault(key, None if field.default in (MISSING, "") else _plain(field.default))
+            nothing = field.default in (MISSING, "")
+            whole.setdefault(key, None if nothing else _plain(field.default))
         elif isinstance(inside := whole.get(section, {}), dict):
             whole[section] = {key: _plain(field.default)} | inside
     return whole
@@ -147,7 +148,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
         return scalar if isinstance(scalar, bool | int) else value
 
     return {
-        key: read(value) if isinstance(value, dict) else value
+        key: read(value) if isinstance(value, dict) and key != "folders" else value
         for key, value in config.items()
         if value is not None
     }
@@ -200,8 +201,9 @@ def schema() -> dict[str, Any]:
         section, _, key = field.metadata["key"].rpartition(": ")
         rule = {"description": field.metadata["about"], **field.metadata["schema"]}
         default = _plain(field.default)
-        if key in ("root", "extra", "view"):  # empty in config.yaml, which YAML reads as null
-            rule = rule | {"type": ["string", "null"], "minLength": 0}
+        if default is None or key in ("root", "extra", "view"):  # empty in config.yaml: null
+            rule = rule | {"type": [rule["type"], "null"]}
+            rule = rule | ({"minLength": 0} if "string" in rule["type"] else {})
             default = None
         inside = properties
         if section:
@@ -228,7 +230,8 @@ def config_yaml() -> str:
     sections: dict[str, list[tuple[str, str]]] = {}
     for field in fields(Settings):
         section, _, key = field.metadata["key"].rpartition(": ")
-        default = "" if field.default in (MISSING, "") else f" {_flow(field.default)}"
+        empty = field.default in (MISSING, "", None)
+        default = "" if empty else f" {_flow(field.default)}"
         text = field.metadata["short"] + COMMENTS.get(key, "")
         sections.setdefault(section, []).append((f"{key}:{default}", text))
     sections["demo"] = [(f"{key}: {_flow(value)}", text) for key, (value, text) in DEMO.items()]

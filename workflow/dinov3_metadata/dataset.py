@@ -94,7 +94,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self.split = split
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
-        if self._about.layout != "imagenet":
+        if self._about.root != self._about.dataset:
             dataset = os.path.realpath(self._about.dataset)
             root = self._about.root if os.path.realpath(root) == dataset else root
         super().__init__(root, transforms, transform, target_transform)

@@ -21,6 +21,7 @@ T = TypeVar("T")
 Count = NewType("Count", int)
 """A whole number that can be a count or a size: at least 0 and below ``MOST_COUNTED``."""
 
+NONE = Count(0)
 MOST_COUNTED = 1 << 53
 
 

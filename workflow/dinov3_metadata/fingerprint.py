@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -200,7 +200,10 @@ def class_folders(folder: StrPath) -> list[str]:
 
 
 def folder_states(
-    folder: StrPath, classes: bool = True, trust_timestamps: bool = True
+    folder: StrPath,
+    classes: bool = True,
+    trust_timestamps: bool = True,
+    tops: Sequence[str] = ("",),
 ) -> dict[str, State]:
     """Return the states of a split folder, under the empty string, and of its class folders.
 
@@ -208,16 +211,23 @@ def folder_states(
         folder: The split folder.
         classes: Whether there are class folders in it; otherwise it is flat.
         trust_timestamps: See ``folder_state``.
+        tops: The paths below ``folder`` to take in its place, if the split is in several folders.
     """
-    return {"": folder_state(folder, trust_timestamps)} | {
-        name: folder_state(f"{os.fspath(folder)}/{name}", trust_timestamps)
-        for name in (class_folders(folder) if classes else ())
-    }
+    names = [*tops, *(class_folders(folder) if classes else ())]
+    return {name: folder_state(os.path.join(folder, name), trust_timestamps) for name in names}
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
     """Return the folders whose states differ and those that only one side has, sorted."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+Others = Mapping[str, tuple[int, str]]
+"""What was left out of a folder -> how many, and the name of one.
+
+It is the suffix of files that look like images, or the name of a folder that a system made, with a
+slash at its end.
+"""
 
 
 class Record(NamedTuple):
@@ -230,12 +240,16 @@ class Record(NamedTuple):
             annotations for a view.
         retired: The links and folders of a view that will be removed after the next publication, by
             their path below the split folder. A scan of the view leaves them out.
+        others: Folder -> what it contains beside images, see ``Others``.
+        notes: What a user should know about the split, one sentence each.
     """
 
     settings: str
     folders: dict[str, State]
     after: str = ""
     retired: tuple[str, ...] = ()
+    others: Mapping[str, Others] = {}
+    notes: tuple[str, ...] = ()
 
 
 def write_record(path: StrPath, record: Record) -> None:
@@ -263,16 +277,36 @@ def _to_json(record: Record) -> bytes:
 def read_record(path: StrPath) -> Record | None:
     """Read what ``write_record`` wrote; return None if the file is missing or damaged."""
     noted = read_json(path)
-    settings, folders, after, retired = map(noted.get, Record._fields)
+    settings, folders, after, retired, others, notes = map(noted.get, Record._fields)
     if not (isinstance(settings, str) and isinstance(folders, dict)):
         return None
-    texts = retired if isinstance(retired, list) else []
     try:
         states = {name: _parse_state(value) for name, value in folders.items()}
-    except (TypeError, ValueError):
+        beside = {name: _parse_others(value) for name, value in (others or {}).items()}
+    except (AttributeError, TypeError, ValueError):
         return None
-    left_out = tuple(sorted(text for text in texts if isinstance(text, str)))
-    return Record(settings, states, after if isinstance(after, str) else "", left_out)
+    left_out = tuple(sorted(_texts(retired)))
+    made_from = after if isinstance(after, str) else ""
+    return Record(settings, states, made_from, left_out, beside, tuple(_texts(notes)))
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in a list from JSON; nothing if it is no list."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _parse_others(value: Any) -> Others:
+    """Convert ``Others`` from JSON.
+
+    Raises:
+        AttributeError, TypeError, ValueError: It is something else.
+    """
+    others = {}
+    for what, (many, example) in value.items():
+        if type(many) is not int or not isinstance(example, str):
+            raise ValueError("not what a folder contains")
+        others[what] = (many, example)
+    return others
 
 
 def _parse_state(value: Any) -> State:
@@ -351,6 +385,7 @@ def of_tree(
     trust_timestamps: bool = True,
     after: str = "",
     published: str = "",
+    tops: Sequence[str] = ("",),
 ) -> Tree:
     """Find the scan that matches a split folder's current state, or a name for a new scan.
 
@@ -372,8 +407,9 @@ def of_tree(
         after: See ``Record``.
         published: The name of the scan that was published last. A new name differs from it even if
             its record is missing, so that what was published does not count as current.
+        tops: See ``folder_states``.
     """
-    now = folder_states(folder, classes, trust_timestamps)
+    now = folder_states(folder, classes, trust_timestamps, tops)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
     outdated = []
     state_of = lru_cache(maxsize=None)(folder_state)

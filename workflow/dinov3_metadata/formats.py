@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .disk import open_regular
-from .documents import Count, load, parse
+from .documents import NONE, Count, load, parse
 from .layouts import LAYOUTS
 from .paths import StrPath, array_names, path_of
 
@@ -135,6 +135,9 @@ class Description:
         versions: The versions of Python, numpy and this package.
         numbering: How the classes are numbered; None if the images have no labels.
         notes: What a user should know about the files, one sentence each.
+        empty_classes: The number of class folders of the split without images.
+        folders: Split -> the paths of its folders below the dataset, for the splits that are not in
+            ``train``, ``val`` and ``test``.
     """
 
     split: str
@@ -151,6 +154,8 @@ class Description:
     versions: dict[str, str]
     numbering: NumberedBy | None = None
     notes: list[str] = field(default_factory=list)
+    empty_classes: Count = NONE
+    folders: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit together.

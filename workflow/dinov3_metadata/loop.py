@@ -20,7 +20,7 @@ from typing import Any
 from .addresses import LABELLED, SPLITS
 from .errors import MetadataError, printable
 from .formats import Description, read_description
-from .layouts import LAYOUTS
+from .layouts import find_folders, part_of
 from .paths import ARRAYS, LABEL_FILES, file_name
 from .preflight import is_same, through_view
 from .present import Chain
@@ -133,6 +133,10 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
                 settings["classes"] = about.numbering.classes
             if about.skipped:
                 settings["unaddressable"] = "skip"
+            if about.empty_classes:
+                settings["empty_classes"] = "keep"
+            if about.folders != find_folders(about.dataset, None, ()):
+                settings["folders"] = about.folders
             if about.labels and not _is_found(about, about.labels.file):
                 settings["labels"] = about.labels.file or "folders"
     return settings
@@ -149,13 +153,16 @@ def make_command(extra: str, settings: Mapping[str, Any], splits: Sequence[str] 
     words = ["python", "-m", "dinov3_metadata", "--root", settings["root"], "--extra", extra]
     words += ["--splits", *splits] if splits else []
     for name, value in settings.items():
-        if name != "root":
+        if name == "folders":
+            words.append("--folders")
+            words += [f"{split}={path}" for split, paths in value.items() for path in paths]
+        elif name != "root":
             words += [f"--{name.replace('_', '-')}", value]
     return shlex.join(words)
 
 
 def _is_found(about: Description, labels: str) -> bool:
     """Return whether ``labels: auto`` may find this file (or, if it is empty, no file)."""
-    own_names = LAYOUTS[about.layout].list_part(about.dataset, "TRAIN").own_names
+    own_names = part_of(about.dataset, about.layout, "TRAIN", about.folders).own_names
     files = [os.path.join(about.dataset, name) for name in LABEL_FILES]
     return labels in files if labels else own_names

@@ -9,9 +9,17 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from .addresses import SPLITS, split_folder
+from .addresses import SPLITS, is_image, split_folder
 from .errors import MetadataError
-from .layouts import LAYOUTS, has_images
+from .layouts import (
+    LAYOUTS,
+    Folders,
+    folders_like_splits,
+    has_images,
+    may_hold_images,
+    part_of,
+    split_of,
+)
 from .paths import LABEL_FILES, StrPath, existing, folder_count, path_of
 
 LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
@@ -51,16 +59,32 @@ def through_view(dataset: str, view: str, layout: str) -> str:
     )
 
 
-def check_layout(layout: str, dataset: str, extra: str) -> None:
-    """Check the layout, and that ``extra`` is suitable for it.
+def check_layout(
+    layout: str, dataset: str, extra: str, folders: Folders, given: bool = False
+) -> None:
+    """Check the layout, and that ``extra`` and ``folders`` are suitable for it.
+
+    Args:
+        layout, dataset, extra: The layout, the dataset's folder, and that for the metadata.
+        folders: See ``layouts.split_folders``.
+        given: Whether the user has set ``folders``.
 
     Raises:
-        MetadataError: There is no such layout, or the metadata files would be among the images of a
-            flat dataset.
+        MetadataError: There is no such layout, it does not take ``folders``, or the metadata files
+            would be among the images.
     """
     if layout not in LAYOUTS:
         raise MetadataError(f"config: layout: {layout!r} is not one of auto, {', '.join(LAYOUTS)}.")
-    among = not LAYOUTS[layout].list_part(dataset, "TRAIN").folder
+    if given and layout in ("kaggle", "tiny-imagenet"):
+        raise MetadataError(
+            f"config: folders: the layout {layout} has folders of its own. To use others, set "
+            "`layout: folder`."
+        )
+    for paths in folders.values():
+        for path in (os.path.realpath(os.path.join(dataset, path)) for path in paths):
+            if os.path.commonpath([os.path.realpath(extra), path]) == path:
+                raise _inside_split(extra, path)
+    among = "" in part_of(dataset, layout, "TRAIN", folders).paths
     if among and is_same(dataset, extra):
         raise MetadataError(
             f"config: extra: the metadata files cannot be among the images in {dataset}. Choose a "
@@ -68,33 +92,49 @@ def check_layout(layout: str, dataset: str, extra: str) -> None:
         )
 
 
-def check_root(dataset: str) -> None:
+def check_root(dataset: str, folders: Folders | None = None) -> None:
     """Check that a root whose layout was not detected contains at least one split folder.
+
+    Args:
+        dataset: The dataset's folder.
+        folders: See ``layouts.split_folders``.
 
     Raises:
         MetadataError: It contains none. The message suggests what the user may have meant.
     """
-    folders = list(map(split_folder, SPLITS))
-    if not any(os.path.isdir(f"{dataset}/{folder}") for folder in folders):
+    names = list(map(split_folder, SPLITS))
+    if not folders and not any(os.path.isdir(f"{dataset}/{name}") for name in names):
         raise MetadataError(
-            f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in folders)}. "
-            f"{_meant(dataset, folders)}"
+            f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in names)}. "
+            f"{_meant(dataset)}"
         )
 
 
-def _meant(dataset: str, folders: list[str]) -> str:
+def _meant(dataset: str) -> str:
     """Return what the user may have meant by a root without a split folder."""
     parent, name = os.path.split(dataset)
-    if name in folders:
+    if split_of(name):
         return f"Use the folder that contains {name}/: {parent}."
     with os.scandir(dataset) as entries:
-        below = sorted(entry.path for entry in entries if entry.is_dir())
-    if inner := next((path for path in below if os.path.isdir(f"{path}/train")), None):
-        return f"{inner} does: use it as `root`."
-    if any(map(has_images, below)):
+        below = sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir() and not split_of(entry.name) and may_hold_images(dataset, entry.name)
+        )
+    for one in below:
+        if any(folders_like_splits(f"{dataset}/{one}").values()):
+            return f"{dataset}/{one} does: use it as `root`."
+    full = [one for one in below if has_images(f"{dataset}/{one}")]
+    shown = ", ".join(full[:3]) + (", ..." if full[3:] else "")
+    if any(is_image(name) for one in full for name in os.listdir(f"{dataset}/{one}")):
         return (
-            f"If its folders are classes, move them to {dataset}/train/. If they are not, set "
-            "`layout: flat`."
+            f"If its folders ({shown}) are classes, move them to {dataset}/train/. If they are "
+            "not, set `layout: flat`."
+        )
+    if full:
+        return (
+            f"Its images are in folders below {shown}. If these are the classes of a split, set "
+            f"`folders: {{TRAIN: {full[0]}}}`. If they are not, set `layout: flat`."
         )
     return "Use the folder that contains them."
 
@@ -139,10 +179,14 @@ def check_folders(dataset: str, extra: str) -> None:
     for split in SPLITS:
         folder = os.path.realpath(os.path.join(dataset, split_folder(split)))
         if os.path.commonpath([real, folder]) == folder:
-            raise MetadataError(
-                f"config: extra: {extra} is in the split folder {folder}. Choose root itself or "
-                "a folder elsewhere."
-            )
+            raise _inside_split(extra, folder)
+
+
+def _inside_split(extra: str, folder: str) -> MetadataError:
+    return MetadataError(
+        f"config: extra: {extra} is in the split folder {folder}. Choose root itself or a folder "
+        "elsewhere."
+    )
 
 
 def check_cluster_paths(paths: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES, code_of, of_layout
 from .class_ids import class_ids_of
 from .fingerprint import Tree, digest, of_content, of_tree
-from .layouts import LAYOUTS, Part, recognise
+from .layouts import Part, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
 from .published import Noted, published_state, receipt_name, records_of
@@ -29,6 +29,8 @@ class Chain:
         layout: The layout of the dataset. If the setting is ``auto``, it is the detected one.
         root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
         is_view: Whether ``root`` is a view.
+        folders: Split -> the paths of its folders below the dataset, for the splits that are not in
+            ``train``, ``val`` and ``test``.
         splits: The splits to make metadata for. An optional split is left out if it has no folder
             and was never published.
         labels: The path of the labels file; empty if the class folders' own names are used.
@@ -44,6 +46,7 @@ class Chain:
     layout: str
     root: str
     is_view: bool
+    folders: dict[str, list[str]]
     splits: tuple[str, ...]
     labels: str
     now: dict[str, Present]
@@ -51,11 +54,15 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
-        self.layout = recognise(self.dataset) if settings.layout == "auto" else settings.layout
-        check_layout(self.layout, self.dataset, self.extra)
+        folders = find_folders(self.dataset, settings.folders, settings.splits)
+        self.folders = folders
+        self.layout = settings.layout
+        if settings.layout == "auto":
+            self.layout = recognise(self.dataset, folders)
+        check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
-            check_root(self.dataset)
-        self.is_view = self.layout != "imagenet"
+            check_root(self.dataset, folders)
+        self.is_view = self.layout != "imagenet" or not folders.keys().isdisjoint(settings.splits)
         self.root = settings.view if self.is_view else self.dataset
         self.now = {split: Present(self, split) for split in SPLITS}
         own_names = self.now["TRAIN"].part.own_names
@@ -125,11 +132,11 @@ class Present:
     @cached_property
     def part(self) -> Part:
         """Where the images of the split are."""
-        return LAYOUTS[self.chain.layout].list_part(self.chain.dataset, self.split)
+        return part_of(self.chain.dataset, self.chain.layout, self.split, self.chain.folders)
 
     @property
     def source(self) -> str:
-        """The folder of the dataset that contains the images."""
+        """The folder of the dataset that contains the images, or the parts of the split."""
         return os.path.join(self.chain.dataset, self.part.folder)
 
     @property
@@ -147,15 +154,17 @@ class Present:
     def view_settings(self) -> str:
         """The fingerprint of everything that a view depends on besides the dataset's folders."""
         chain = self.chain
-        settings = (chain.dataset, chain.root, chain.layout, self.annotations)
-        return digest(*settings, of_layout(chain.layout), code_of("link_view"))
+        part = (self.part.folder, self.part.shards, self.part.classes, self.part.whole)
+        settings = (chain.dataset, chain.root, chain.layout, chain.settings.empty_classes)
+        code = (of_layout(chain.layout), code_of("link_view"))
+        return digest(*part, *settings, self.annotations, *code)
 
     @cached_property
     def scan_settings(self) -> str:
         """The fingerprint of everything that a scan depends on besides the split folder."""
         used = self.chain.settings
         settings = (self.chain.root, used.engine, used.unaddressable, used.trust_timestamps)
-        return digest(*settings, code_of("scan_split"))
+        return digest(*settings, used.empty_classes, code_of("scan_split"))
 
     @cached_property
     def published(self) -> Noted | None:
@@ -176,6 +185,7 @@ class Present:
             trust_timestamps=self.chain.settings.trust_timestamps,
             after=self.annotations,
             published=self.published.state["view"] if self.published else "",
+            tops=self.part.tops,
         )
 
     @property
@@ -189,7 +199,8 @@ class Present:
     @cached_property
     def class_ids(self) -> list[str]:
         """See ``class_ids.class_ids_of``."""
-        return class_ids_of(self.chain.dataset, self.chain.layout, self.split)
+        chain = self.chain
+        return class_ids_of(chain.dataset, chain.layout, self.split, chain.folders)
 
     @cached_property
     def noted_classes(self) -> dict[str, str]:
@@ -238,7 +249,8 @@ class Present:
         numbered = self.classes
         if by := self.numbered_by:
             layout = of_layout(chain.layout)
-            numbered += f"-{digest(chain.dataset, by, layout, code_of('number_classes'))}"
+            source = (chain.dataset, [chain.now[split].part.paths for split in by])
+            numbered += f"-{digest(*source, by, layout, code_of('number_classes'))}"
         return {
             "split": self.split,
             "view": self.view.name,
@@ -253,7 +265,12 @@ class Present:
         """Folder that the split was made from -> the record of its state."""
         chain = self.chain
         return records_of(
-            self.state, chain.extra, root=chain.root, dataset=chain.dataset, layout=chain.layout
+            self.state,
+            chain.extra,
+            root=chain.root,
+            dataset=chain.dataset,
+            layout=chain.layout,
+            folders=chain.folders,
         )
 
     @property

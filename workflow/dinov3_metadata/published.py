@@ -19,7 +19,7 @@ from .errors import MetadataError
 from .files import write_atomically
 from .fingerprint import changed_since, digest, of_code, read_record
 from .formats import Description
-from .layouts import LAYOUTS
+from .layouts import Folders, part_of
 from .paths import StrPath, existing, path_of, published_names, work_folder
 from .replace import is_torn, torn
 
@@ -161,14 +161,20 @@ def published_state(extra: StrPath, split: str) -> Noted | None:
 
 
 def records_of(
-    state: Mapping[str, str], extra: StrPath, *, root: str, dataset: str, layout: str
+    state: Mapping[str, str],
+    extra: StrPath,
+    *,
+    root: str,
+    dataset: str,
+    layout: str,
+    folders: Folders | None = None,
 ) -> dict[str, str]:
     """Return the records of the folders that a split was made from.
 
     Args:
         state: The names of its state.
         extra: The folder for the metadata.
-        root, dataset, layout: See ``formats.Description``.
+        root, dataset, layout, folders: See ``formats.Description``.
 
     Returns:
         The split folder below root and, behind a view, the folder of the dataset -> its record.
@@ -176,25 +182,28 @@ def records_of(
     split = state["split"]
     records = {os.path.join(root, split_folder(split)): path_of(extra, "folders", **state)}
     if state["view"]:
-        part = LAYOUTS[layout].list_part(dataset, split)
+        part = part_of(dataset, layout, split, folders)
         records[os.path.join(dataset, part.folder)] = path_of(extra, "view", **state)
     return records
 
 
-def changed_classes(dataset: str, layout: str, noted: Mapping[str, str]) -> list[str]:
+def changed_classes(
+    dataset: str, layout: str, noted: Mapping[str, str], folders: Folders | None = None
+) -> list[str]:
     """Return the folders of the splits that have other classes now, sorted.
 
     Args:
         dataset, layout: See ``formats.Description``.
         noted: Split -> the fingerprint of its class ids.
+        folders: See ``formats.Description``.
 
     Raises:
         MetadataError: See ``class_ids.class_ids_of``.
     """
     return sorted(
-        os.path.join(dataset, LAYOUTS[layout].list_part(dataset, split).folder)
+        os.path.join(dataset, part_of(dataset, layout, split, folders).folder)
         for split, fingerprint in noted.items()
-        if digest(class_ids_of(dataset, layout, split)) != fingerprint
+        if digest(class_ids_of(dataset, layout, split, folders)) != fingerprint
     )
 
 
@@ -217,14 +226,19 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
     records = {}
     if noted:
         records = records_of(
-            noted.state, extra, root=root, dataset=about.dataset, layout=about.layout
+            noted.state,
+            extra,
+            root=root,
+            dataset=about.dataset,
+            layout=about.layout,
+            folders=about.folders,
         )
     if not noted or not all(map(read_record, records.values())):
         raise MetadataError(
             f"{work_folder(extra)} has no record of the dataset from which the published metadata "
             f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    classes = changed_classes(about.dataset, about.layout, noted.classes)
+    classes = changed_classes(about.dataset, about.layout, noted.classes, about.folders)
     return sorted({*changed_since(records, noted.contents), *classes})
 
 

@@ -103,6 +103,26 @@ class Settings:
         short="folder for links in DINOv3's layout, if root has another; empty: EXTRA/view",
         type="string",
     )
+    folders: Mapping[str, str | Sequence[str]] | None = _setting(
+        None,
+        key="folders",
+        about="The folder of each split below root, where it is not called train, val or test; for "
+        "a split in several folders, a list. Folders with known names, such as valid or "
+        "imagenet21k_train, are found without this setting.",
+        short="where splits are, if not in train, val, test: {VAL: valid}",
+        type="object",
+        additionalProperties=False,
+        properties={
+            split: {
+                "type": ["string", "array"],
+                "minLength": 1,
+                "items": {"type": "string", "minLength": 1},
+                "minItems": 1,
+                "uniqueItems": True,
+            }
+            for split in SPLITS
+        },
+    )
     labels: str = _setting(
         "auto",
         key="labels",
@@ -120,6 +140,14 @@ class Settings:
         "with own do both splits have other numbers for a class that one of them lacks.",
         short="which classes are numbered: train (those of TRAIN, for VAL too), union, own",
         enum=["train", "union", "own"],
+    )
+    empty_classes: str = _setting(
+        "refuse",
+        key="empty_classes",
+        about="What to do with a class folder without images: stop (refuse), or number it anyway "
+        "(keep), in every split.",
+        short="class folders without images: refuse, or keep them in the numbering",
+        enum=["refuse", "keep"],
     )
     keep: float = _setting(
         14,
@@ -194,8 +222,9 @@ class Settings:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = vars(self)[setting.name]
-            optional = setting.name == "view" and value in ("", None)
-            if not optional:
+            if value is None and setting.default in ("", None):
+                continue
+            if value != "" or setting.name != "view":
                 _check(setting, os.fspath(value) if isinstance(value, os.PathLike) else value)
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
@@ -205,11 +234,31 @@ class Settings:
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.
         change(self, "layout", self.layout.replace("_", "-"))
         change(self, "splits", tuple(self.splits))
+        change(self, "folders", _folders(self.folders or {}))
         change(self, "fail_on", tuple(self.fail_on))
 
 
 def _absolute(path: StrPath) -> str:
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _folders(folders: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the setting ``folders`` with a list of paths for each split.
+
+    Raises:
+        MetadataError: A folder is not below root.
+    """
+    lists = {
+        split: [paths] if isinstance(paths, str) else [*paths] for split, paths in folders.items()
+    }
+    for split, paths in lists.items():
+        for path in paths:
+            if os.path.isabs(path) or {"", ".", ".."} & {*path.rstrip("/").split("/")}:
+                raise MetadataError(
+                    f"config: folders: {split}: {path!r} is not the path of a folder below root. "
+                    "If it is elsewhere, make a link to it in root."
+                )
+    return {split: [path.rstrip("/") for path in paths] for split, paths in lists.items()}
 
 
 def _check(setting: "Field[Any]", value: Any) -> None:
@@ -229,6 +278,8 @@ def _check(setting: "Field[Any]", value: Any) -> None:
             wrong = "the list is empty"
         elif len(set(each)) < len(each):
             wrong = f"{value!r} names something twice"
+    elif kind == "object":
+        wrong = _wrong_paths(value)
     elif kind == "string" and len(value) < schema.get("minLength", 0):
         wrong = "the text is empty"
     elif "minimum" in schema and value < schema["minimum"]:
@@ -243,6 +294,21 @@ def _check(setting: "Field[Any]", value: Any) -> None:
         raise MetadataError(f"config: {setting.metadata['key']}: {wrong}.")
 
 
+def _wrong_paths(value: Mapping[Any, Any]) -> str:
+    """Say what is wrong with a setting that has a path, or a list of paths, for some splits."""
+    for split, paths in value.items():
+        if split not in SPLITS:
+            return f"{split!r} is not one of {', '.join(SPLITS)}"
+        several = [paths] if isinstance(paths, str) else paths
+        if not (_is_of_type("array", several) and several and all(several)):
+            return f"{split}: {paths!r} is neither a folder nor a list of folders"
+        if not all(isinstance(path, str) for path in several):
+            return f"{split}: {paths!r} is not text; put it in quotes"
+        if len(set(several)) < len(several):
+            return f"{split}: {paths!r} names something twice"
+    return ""
+
+
 def _is_of_type(kind: str, value: object) -> bool:
     """Return whether a value has a type of JSON Schema. Any sequence except a str is an array."""
     if kind == "array":
@@ -250,6 +316,8 @@ def _is_of_type(kind: str, value: object) -> bool:
     if kind in ("integer", "number"):
         types = int if kind == "integer" else (int, float)
         return isinstance(value, types) and not isinstance(value, bool)
+    if kind == "object":
+        return isinstance(value, Mapping)
     return isinstance(value, str if kind == "string" else bool)
 
 

@@ -10,7 +10,7 @@ from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
 from .formats import read_audit_summary, read_changes, read_class_ids, read_description
-from .layouts import LAYOUTS
+from .layouts import part_of
 from .log import INTERRUPTED, error_in
 from .paths import StrPath, existing, path_of
 from .present import Chain
@@ -85,7 +85,7 @@ def _numbering(extra: StrPath) -> list[str]:
     described = []
     for split in LABELLED:
         about = read_description(extra, split)
-        if not about or LAYOUTS[about.layout].list_part(about.dataset, split).class_id:
+        if not about or part_of(about.dataset, about.layout, split, about.folders).class_id:
             return []  # nothing is published, or the images have no labels
         described.append(about)
     digests = [about.numbering.sha256 if about.numbering else about.split for about in described]

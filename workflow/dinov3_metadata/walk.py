@@ -26,6 +26,7 @@ from .errors import MetadataError
 from .fingerprint import (
     TOO_MANY,
     UNREAD,
+    Others,
     State,
     class_folders,
     folder_state,
@@ -55,6 +56,7 @@ class Folder:
         actual_index: (images,), ``<u4``: the numbers of its addressable images.
         images: How many images were found, addressable or not.
         offenders: The first images that are not addressable, each with the reason.
+        others: What it contains beside images, see ``fingerprint.Others``.
     """
 
     state: State
@@ -62,6 +64,7 @@ class Folder:
     actual_index: np.ndarray
     images: int
     offenders: list[str] = field(default_factory=list)
+    others: Others = field(default_factory=dict)
 
     @property
     def skipped(self) -> int:
@@ -95,6 +98,7 @@ def look(
     links_are_classes: bool,
     watch_links: bool = True,
     left_out: Collection[str] = (),
+    tops: Sequence[str] = ("",),
 ) -> list[str]:
     """Bring ``found`` up to date, from the split folder down.
 
@@ -113,13 +117,14 @@ def look(
             checked, because its target can change while the split folder stays the same.
         watch_links: Whether the next look must notice when the target of a link changes.
         left_out: The names of the folders in the split folder to leave out.
+        tops: The paths below ``folder`` where to start, if the split is in several folders.
 
     Returns:
         The folders that were listed, and those that no longer exist.
     """
     changed: list[str] = []
     reached: set[str] = set()
-    level = [""]
+    level = [*tops]
     if "" in found and links_are_classes:
         known = [
             name for name in found[""].below if name not in found or was_folder(found[name].state)

@@ -5,13 +5,13 @@ the classes with the dataset, because the view may be older than the dataset.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..addresses import SPLITS
 from ..class_ids import class_ids_of
 from ..errors import MetadataError
 from ..formats import read_description
-from ..layouts import LAYOUTS, Part, has_images
+from ..layouts import Folders, Part, has_images, part_of
 from ..paths import work_folder
 from ..preflight import is_same
 from ..published import changed_since_published
@@ -28,11 +28,13 @@ class Place:
         dataset: Its folder.
         root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
         layout: The layout of the dataset.
+        folders: See ``layouts.split_folders``.
     """
 
     dataset: str
     root: str
     layout: str
+    folders: Folders = field(default_factory=dict)
 
     @property
     def is_view(self) -> bool:
@@ -41,7 +43,7 @@ class Place:
 
     def part(self, split: str) -> Part:
         """Return where the images of a split are in the dataset."""
-        return LAYOUTS[self.layout].list_part(self.dataset, split)
+        return part_of(self.dataset, self.layout, split, self.folders)
 
     def class_ids(self, split: str) -> set[str]:
         """Return the ids of a split's classes; none if the split does not exist.
@@ -51,14 +53,14 @@ class Place:
             OSError: The folder of the split cannot be listed.
         """
         part = self.part(split)
-        folder = os.path.join(self.dataset, part.folder)
-        if not can_be_listed(folder, part.classes):
+        folders = [os.path.join(self.dataset, path) for path in part.paths]
+        if not any(can_be_listed(folder, part.classes) for folder in folders):
             return set()
         if part.class_id:
             return {part.class_id}
         if part.annotations and not os.path.lexists(f"{self.dataset}/{part.annotations}"):
             return set()
-        return {*class_ids_of(self.dataset, self.layout, split)}
+        return {*class_ids_of(self.dataset, self.layout, split, self.folders)}
 
     def empty_classes(self, split: str, class_ids: set[str]) -> set[str]:
         """Return those of some classes whose folders in the dataset contain no image.
@@ -69,19 +71,24 @@ class Place:
         part = self.part(split)
         if part.annotations or part.class_id:
             return set()
-        folder = os.path.join(self.dataset, part.folder)
+        folders = [os.path.join(self.dataset, path) for path in part.paths]
 
         def refuse(error: OSError) -> None:
-            raise error
+            if not isinstance(error, FileNotFoundError):  # not every part of a split has each class
+                raise error
 
-        return {one for one in class_ids if not has_images(f"{folder}/{one}", refuse)}
+        return {
+            one
+            for one in class_ids
+            if not any(has_images(f"{folder}/{one}", refuse) for folder in folders)
+        }
 
     def source(self, *splits: str) -> str:
         """Return what the classes of some splits were taken from, for messages."""
         parts = list(map(self.part, splits))
         if any(part.annotations or part.class_id for part in parts):
             return f"the classes of {' and '.join(splits)}"
-        return f"the folders in {' and '.join(f'{part.folder}/' for part in parts)}"
+        return f"the folders in {' and '.join(f'{path}/' for part in parts for path in part.paths)}"
 
 
 def place_of(root: str, extra: str) -> Place:
@@ -93,12 +100,12 @@ def place_of(root: str, extra: str) -> Place:
     """
     for split in SPLITS:
         about = read_description(extra, split)
-        if about is None or about.layout == "imagenet":
+        if about is None or about.root == about.dataset:
             continue
         if is_same(root, about.dataset):
-            return Place(root, about.root, about.layout)
+            return Place(root, about.root, about.layout, about.folders)
         if is_same(root, about.root) and os.path.isdir(about.dataset):
-            return Place(about.dataset, root, about.layout)
+            return Place(about.dataset, root, about.layout, about.folders)
     return Place(root, root, "imagenet")
 
 

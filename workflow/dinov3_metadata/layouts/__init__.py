@@ -7,9 +7,25 @@ import os
 
 from ..paths import StrPath
 from . import flat, folder, imagenet, kaggle, tiny_imagenet
-from .part import Layout, Part, has_images, may_hold_images
+from .part import SYSTEM, Layout, Part, has_images, images_below, may_hold_images
+from .split_folders import Folders, find_folders, folders_like_splits, split_of
 
-__all__ = ["LAYOUTS", "Layout", "Part", "has_images", "may_hold_images", "recognise"]
+__all__ = [
+    "LAYOUTS",
+    "SYSTEM",
+    "Folders",
+    "Layout",
+    "Part",
+    "find_folders",
+    "folders_like_splits",
+    "has_images",
+    "images_below",
+    "is_class",
+    "may_hold_images",
+    "part_of",
+    "recognise",
+    "split_of",
+]
 
 LAYOUTS: dict[str, Layout] = {
     "imagenet": imagenet,
@@ -18,13 +34,40 @@ LAYOUTS: dict[str, Layout] = {
     "folder": folder,
     "flat": flat,
 }
-"""Name in config.yaml -> module, in the order in which they are tried."""
+"""Name in config.yaml -> module."""
+
+TRIED = ("tiny-imagenet", "imagenet", "kaggle", "folder", "flat")
+"""The order in which ``recognise`` tries them: Tiny ImageNet's own files tell more than names of
+images, which another layout may have, too."""
 
 
-def recognise(dataset: StrPath) -> str:
-    """Return the first layout that a folder has.
+def recognise(dataset: StrPath, folders: Folders | None = None) -> str:
+    """Return the first layout that a dataset has.
 
     If it has none, return ``imagenet``, whose stages explain best what is wrong.
+
+    Args:
+        dataset: The dataset's folder.
+        folders: See ``split_folders``.
     """
-    path = os.fspath(dataset)
-    return next((name for name, layout in LAYOUTS.items() if layout.recognise(path)), "imagenet")
+    path, known = os.fspath(dataset), folders or {}
+    fitting = (name for name in TRIED if LAYOUTS[name].recognise(path, known))
+    return next(fitting, "imagenet")
+
+
+def part_of(dataset: str, layout: str, split: str, folders: Folders | None = None) -> Part:
+    """Return where the images of a split are.
+
+    Args:
+        dataset: The dataset's folder.
+        layout: Its layout.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        folders: See ``split_folders``.
+    """
+    return LAYOUTS[layout].list_part(dataset, split, folders or {})
+
+
+def is_class(layout: str, folder: str, name: str) -> bool:
+    """Return whether a folder that contains class folders has a class of some name. In the layout
+    ``imagenet``, each folder is one, as in ImageFolder."""
+    return layout == "imagenet" or may_hold_images(folder, name)

@@ -2,31 +2,56 @@
 
 import os
 
-from ..addresses import is_image, split_folder
-from .part import Part
+from ..addresses import SPLITS, is_image, split_folder
+from .part import Part, has_images, may_hold_images, names_of, places
+from .split_folders import Folders
 
 
-def recognise(dataset: str) -> bool:
-    """Return whether there are images directly in root, or in its ``train``.
+def recognise(dataset: str, folders: Folders) -> bool:
+    """Return whether there are images directly in root, or in the folder of TRAIN.
 
     Images further down do not count. They may belong to a dataset whose own folder should be root.
+    If several folders with images are beside the images in root, these folders may be classes.
     """
-    return any(map(is_image, os.listdir(_folder(dataset))))
+    folder = _folder(dataset, folders)
+    try:
+        with os.scandir(f"{dataset}/{folder}") as entries:
+            below, images = [], False
+            for entry in entries:
+                if entry.is_dir():
+                    below.append(entry.name)
+                images = images or is_image(entry.name)
+    except OSError:
+        return False
+    return images and (bool(folder) or len(folders_with_images(dataset, below, folders)) < 2)
 
 
-def list_part(dataset: str, split: str) -> Part:
+def folders_with_images(dataset: str, names: list[str], folders: Folders) -> list[str]:
+    """Return those of some folders in root that contain images and belong to no split, sorted."""
+    own = {name for split in SPLITS for name in names_of(split, folders)}
+    return [
+        name
+        for name in sorted({*names} - own)
+        if may_hold_images(dataset, name) and has_images(f"{dataset}/{name}")
+    ]
+
+
+def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are. Those of TRAIN are one class; so are those of VAL, if any."""
-    folder = os.path.basename(_folder(dataset)) if split == "TRAIN" else split_folder(split)
-    folder = folder.lstrip(".") or "images"  # hidden folders are not classes
-    below = "" if _folder(dataset) == dataset and split == "TRAIN" else split_folder(split)
-    others = () if below else ("train", "val", "test")
+    below, shards, note = places(split, folders)
+    if split == "TRAIN" and not shards:
+        below = _folder(dataset, folders)
+    others = () if below or shards else tuple(n for s in SPLITS for n in names_of(s, folders))
+    name = os.path.basename(f"{dataset}/{below}".rstrip("/")).lstrip(".")  # no class is hidden
     return Part(
         below,
+        shards,
         classes=False,
         others=others,
-        class_id="" if split == "TEST" else folder,
+        class_id="" if split == "TEST" else name or "images",
         own_names=True,
         optional=split != "TRAIN",
+        note=note if below or shards else "",
     )
 
 
@@ -35,5 +60,8 @@ def explain() -> str:
     return "images of any name in root or in train/, nested or not: one class"
 
 
-def _folder(dataset: str) -> str:
-    return f"{dataset}/train" if os.path.isdir(f"{dataset}/train") else dataset
+def _folder(dataset: str, folders: Folders) -> str:
+    """Return the folder of TRAIN below the dataset; empty if it is the dataset itself."""
+    name = names_of("TRAIN", folders)[0]
+    there = "TRAIN" in folders or os.path.isdir(f"{dataset}/{split_folder('TRAIN')}")
+    return name if there else ""

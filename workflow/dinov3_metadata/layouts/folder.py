@@ -1,21 +1,24 @@
 """The layout ``folder``: class folders with images of any name, nested or not."""
 
-from ..addresses import LABELLED, split_folder
-from .part import Part, class_folders_of, has_images
+from ..addresses import LABELLED
+from .part import Part, class_folders_of, has_images, names_of, places
+from .split_folders import Folders
 
 
-def recognise(dataset: str) -> bool:
-    """Return whether there are class folders with images in ``train`` or in ``val``."""
+def recognise(dataset: str, folders: Folders) -> bool:
+    """Return whether there are class folders with images in the folder of TRAIN or of VAL."""
     return any(
         has_images(path)
         for split in LABELLED
-        for path in class_folders_of(f"{dataset}/{split_folder(split)}")
+        for name in names_of(split, folders)
+        for path in class_folders_of(f"{dataset}/{name}")
     )
 
 
-def list_part(dataset: str, split: str) -> Part:
+def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are. TEST has no classes."""
-    return Part(split_folder(split), classes=split in LABELLED, own_names=True)
+    folder, shards, note = places(split, folders)
+    return Part(folder, shards, classes=split in LABELLED, own_names=True, note=note)
 
 
 def explain() -> str:

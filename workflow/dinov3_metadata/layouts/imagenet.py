@@ -1,19 +1,22 @@
-"""The layout ``imagenet``: ImageNet as DINOv3 reads it, the only layout that needs no view."""
+"""The layout ``imagenet``: ImageNet as DINOv3 reads it. It needs no view, unless the folders of the
+splits are called otherwise."""
 
 import os
 from contextlib import suppress
 
-from ..addresses import LABELLED, index_of, is_image, split_folder
-from .part import Part, class_folders_of
+from ..addresses import LABELLED, index_of, is_image
+from .part import Part, class_folders_of, names_of, places
+from .split_folders import Folders
 
 ENOUGH = 1000  # images to look at
 
 
-def recognise(dataset: str) -> bool:
+def recognise(dataset: str, folders: Folders) -> bool:
     """Return whether at least half of the images in some class folders have DINOv3's names."""
     named = others = 0
     for split in LABELLED:
-        for path in class_folders_of(f"{dataset}/{split_folder(split)}"):
+        folder = names_of(split, folders)[0]
+        for path in class_folders_of(f"{dataset}/{folder}"):
             class_id = os.path.basename(path)
             with suppress(OSError), os.scandir(path) as entries:
                 for name in (entry.name for entry in entries if entry.is_file()):
@@ -27,9 +30,11 @@ def recognise(dataset: str) -> bool:
     return 0 < named >= others
 
 
-def list_part(dataset: str, split: str) -> Part:
+def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are: in the split folders themselves."""
-    return Part(split_folder(split), classes=split in LABELLED, whole=True)
+    folder, shards, note = places(split, folders)
+    whole = not shards  # the same class may be in several of them
+    return Part(folder, shards, classes=split in LABELLED, whole=whole, note=note)
 
 
 def explain() -> str:

@@ -2,31 +2,53 @@
 
 import os
 
-from ..addresses import SPLITS, split_folder
-from .part import Part
+from ..addresses import LABELLED, SPLITS, split_folder
+from .part import Part, class_folders_of
+from .split_folders import Folders
 
-DATA = "ILSVRC/Data/CLS-LOC"
+DATA = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+"""Where the split folders are. The first one is Kaggle's; in the others, root is a folder below."""
+
+SOLUTION = "LOC_val_solution.csv"
 
 
-def recognise(dataset: str) -> bool:
-    """Return whether root contains Kaggle's folders."""
-    return any(os.path.isdir(f"{dataset}/{DATA}/{split_folder(split)}") for split in SPLITS)
+def recognise(dataset: str, folders: Folders) -> bool:
+    """Return whether root contains Kaggle's folders, and no others of TRAIN and VAL are known."""
+    return folders.keys().isdisjoint(LABELLED) and bool(_data(dataset))
 
 
-def list_part(dataset: str, split: str) -> Part:
-    """Return where the images are. ``val`` is flat, and a CSV file lists the classes."""
-    folder = f"{DATA}/{split_folder(split)}"
-    if split == "VAL":
-        return Part(folder, classes=False, annotations="LOC_val_solution.csv", read=read_solution)
-    return Part(folder, classes=split == "TRAIN", whole=True)
+def list_part(dataset: str, split: str, folders: Folders) -> Part:
+    """Return where the images are.
+
+    ``val`` is flat, and a CSV file lists the classes. Without this file, ``val`` may have been
+    sorted into class folders.
+    """
+    data = _data(dataset) or DATA[0]
+    folder, own_names = f"{data}/{split_folder(split)}", data != DATA[0]
+    if split != "VAL":
+        return Part(folder, classes=split == "TRAIN", whole=True, own_names=own_names)
+    if not os.path.lexists(f"{dataset}/{SOLUTION}") and class_folders_of(f"{dataset}/{folder}"):
+        note = f"The classes of VAL are the folders in {folder}/, because there is no {SOLUTION}."
+        return Part(folder, whole=True, own_names=own_names, note=note)
+    return Part(
+        folder, classes=False, annotations=SOLUTION, read=read_solution, own_names=own_names
+    )
 
 
 def explain() -> str:
     """Describe the layout in one line."""
-    return f"{DATA}/train/<wnid>/, {DATA}/val and test flat, LOC_val_solution.csv"
+    return f"{DATA[0]}/train/<wnid>/, {DATA[0]}/val and test flat, {SOLUTION}"
 
 
 def read_solution(line: str) -> tuple[str, str]:
     """Return image and class id, from ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``."""
     image, boxes = line.split(",")
     return f"{image}.JPEG", boxes.split()[0]
+
+
+def _data(dataset: str) -> str:
+    """Return which of ``DATA`` contains a split folder; empty if none does."""
+    for data in DATA:
+        if any(os.path.isdir(f"{dataset}/{data}/{split_folder(split)}") for split in SPLITS):
+            return data
+    return ""

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..addresses import is_image
+from ..addresses import is_image, split_folder
 from ..paths import MARK, WORK
+from .split_folders import Folders
 
 LOOKED_AT = 20  # class folders to look at, spread over a split
+
+SYSTEM = {
+    "@eadir": "where a Synology NAS keeps its thumbnails",
+    "#recycle": "the recycle bin of a Synology NAS",
+    "#snapshot": "where a Synology NAS keeps its snapshots",
+    "@recycle": "the recycle bin of a QNAP NAS",
+    "@recently-snapshot": "where a QNAP NAS keeps its snapshots",
+    "__macosx": "what macOS puts into its archives",
+    "lost+found": "where a repair of the file system puts what it finds",
+    "$recycle.bin": "the recycle bin of Windows",
+    "recycler": "the recycle bin of Windows",
+    "system volume information": "where Windows keeps data about the drive",
+    ".thumbs": "where a program keeps its thumbnails",
+    ".thumbnails": "where a program keeps its thumbnails",
+}
+"""Name in lower case -> what it is, for the folders that a system leaves among a user's."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +37,10 @@ class Part:
     Attributes:
         folder: The path below the dataset of the folder that contains the class folders, or
             directly the images.
-        classes: Whether it contains class folders, which are named by class id.
-        inside: The path of the images below each class folder.
+        shards: The paths below ``folder`` of several folders, each of which contains class folders
+            or images; empty if ``folder`` itself does.
+        classes: Whether there are class folders, which are named by class id.
+        inside: The path of the images below each class folder, if they are not directly in it.
         whole: Whether the images already have DINOv3's names, so that a view can link whole
             folders.
         annotations: The path below the dataset of a file that lists the classes of the images;
@@ -32,9 +51,12 @@ class Part:
         own_names: Whether the names of class folders serve as class names if there is no labels
             file.
         optional: Whether the split is left out if it has no folder and was never published.
+        note: What a user should know about where the images are, in one sentence; empty if they
+            are where the layout says.
     """
 
     folder: str
+    shards: tuple[str, ...] = ()
     classes: bool = True
     inside: str = ""
     whole: bool = False
@@ -44,43 +66,82 @@ class Part:
     class_id: str = ""
     own_names: bool = False
     optional: bool = False
+    note: str = ""
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """The paths below ``folder`` of the folders that contain the class folders or images."""
+        return self.shards or ("",)
+
+    @property
+    def paths(self) -> list[str]:
+        """The same below the dataset."""
+        return [f"{self.folder}/{top}".strip("/") for top in self.tops]
 
 
 class Layout(Protocol):
     """The functions that each module of a layout contains."""
 
-    def recognise(self, dataset: str) -> bool:
-        """Return whether a folder has the layout."""
+    def recognise(self, dataset: str, folders: Folders) -> bool:
+        """Return whether a folder has the layout. See ``split_folders`` for ``folders``."""
 
-    def list_part(self, dataset: str, split: str) -> Part:
+    def list_part(self, dataset: str, split: str, folders: Folders) -> Part:
         """Return where the images of a split are in a dataset with the layout."""
 
     def explain(self) -> str:
         """Describe the layout in one line, for a user who is looking for a mistake."""
 
 
+def names_of(split: str, folders: Folders) -> list[str]:
+    """Return the paths of a split's folders below the dataset."""
+    return [*folders.get(split, [split_folder(split)])]
+
+
+def places(split: str, folders: Folders) -> tuple[str, tuple[str, ...], str]:
+    """Return ``folder``, ``shards`` and ``note`` of a part whose folders are ``names_of`` it."""
+    names = names_of(split, folders)
+    shown = " and ".join(f"{name}/" for name in names)
+    note = "" if names == [split_folder(split)] else f"{split} is made from {shown}."
+    return ("", tuple(names), note) if len(names) > 1 else (names[0], (), note)
+
+
 def class_folders_of(folder: str) -> list[str]:
     """Return the paths of some class folders, spread over a split; empty if there are none."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.lower() not in SYSTEM and entry.is_dir()
+            )
     except OSError:
         return []
     return [f"{folder}/{name}" for name in names[:: max(1, len(names) // LOOKED_AT)]]
 
 
 def may_hold_images(folder: str, name: str) -> bool:
-    """Return whether a view takes images from a subfolder: not if it is hidden, nor if it is a view
-    or contains a work folder."""
-    made = any(os.path.lexists(f"{folder}/{name}/{own}") for own in (MARK, WORK))
-    return not name.startswith(".") and not made
+    """Return whether a view takes images from a subfolder: not if it is hidden or a system's, nor
+    if it is a view or contains a work folder."""
+    if name.startswith(".") or name.lower() in SYSTEM:
+        return False
+    return not any(os.path.lexists(f"{folder}/{name}/{own}") for own in (MARK, WORK))
 
 
-def has_images(folder: str, onerror: Callable[[OSError], object] | None = None) -> bool:
-    """Return whether there is an image in a folder, or in a folder below it.
+def images_below(
+    folder: str, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the folder and the name of each image in a folder or below it, folders that a system
+    leaves aside.
 
     Args:
         folder: The folder.
         onerror: Called with the error if a folder cannot be listed; None passes it over.
     """
-    return any(is_image(name) for _, _, names in os.walk(folder, onerror=onerror) for name in names)
+    for above, subfolders, names in os.walk(folder, onerror=onerror):
+        subfolders[:] = [name for name in subfolders if name.lower() not in SYSTEM]
+        yield from ((above, name) for name in names if is_image(name))
+
+
+def has_images(folder: str, onerror: Callable[[OSError], object] | None = None) -> bool:
+    """Return whether there is an image in a folder or below it, see ``images_below``."""
+    return next(images_below(folder, onerror), None) is not None

@@ -1,26 +1,47 @@
-"""The layout ``tiny-imagenet``: Tiny ImageNet as it is distributed (tiny-imagenet-200)."""
+"""The layout ``tiny-imagenet``: Tiny ImageNet as it is distributed (tiny-imagenet-200), or partly
+sorted by a user."""
 
 import os
+import re
 
-from .part import Part
+from ..addresses import LABELLED
+from .part import Part, class_folders_of, has_images
+from .split_folders import Folders
+
+ANNOTATIONS = "val/val_annotations.txt"
 
 
-def recognise(dataset: str) -> bool:
-    """Return whether root contains Tiny ImageNet's own files and folders."""
-    return os.path.isfile(f"{dataset}/wnids.txt") and os.path.isdir(f"{dataset}/val/images")
+def recognise(dataset: str, folders: Folders) -> bool:
+    """Return whether root contains Tiny ImageNet's own files and folders, and no others of TRAIN
+    and VAL are known. If every image has DINOv3's name by now, the layout is ``imagenet``."""
+    known = not folders.keys().isdisjoint(LABELLED)
+    if known or not os.path.isfile(f"{dataset}/wnids.txt"):
+        return False
+    train, val = class_folders_of(f"{dataset}/train"), class_folders_of(f"{dataset}/val")
+    nested = any(os.path.isdir(f"{folder}/images") for folder in train)
+    return nested or any(map(_holds_own_names, val))
 
 
-def list_part(dataset: str, split: str) -> Part:
+def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are.
 
     They are one folder deeper than in ImageNet. ``val`` is flat, and a file lists the classes.
+    Users have moved the images of ``train`` up, and sorted ``val`` into class folders.
     """
     if split == "TRAIN":
         return Part("train", inside="images", whole=True)
-    if split == "VAL":
-        annotations = "val/val_annotations.txt"
-        return Part("val/images", classes=False, annotations=annotations, read=read_annotation)
-    return Part("test/images", classes=False)
+    if split == "TEST":
+        below = "test/images" if os.path.isdir(f"{dataset}/test/images") else "test"
+        return Part(below, classes=False)
+    is_sorted = any(
+        os.path.basename(folder) != "images" for folder in class_folders_of(f"{dataset}/val")
+    )
+    if os.path.lexists(f"{dataset}/{ANNOTATIONS}") or not is_sorted:
+        below = "val" if is_sorted else "val/images"
+        return Part(below, classes=False, annotations=ANNOTATIONS, read=read_annotation)
+    others = () if has_images(f"{dataset}/val/images") else ("images",)
+    note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
+    return Part("val", others=others, note=note)
 
 
 def explain() -> str:
@@ -32,3 +53,14 @@ def read_annotation(line: str) -> tuple[str, str]:
     """Return image and class id, from ``val_0.JPEG<tab>n03444034<tab>0<tab>32<tab>44<tab>62``."""
     image, class_id, *_ = line.split("\t")
     return image, class_id
+
+
+def _holds_own_names(folder: str) -> bool:
+    """Return whether a folder in ``val``, or the one named ``images`` in it, contains an image with
+    the name that Tiny ImageNet gave it."""
+    for path in (folder, f"{folder}/images"):
+        if os.path.isdir(path):
+            with os.scandir(path) as entries:
+                if any(re.fullmatch(r"val_\d+\.JPEG", entry.name) for entry in entries):
+                    return True
+    return False

@@ -1,11 +1,12 @@
 """Annotations: a file that gives each image of a split its class, for layouts without class
 folders."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..disk import read_file
-from ..errors import MetadataError
+from ..errors import MetadataError, count, listing
 from ..fingerprint import check_content, digest
 
 
@@ -53,3 +54,49 @@ def read_annotations(
                 "of the two."
             )
     return class_of
+
+
+def by_annotation(
+    images: Sequence[str], class_of: dict[str, str], annotations: str, source: str
+) -> dict[str, list[str]]:
+    """Sort images into classes.
+
+    Args:
+        images: The paths of the images.
+        class_of: What ``read_annotations`` returned.
+        annotations: The annotations file, for messages.
+        source: The folder that contains the images, for messages.
+
+    Returns:
+        Class id -> the paths of its images.
+
+    Raises:
+        MetadataError: Some images are not in the file. Or a user has sorted them into class
+            folders, and some are in the folder of another class than the file says.
+    """
+    strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
+    if strangers:
+        raise MetadataError(
+            f"{count(len(strangers), 'image')} in {source} with no class in {annotations}:",
+            listing(map(os.path.basename, strangers), len(strangers)),
+            "Add a row for each, or move them elsewhere. If the folders that they are in are their "
+            "classes, set `layout: folder`.",
+        )
+    known = {*class_of.values()}
+    classes: dict[str, list[str]] = {}
+    torn = []
+    for path in images:
+        class_id = class_of[os.path.basename(path)]
+        classes.setdefault(class_id, []).append(path)
+        folders = os.path.relpath(path, source).split("/")[:-1]
+        if class_id not in folders and not known.isdisjoint(folders):
+            torn.append(f"{os.path.relpath(path, source)} ({class_id})")
+    if torn:
+        raise MetadataError(
+            f"{count(len(torn), 'image')} in {source} in the folder of another class than "
+            f"{os.path.basename(annotations)} says (in brackets):",
+            listing(sorted(torn), len(torn)),
+            f"Move the images, or remove {annotations} if the folders are right. To take the "
+            "folders without removing it, set `layout: folder`.",
+        )
+    return classes

@@ -27,6 +27,7 @@ from ..paths import MARK, TEMPORARY, work_folder
 
 PATIENCE = 60  # seconds to wait for another run
 SMALL = 1 << 20  # bytes to read of a mark at most; it has a few hundred
+NO_LINKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}  # source: symlink(2)
 
 
 @dataclass
@@ -247,18 +248,29 @@ class ViewFolder:
         """
         above, _, name = below.rpartition("/")
         try:
-            os.symlink(target, name, dir_fd=folder)
+            self._link(target, name, folder)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 self.remove(folder, below)
-                os.symlink(target, name, dir_fd=folder)
+                self._link(target, name, folder)
             elif self._leads_to(folder, below, target):
                 return False
             else:
-                os.symlink(target, self._temporary, dir_fd=self._view)
+                self._link(target, self._temporary, self._view)
                 os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
         self.changed.add(above)
         return True
+
+    def _link(self, target: str, name: str, folder: int) -> None:
+        try:
+            os.symlink(target, name, dir_fd=folder)
+        except OSError as error:
+            if error.errno in NO_LINKS:
+                raise MetadataError(
+                    f"{self.root} is on a file system that has no symbolic links. Point `view:` at "
+                    "a folder on another one."
+                ) from None
+            raise
 
     def _leads_to(self, folder: int, below: str, target: str) -> bool:
         self.image_behind(folder, below)

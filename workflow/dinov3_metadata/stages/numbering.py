@@ -10,12 +10,17 @@ from ..artefacts import Numbering
 from ..class_ids import class_ids_of
 from ..errors import logger
 from ..fingerprint import check_content, digest
-from ..layouts import LAYOUTS
+from ..layouts import Folders, part_of
 from ..paths import StrPath
 
 
 def number_classes(
-    *, numbering: StrPath, dataset: str, layout: str, classes: dict[str, str]
+    *,
+    numbering: StrPath,
+    dataset: str,
+    layout: str,
+    classes: dict[str, str],
+    folders: Folders | None = None,
 ) -> None:
     """Number the classes of some splits together, in sorted order, as ImageFolder does for one.
 
@@ -24,6 +29,7 @@ def number_classes(
         dataset: The dataset's folder.
         layout: Its layout, see ``layouts``.
         classes: Split -> the fingerprint of its class ids, see ``class_ids``.
+        folders: See ``layouts.split_folders``.
 
     Raises:
         DatasetChangedError: A split has other classes by now.
@@ -31,9 +37,9 @@ def number_classes(
     """
     ids = set[str]()
     for split, expected in classes.items():
-        found = class_ids_of(dataset, layout, split)
+        found = class_ids_of(dataset, layout, split, folders)
         check_content(f"The list of classes of {split} in {dataset}", digest(found), expected)
         ids.update(found)
     logger.info("%s: %d classes", " and ".join(classes), len(ids))
-    part = LAYOUTS[layout].list_part(dataset, next(iter(classes)))
+    part = part_of(dataset, layout, next(iter(classes)), folders)
     Numbering(sorted(ids), [*classes], os.path.join(dataset, part.folder)).save(numbering)

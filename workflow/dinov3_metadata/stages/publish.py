@@ -32,6 +32,7 @@ def publish(
     contents: dict[str, dict[str, str]],
     classes: dict[str, dict[str, str]],
     keep: float = 14,
+    folders: dict[str, list[str]] | None = None,
 ) -> list[str]:
     """Replace all published files whose bytes differ, for all splits as one set, and describe them.
 
@@ -48,6 +49,7 @@ def publish(
         classes: Split -> other split -> the fingerprint of its class ids, for the splits on whose
             classes its numbers depend.
         keep: How many days replaced files are kept for readers on other hosts.
+        folders: See ``formats.Description``.
 
     Returns:
         The names of the arrays that were written.
@@ -63,14 +65,16 @@ def publish(
     make_folder(os.path.dirname(receipt))  # replaced_files makes it only if it replaces a file
     records: dict[str, str] = {}
     for state in states.values():
-        records |= records_of(state, extra, root=root, dataset=dataset, layout=layout)
+        records |= records_of(
+            state, extra, root=root, dataset=dataset, layout=layout, folders=folders
+        )
     noted: dict[str, str] = {}
     for one in classes.values():
         noted |= one
     _check_moment(
         records,
         {path: was for some in contents.values() for path, was in some.items()},
-        changed_classes(dataset, layout, noted),
+        changed_classes(dataset, layout, noted, folders),
     )
     known, own = receipts(extra), state_of(receipt)
     pending = {
@@ -92,10 +96,8 @@ def publish(
             if not _is(_free(extra, name), new):
                 writers[name] = partial(_copy, f"{folder}/{name}", new.sha256)
                 size += new.bytes
-        description, name = (
-            describe(report, root, dataset, layout),
-            file_name("metadata", split=split),
-        )
+        description = describe(report, root, dataset, layout, folders)
+        name = file_name("metadata", split=split)
         if _content(_free(extra, name)) != description:
             writers[name] = partial(_write, description)
     scans = {split: Scan.load(path_of(extra, "scan", **state)) for split, state in pending.items()}
@@ -159,20 +161,31 @@ def _free(extra: StrPath, name: str) -> Path:
     return path
 
 
-def describe(report: Report, root: str, dataset: str, layout: str) -> bytes:
+def describe(
+    report: Report,
+    root: str,
+    dataset: str,
+    layout: str,
+    folders: dict[str, list[str]] | None = None,
+) -> bytes:
     """Return the content of ``metadata-SPLIT.json``.
 
     It is the same whenever the arrays, their source and the versions of the software are the same.
 
     Args:
         report: The report of ``verify``.
-        root, dataset, layout: See ``formats.Description``.
+        root, dataset, layout, folders: See ``formats.Description``.
     """
     known = {
         name: value for name, value in vars(report).items() if name in Description.__annotations__
     }
     description = Description(
-        root=root, dataset=dataset, layout=layout, versions=versions(), **known
+        root=root,
+        dataset=dataset,
+        layout=layout,
+        versions=versions(),
+        folders=folders or {},
+        **known,
     )
     return to_json(description, indent=1) + b"\n"
 

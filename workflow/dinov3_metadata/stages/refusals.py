@@ -1,13 +1,22 @@
 """Refusals: what a scan refuses or warns of, and what the user can do."""
 
+import os
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 from ..addresses import LABELLED
 from ..errors import SHOWN, MetadataError, count, listing, logger
-from ..fingerprint import has_times
+from ..fingerprint import Others, has_times
+from ..layouts import LAYOUTS, SYSTEM, folders_like_splits, recognise
+from ..paths import StrPath
 from ..walk import COARSE_TICK, Found
+from .left_out import images_in, why_empty
+
+SOLUTION = "LOC_val_solution.csv"
+"""The file of Kaggle's ImageNet-1k with the classes of val/, which is flat there."""
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 
@@ -34,26 +43,133 @@ def doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
         )
 
 
+def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataError:
+    """Return the error for a split whose folder does not exist.
+
+    Args:
+        dataset: The dataset's folder.
+        path: The path of the missing folder below it.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        layout: The layout of the dataset.
+    """
+    folder = os.path.join(dataset, path)
+    what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+    known = (
+        f"`root` must be the folder that contains {path}/."
+        if layout == "imagenet"
+        else f"The layout {layout} is: {LAYOUTS[layout].explain()}."
+    )
+    others = (name for names in folders_like_splits(dataset).values() for name in names)
+    free = [name for name in others if name not in ("train", "val", "test")]
+    hint = (
+        f" If {split} is in {' or '.join(f'{name}/' for name in free)}, set "
+        f"`folders: {{{split}: {free[0]}}}`."
+        if free
+        else ""
+    )
+    return MetadataError(
+        f"The {split} split folder {folder} {what}. {known}{hint} If you do not need this split, "
+        "leave it out of `splits`, for instance `--config splits='[TRAIN]'`."
+    )
+
+
+def flat_split(split: str, folder: str) -> MetadataError:
+    """Return the error for a split folder that should have class folders, but has images."""
+    images = images_in(folder)
+    kaggle = [str(above) for above in Path(folder).parents if (above / SOLUTION).is_file()]
+    root = next((above for above in kaggle if recognise(above) == "kaggle"), "")
+    hint = f"{root} contains {SOLUTION}: use it as `root`. Or sort" if root else "Sort"
+    other = "VAL" if split == "TRAIN" else "TRAIN"
+    return MetadataError(
+        f"The {split} split folder {folder} is flat: {count(len(images), 'image')} (for instance "
+        f"{images[0]}) and no class folders. {hint} the images into one folder per class id, or "
+        f"leave this split out, for instance `--config splits='[{other}]'`."
+    )
+
+
+def no_images_in(
+    split: str, folder: str, classes: Sequence[tuple[str, Iterable[Others]]], what: str = "images"
+) -> MetadataError:
+    """Return the error for class folders without images.
+
+    Args:
+        split: ``TRAIN`` or ``VAL``.
+        folder: The folder that contains them.
+        classes: Their names, each with what was left out of the folder and those below it.
+        what: What they lack.
+    """
+    shown = (
+        f"{name}{f' ({SYSTEM[name.lower()]})' if name.lower() in SYSTEM else why_empty(others)}"
+        for name, others in classes
+    )
+    hint = " A hidden folder (.ipynb_checkpoints) is also a class."
+    return MetadataError(
+        f"{split}: {count(len(classes), 'class folder')} in {folder} with no {what}:",
+        listing(shown, len(classes)),
+        "Add images or remove them, or move them out of the split. To number them anyway, set "
+        f"`empty_classes: keep`.{hint if any(name[0] == '.' for name, _ in classes) else ''}",
+    )
+
+
+@contextmanager
+def naming_the_dataset(folder: StrPath, source: str) -> Iterator[None]:
+    """Replace the paths of a view in a MetadataError of the block by those in the dataset.
+
+    Args:
+        folder: The split folder of the view.
+        source: The folder of the dataset; empty if there is no view.
+    """
+    try:
+        yield
+    except MetadataError as error:
+        if source:
+            lines = list(map(str, error.args))
+            for name in sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []:
+                path = os.path.join(folder, name)
+                if os.path.islink(path):
+                    lines = [line.replace(path, os.readlink(path)) for line in lines]
+            error.args = tuple(line.replace(os.fspath(folder), source) for line in lines)
+        raise
+
+
+def behind(folder: StrPath, name: str, source: str) -> str:
+    """Return where the dataset has a folder of a view, as its path below ``source`` if it is there.
+
+    Args:
+        folder: The split folder of the view.
+        name: The path of a folder below it.
+        source: The folder of the dataset; empty if there is no view.
+    """
+    first, slash, rest = name.partition("/")
+    path = os.path.join(folder, first)
+    if not source or not os.path.islink(path):
+        return name
+    target = os.readlink(path)
+    return f"{target.removeprefix(f'{source}/')}{slash}{rest}"
+
+
 def check_found(
-    folder: Path, split: str, found: Found, classes: list[str], unaddressable: str
+    folder: Path,
+    split: str,
+    found: Found,
+    classes: list[str],
+    *,
+    unaddressable: str,
+    empty_classes: str,
 ) -> None:
     """Warn of images that are left out, and refuse what cannot become metadata.
 
     Args:
         folder, split, found: The split folder, the split, and what was found there.
         classes: The sorted names of its class folders; for TEST, one empty string.
-        unaddressable: See ``scan.scan_images``.
+        unaddressable, empty_classes: See ``scan.scan_images``.
 
     Raises:
         MetadataError: There are no images, a class has none, or some are not addressable.
     """
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
-        raise MetadataError(
-            f"The {split} split folder {folder} is flat: {strays[0]} and no class folders. "
-            "Kaggle's val/ is like this: use the folder that contains ILSVRC/ and "
-            "LOC_val_solution.csv as `root`, or sort the images into one folder per class id."
-        )
+        raise flat_split(split, str(folder))
     if not classes:
         raise MetadataError(
             f"The {split} split folder {folder} is empty: it contains no class folders."
@@ -71,17 +187,19 @@ def check_found(
         logger.warning("%s", refusal)
     empty = [name for name in classes if not len(found[name].actual_index)]
     what = "addressable images" if total else "images"
-    if empty and split not in LABELLED:
+    nothing = len(empty) == len(classes) and empty_classes == "keep"
+    if (empty and split not in LABELLED) or nothing:
+        reason = why_empty(one.others for one in found.values())
         raise MetadataError(
-            f"The {split} split folder {folder} contains no {what}. Add them, or remove {split} "
-            "from `splits`."
+            f"The {split} split folder {folder} contains no {what}{reason}. Add them, or remove "
+            f"{split} from `splits`."
         )
-    if empty:
-        raise MetadataError(
-            f"{split}: {count(len(empty), 'class folder')} in {folder} with no {what}:",
-            listing(empty, len(empty)),
-            "Add images or remove them. A hidden folder (.ipynb_checkpoints) is also a class.",
-        )
+    if empty and empty_classes == "refuse":
+        inside: dict[str, list[Others]] = {name: [] for name in empty}
+        for name, visited in found.items():
+            if name.partition("/")[0] in inside:
+                inside[name.partition("/")[0]].append(visited.others)
+        raise no_images_in(split, str(folder), [*inside.items()], what)
 
 
 def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:

@@ -4,7 +4,7 @@ Only folders that changed since the previous scan are listed, see ``walk``.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..artefacts import Scan
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import (
     UNREAD,
+    Others,
     Record,
     State,
     last_records,
@@ -35,7 +36,8 @@ from ..walk import (
     visit,
 )
 from ..witness import image_folder
-from .refusals import check_found, doubt_times
+from .left_out import left_out
+from .refusals import behind, check_found, doubt_times, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -54,6 +56,8 @@ def scan_split(
     unaddressable: str = "refuse",
     trust_timestamps: bool = True,
     watch_links: bool = True,
+    empty_classes: str = "refuse",
+    source: str = "",
     threads: int = 4,
 ) -> None:
     """Scan a split folder, and list only folders that changed since the last scan.
@@ -67,26 +71,31 @@ def scan_split(
         view: If the folder is that of a view, its record, which lists the retired links; otherwise
             empty.
         view_name: The name of that view; otherwise empty.
-        engine, unaddressable, trust_timestamps, watch_links, threads: See ``scan_images``.
+        engine, unaddressable, trust_timestamps, watch_links, empty_classes, source, threads: See
+            ``scan_images``.
 
     Raises:
         MetadataError: See ``scan_images``.
     """
     retired = read_retired(view)
-    found, states = scan_images(
-        root,
-        split,
-        engine=engine,
-        unaddressable=unaddressable,
-        trust_timestamps=trust_timestamps,
-        previous=last_scan(extra, split, settings, retired),
-        threads=threads,
-        made_now=bool(view),
-        watch_links=watch_links,
-        retired=retired,
-    )
+    with naming_the_dataset(os.path.join(root, split_folder(split)), source):
+        found, states, others = scan_images(
+            root,
+            split,
+            engine=engine,
+            unaddressable=unaddressable,
+            trust_timestamps=trust_timestamps,
+            previous=last_scan(extra, split, settings, retired),
+            threads=threads,
+            made_now=bool(view),
+            watch_links=watch_links,
+            retired=retired,
+            empty_classes=empty_classes,
+            source=source,
+        )
     found.save(scan)
-    write_record(folders, Record(settings, states, view_name, tuple(sorted(retired))))
+    names = tuple(sorted(retired))
+    write_record(folders, Record(settings, states, view_name, names, others))
 
 
 def scan_images(
@@ -101,7 +110,9 @@ def scan_images(
     made_now: bool = False,
     watch_links: bool = True,
     retired: Collection[str] = (),
-) -> tuple[Scan, dict[str, State]]:
+    empty_classes: str = "refuse",
+    source: str = "",
+) -> tuple[Scan, dict[str, State], dict[str, Others]]:
     """Find the classes and images of a split.
 
     Classes, images and their order are those of ``torchvision.datasets.ImageFolder``. TEST is flat
@@ -128,33 +139,31 @@ def scan_images(
             and replaces the link.
         retired: The links and class folders of a view to leave out, by their path below the split
             folder. They will be removed after the next publication.
+        empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
+            ``keep`` makes it a class without images.
+        source: If the folder belongs to a view, the folder of the dataset behind it, for messages.
 
     Returns:
-        The scan, and the state of every folder that was visited. All of them were in these states
-        at one moment of the scan.
+        The scan, the state of every folder that was visited, and what is beside the images in some
+        of them. All of them were in these states at one moment of the scan.
 
     Raises:
         MetadataError: The split folder is missing, is empty or has another layout, a class has no
             images, images are not addressable, or folders keep changing.
 
     Example:
-        >>> scan, states = scan_images("/data/imagenet", "TRAIN")
+        >>> scan, states, others = scan_images("/data/imagenet", "TRAIN")
         >>> len(scan.class_ids), len(scan.actual_index)
         (1000, 1281167)
     """
     folder = Path(root, split_folder(split))
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise MetadataError(
-            f"The {split} split folder {folder} {what}. `root` must be the folder that "
-            f"contains {split_folder(split)}/. If you do not need this split, leave it out of "
-            "`splits`, for instance `--config splits='[TRAIN]'`."
-        )
+        raise missing_split(os.fspath(root), split_folder(split), split, "imagenet")
     found = dict(previous or {})
-    left_out: dict[str, set[str]] = {}
+    unwanted: dict[str, set[str]] = {}
     for path in retired:
         above, _, name = path.rpartition("/")
-        left_out.setdefault(above, set()).add(name)
+        unwanted.setdefault(above, set()).add(name)
     targets, listed = Targets(), set[str]()
     for _ in range(LOOKS):
         changed = look(
@@ -162,13 +171,13 @@ def scan_images(
             found,
             targets,
             what=f"scan {split}",
-            look_at=partial(_visit, folder, split, left_out),
-            take=partial(_take, folder, split),
+            look_at=partial(_visit, folder, split, unwanted),
+            take=partial(_take, folder, split, source),
             trust_timestamps=trust_timestamps,
             threads=threads,
             links_are_classes=split in LABELLED,
             watch_links=watch_links,
-            left_out=left_out.get("", set()),
+            left_out=unwanted.get("", set()),
         )
         if not changed:
             break
@@ -177,7 +186,7 @@ def scan_images(
             doubt_times(folder, found, all_changed)
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
-            _ask_image_folder(folder, split, found, left_out)
+            _ask_image_folder(folder, split, found, unwanted)
     else:
         raise MetadataError(
             f"{folder} keeps changing while it is being scanned (for instance "
@@ -188,7 +197,14 @@ def scan_images(
     classes = [""]
     if split in LABELLED:
         classes = sorted(name for name in found[""].below if was_folder(found[name].state))
-    check_found(folder, split, found, classes, unaddressable)
+    check_found(
+        Path(source or folder),
+        split,
+        found,
+        classes,
+        unaddressable=unaddressable,
+        empty_classes=empty_classes,
+    )
     visited = sorted(name for name in found if was_folder(found[name].state))
     indices = [found[name].actual_index for name in classes]
     if split not in LABELLED:
@@ -209,7 +225,8 @@ def scan_images(
         len(listed.intersection(visited)),
         count(len(visited), "folder"),
     )
-    return scan, {name: found[name].state for name in sorted(found)}
+    states = {name: found[name].state for name in sorted(found)}
+    return scan, states, {name: found[name].others for name in visited if found[name].others}
 
 
 def last_scan(
@@ -230,7 +247,8 @@ def last_scan(
     """
     state_of = dict(existing(extra, "folders", split=split))
     for path, record in last_records(state_of, settings):
-        found = found_before(path_of(extra, "scan", **state_of[path]), record.folders)
+        scan = path_of(extra, "scan", **state_of[path])
+        found = found_before(scan, record.folders, record.others)
         if found is not None:
             for link in set(record.retired).symmetric_difference(retired):
                 if (above := link.rpartition("/")[0]) in found:
@@ -239,12 +257,14 @@ def last_scan(
     return None
 
 
-def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
+def found_before(
+    scan: StrPath, folders: Mapping[str, State], others: Mapping[str, Others] | None = None
+) -> Found | None:
     """Load an earlier scan, for ``scan_images`` to start from.
 
     Args:
         scan: The file with the scan.
-        folders: The states of the folders in the record of that scan.
+        folders, others: The same in the record of that scan, see ``fingerprint.Record``.
 
     Returns:
         What the scan found. None if the file cannot be read or does not fit the states, so that
@@ -265,11 +285,12 @@ def found_before(scan: StrPath, folders: dict[str, State]) -> Found | None:
     for name, state in folders.items():
         index = images.get(name, np.empty(0, "<u4"))  # the images of TEST are in ""
         found[name] = Folder(state, below[name], index, len(index) + skipped.get(name, 0))
+        found[name].others = (others or {}).get(name, {})
     return found
 
 
 def _visit(
-    folder: Path, split: str, left_out: dict[str, set[str]], name: str, watch: Watch | None
+    folder: Path, split: str, unwanted: dict[str, set[str]], name: str, watch: Watch | None
 ) -> Listing | None:
     """List a folder without the names to leave out; None if the folder is missing."""
     if split in LABELLED:
@@ -281,7 +302,7 @@ def _visit(
         raise MetadataError(
             f"{folder / name} contains the work folder {WORK}, so it cannot be a class."
         )
-    if listed and (names := left_out.get(name)):
+    if listed and (names := unwanted.get(name)):
         good, key = image_keys(pack(dict.fromkeys(names, FILE)), split, class_id)
         others = ~np.isin(listed.actual_index, numbers(key[good]))
         subfolders, links, files = (
@@ -297,16 +318,19 @@ def _visit(
     return listed
 
 
-def _take(folder: Path, split: str, name: str, listed: Listing, state: State) -> Folder:
+def _take(
+    folder: Path, split: str, source: str, name: str, listed: Listing, state: State
+) -> Folder:
     """Turn the listing of a folder into what the scan needs to know of it."""
     below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
     images = sorted([*filter(is_image, listed.files), *listed.special])
+    others = left_out(listed.files)
     logger.debug(
         "listed %s: %d images", path_below(folder, name), len(images) + len(listed.actual_index)
     )
     if split in LABELLED and not name:  # images next to the class folders belong to no class
         strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
-        return Folder(state, below, listed.actual_index, 0, strays)
+        return Folder(state, below, listed.actual_index, 0, strays, others)
     class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
     known = () if inside else listed.actual_index
     offenders = []
@@ -317,21 +341,21 @@ def _take(folder: Path, split: str, name: str, listed: Listing, state: State) ->
             if special
             else why_not_addressable(image, split, class_id, known)
         )
-        offenders.append(f"{name}/{image} ({why})".lstrip("/"))
+        offenders.append(f"{behind(folder, name, source)}/{image} ({why})".lstrip("/"))
     return Folder(
-        state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders
+        state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders, others
     )
 
 
 def _ask_image_folder(
-    folder: Path, split: str, found: Found, left_out: dict[str, set[str]]
+    folder: Path, split: str, found: Found, unwanted: dict[str, set[str]]
 ) -> None:
     """Replace the images in ``found`` by those that torchvision's ImageFolder finds."""
     images: dict[str, list[str]] = {name: [] for name in found}
     if found[""].below:
         for path, _ in image_folder(folder).samples:
             below, _, name = os.path.relpath(path, folder).rpartition("/")
-            if name in left_out.get(below, ()):
+            if name in unwanted.get(below, ()):
                 continue
             images.setdefault(below, []).append(name)
     for name in found.keys() - {""}:
@@ -345,8 +369,8 @@ def _ask_image_folder(
         good, key = image_keys(pack(dict.fromkeys(files, FILE)), split, class_id)
         others = [image for image, found in zip(files, good, strict=True) if not found]
         listed = Listing([], [], others, numbers(key[good]), special, {})
-        found[name] = _take(folder, split, name, listed, before.state)
-        found[name].below = before.below
+        found[name] = _take(folder, split, "", name, listed, before.state)
+        found[name].below, found[name].others = before.below, before.others
 
 
 def _log_changes(previous: Found | None, found: Found, listed: set[str]) -> None:

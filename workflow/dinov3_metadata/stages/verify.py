@@ -17,18 +17,20 @@ from ..disk import kind_of
 from ..documents import Count
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import read_array_back, reading_back, rows_at, sha256
-from ..fingerprint import read_retired
+from ..fingerprint import read_record, read_retired
 from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
 from ..paths import StrPath
 from ..progress import progress
 from ..readdir import special_kind
 from ..witness import image_folder
+from .left_out import notes_on
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time
 
 
 def verify(
     *,
+    view: StrPath = "",
     scan: StrPath,
     folders: StrPath,
     labels: StrPath = "",
@@ -42,10 +44,12 @@ def verify(
     level: str = "sample",
     sample: int = 1000,
     classes: str = "own",
+    notes: Sequence[str] = (),
 ) -> None:
     """Check the new files of a split, and write a report.
 
     Args:
+        view: If the split folder is that of a view, its record; otherwise empty.
         scan: The file with the scan that the new files must match, see ``artefacts.Scan``.
         folders: The record of that scan, see ``fingerprint.Record``.
         labels: The file with the names of the classes, see ``artefacts.Labels``; empty for TEST.
@@ -54,12 +58,14 @@ def verify(
         new_entries, new_class_ids, new_class_names: The new files; for TEST only the entries.
         report: Where to write the report, see ``artefacts.Report``.
         root, split, level, sample, classes: See ``check_files``.
+        notes: What else a user should know about the files, one sentence each.
 
     Raises:
         MetadataError: See ``check_files``.
     """
     paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
     found = Scan.load(scan)
+    records = list(filter(None, [read_record(path) for path in (view, folders) if path]))
     check_files(
         {os.path.basename(path): str(path) for path in paths},
         found,
@@ -71,6 +77,8 @@ def verify(
         sample=sample,
         classes=classes,
         retired=read_retired(folders),
+        is_view=bool(view),
+        notes=[*notes, *notes_on(split, records)],
     ).save(report)
 
 
@@ -86,6 +94,8 @@ def check_files(
     sample: int = 1000,
     classes: str = "own",
     retired: frozenset[str] = frozenset(),
+    is_view: bool = False,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Check the files of a split and describe them.
 
@@ -103,6 +113,8 @@ def check_files(
         sample: How many rows ``sample`` checks, spread evenly over the split.
         classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
+        is_view: Whether ``root`` is a view.
+        notes: What else a user should know about the files, one sentence each.
 
     Returns:
         The report, with the sizes and sha256 of the files and the checks that they passed.
@@ -130,12 +142,12 @@ def check_files(
         checks.append(check)
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
-        checks.append(_check_paths(root, split, entries, rows))
+        checks.append(_check_paths(root, split, entries, rows, is_view))
         if level == "full":
             checks.append(_check_witness(root, split, entries, scan, index, retired))
         for check in checks:
             logger.info("%s: %s", split, check)
-        notes = _notes(split, scan, numbering, classes) if labels else []
+        notes = [*notes, *(_notes(split, scan, numbering, classes) if labels else [])]
         for note in notes:
             logger.warning("%s", note)
         widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
@@ -158,6 +170,7 @@ def check_files(
             if labels
             else None,
             notes=notes,
+            empty_classes=Count(int((scan.counts == 0).sum()) if labels else 0),
         )
 
 
@@ -171,6 +184,9 @@ def _notes(split: str, scan: Scan, numbering: Numbering, classes: str) -> list[s
         classes: The setting ``classes``.
     """
     notes = []
+    if empty := scan.class_ids[scan.counts == 0].tolist():
+        some = ", ".join(empty[:SHOWN]) + (", ..." if empty[SHOWN:] else "")
+        notes.append(f"{split}: {count(len(empty), 'class', 'classes')} without images: {some}.")
     if lacking := sorted({*numbering.ids}.difference(scan.class_ids.tolist())):
         some = ", ".join(lacking[:SHOWN]) + (", ..." if lacking[SHOWN:] else "")
         notes.append(
@@ -282,9 +298,6 @@ def _check_rows(
                 raise MetadataError(
                     f"{name}: rows that differ from the scan:", listing(shown, len(bad))
                 )
-    if classes and not scan.counts.all():
-        empty = scan.class_ids[scan.counts.argmin()]
-        raise MetadataError(f"{name}: no row for class {empty}.")
     check = f"all {count(len(entries), 'row')}: order, numbers, classes, ids and names"
     return check, hasher.hexdigest()
 
@@ -301,21 +314,33 @@ def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
             yield image_path(split, class_id, actual_index)
 
 
-def _check_paths(root: StrPath, split: str, entries: np.memmap, rows: np.ndarray) -> str:
+def _check_paths(
+    root: StrPath, split: str, entries: np.memmap, rows: np.ndarray, is_view: bool
+) -> str:
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
-        f"{path} ({_why_not(f'{root}/{path}')})"
+        f"{_behind(f'{root}/{path}') if is_view else path} ({_why_not(f'{root}/{path}')})"
         for path in paths
         if not os.path.isfile(f"{root}/{path}")
     ]
     if gone:
+        where = "" if is_view else f" in {root}"
         raise MetadataError(
-            f"{split}: {len(gone):,} of the {count(len(rows), 'image')} checked cannot be opened "
-            f"in {root}:",
+            f"{split}: {len(gone):,} of the {count(len(rows), 'image')} checked cannot be opened"
+            f"{where}:",
             listing(gone, len(gone)),
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
+
+
+def _behind(path: str) -> str:
+    """Return the path in the dataset of an image in a view, whose link or whose class folder's link
+    leads there."""
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.readlink(path)
+    return f"{os.readlink(folder)}/{name}" if os.path.islink(folder) else path
 
 
 def _why_not(path: str) -> str:

@@ -16,29 +16,45 @@ from pathlib import Path
 
 import numpy as np
 
-from ..addresses import (
-    SPLITS,
-    is_image,
-    split_folder,
-)
-from ..errors import MetadataError, count, listing, logger
+from ..addresses import SPLITS, is_image, split_folder
+from ..errors import MetadataError, count, logger
 from ..fingerprint import (
+    Others,
     Record,
     State,
     class_folders,
     folder_state,
     has_links,
+    is_folder,
     last_records,
     was_folder,
     write_record,
 )
-from ..layouts import LAYOUTS, may_hold_images
+from ..layouts import (
+    LAYOUTS,
+    Folders,
+    has_images,
+    is_class,
+    may_hold_images,
+    part_of,
+)
 from ..paths import StrPath, existing
 from ..readdir import Listing, list_folder
-from ..walk import LOOKS, Folder, Found, Targets, folders_below, look, visit, wait_for_a_tick
-from .annotations import read_annotations
+from ..walk import (
+    LOOKS,
+    Folder,
+    Found,
+    Targets,
+    folders_below,
+    look,
+    visit,
+    wait_for_a_tick,
+)
+from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
+from .left_out import images_in, note_nested, tell_left_out, why_empty
 from .links import ViewFolder
+from .refusals import flat_split, missing_split, no_images_in
 
 
 def link_view(
@@ -53,12 +69,14 @@ def link_view(
     settings: str,
     trust_timestamps: bool = True,
     threads: int = 4,
+    folders: Folders | None = None,
+    empty_classes: str = "refuse",
 ) -> None:
     """Bring the view of a split up to date, starting from the last record in the work folder.
 
     Args:
         view: Where to write the states of the folders, see ``fingerprint.Record``.
-        extra, dataset, root, split, layout, annotations: See ``View``.
+        extra, dataset, root, split, layout, annotations, folders, empty_classes: See ``View``.
         settings: The fingerprint of everything else that the view depends on.
         trust_timestamps, threads: See ``View.link``.
 
@@ -68,15 +86,24 @@ def link_view(
     records = (path for path, _ in existing(extra, "view", split=split))
     last = next((record for _, record in last_records(records, settings)), None)
     links = View(
-        dataset, root, extra=str(extra), split=split, layout=layout, annotations=annotations
+        dataset,
+        root,
+        extra=str(extra),
+        split=split,
+        layout=layout,
+        annotations=annotations,
+        folders=folders,
+        empty_classes=empty_classes,
     )
+    links.others = last.others if last else {}
     states = links.link(
         last.folders if last else None,
         trust_timestamps=trust_timestamps,
         threads=threads,
         retired=last.retired if last else (),
     )
-    write_record(view, Record(settings, states, annotations, tuple(links.numbers.retired)))
+    retired, notes = tuple(links.numbers.retired), tuple(links.notes)
+    write_record(view, Record(settings, states, annotations, retired, links.others, notes))
 
 
 class View:
@@ -90,9 +117,15 @@ class View:
         layout: The layout of the dataset, see ``layouts``.
         annotations: The fingerprint that the file with the classes of the images must still have
             (see ``fingerprint.of_content``); empty to accept any.
+        folders: See ``layouts.split_folders``.
+        empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
+            ``keep`` makes an empty folder.
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
+        others: Folder -> what was left out of it, by the path of the folder below the split's
+            folder. Set it before ``link`` to what it was when the folders had the states ``noted``.
+        notes: What a user should know about the images, one sentence each.
 
     Example:
         >>> view = View(
@@ -110,10 +143,15 @@ class View:
         split: str,
         layout: str,
         annotations: str = "",
+        folders: Folders | None = None,
+        empty_classes: str = "refuse",
     ) -> None:
-        self.part = LAYOUTS[layout].list_part(dataset, split)
+        self.part, self.folders = part_of(dataset, layout, split, folders), folders
         self.dataset, self.root, self.extra = dataset, root, extra
         self.split, self.layout = split, layout
+        self.keep_empty = empty_classes == "keep"
+        self.others: Mapping[str, Others] = {}
+        self.notes: list[str] = []
         self.source = os.path.join(dataset, self.part.folder) if self.part.folder else dataset
         self.target = f"{root}/{split_folder(split)}"
         self.annotations = f"{dataset}/{self.part.annotations}" if self.part.annotations else ""
@@ -162,16 +200,15 @@ class View:
         return states
 
     def _check_places(self) -> None:
-        if not os.path.isdir(self.source):
-            raise MetadataError(
-                f"The {self.split} folder {self.source} does not exist. The layout {self.layout} "
-                f"is: {LAYOUTS[self.layout].explain()}. If you do not need this split, leave it "
-                "out of `splits`, for instance `--config splits='[TRAIN]'`."
-            )
+        for path in self.part.paths:
+            if not os.path.isdir(f"{self.dataset}/{path}"):
+                raise missing_split(self.dataset, path, self.split, self.layout)
         view = os.path.realpath(self.root)
-        for split in SPLITS:
-            part = LAYOUTS[self.layout].list_part(self.dataset, split)
-            folder = os.path.join(self.dataset, part.folder)
+        for folder in (
+            os.path.join(self.dataset, path)
+            for split in SPLITS
+            for path in part_of(self.dataset, self.layout, split, self.folders).paths
+        ):
             source = os.path.realpath(folder)
             inside = os.path.commonpath([view, source])
             if inside == view or (inside == source and source != os.path.realpath(self.dataset)):
@@ -187,7 +224,7 @@ class View:
             if trust_timestamps:
                 wait_for_a_tick([*states.values()])
             if self.part.classes:
-                names = [name for name in class_folders(self.source) if not name.startswith(".")]
+                names = self._classes()
                 if not names:
                     raise self._no_images()
                 self.folder.make(self.folder.folder)
@@ -210,22 +247,37 @@ class View:
         """
         if not self.part.classes:
             return {"": folder_state(self.source, trust_timestamps)}
-        names = class_folders(self.source) if self.part.inside else []
         states = {}
-        for name in ["", *(name for name in names if not name.startswith("."))]:
+        for name in ["", *(self._classes() if self.part.inside else [])]:
             path = f"{self.source}/{name}"
             states[name] = folder_state(path, trust_timestamps and not has_links(path))
         return states
 
+    def _classes(self) -> list[str]:
+        """Return the names of the class folders to link; note what is beside them."""
+        with suppress(OSError), os.scandir(self.source) as entries:
+            kinds = {entry.name: is_folder(entry) for entry in entries}
+            folders = [name for name, folder in kinds.items() if folder]
+            files = [name for name, folder in kinds.items() if not folder]
+            self.others = {"": self._left_out("", folders, files)}
+            return [name for name in folders if is_class(self.layout, self.source, name)]
+        return []
+
     def _folder_of_images(self, name: str) -> str:
         folder = f"{self.source}/{name}"
-        if self.part.inside and not os.path.isdir(f"{folder}/{self.part.inside}"):
+        inside = f"{folder}/{self.part.inside}".rstrip("/")
+        if not self.part.inside or has_images(inside):
+            return inside
+        with suppress(OSError):
+            if any(map(is_image, os.listdir(folder))):  # a user moved the images up
+                return folder
+        if not os.path.isdir(inside):
             raise MetadataError(
                 f"The class folder {folder} contains no {self.part.inside}/, unlike the layout "
                 f"{self.layout}: {LAYOUTS[self.layout].explain()}. Move the folder elsewhere or "
                 f"add {self.part.inside}/."
             )
-        return f"{folder}/{self.part.inside}".rstrip("/")
+        return inside
 
     def _link_images(
         self, noted: Mapping[str, State], trust_timestamps: bool, threads: int
@@ -238,6 +290,9 @@ class View:
         folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
         below, nothing = folders_below(folders), np.empty(0, "<u4")
         found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
+        for name, others in self.others.items():
+            if name in found:
+                found[name].others = others
         targets, changed = Targets(), set[str]()
         for _ in range(LOOKS):
             changed |= {
@@ -251,9 +306,11 @@ class View:
                     trust_timestamps=trust_timestamps,
                     threads=threads,
                     links_are_classes=False,
+                    tops=self.part.tops,
                 )
             }
-            if not found.keys() >= {"", *(name.rpartition("/")[0] for name in found)}:
+            above = {name.rpartition("/")[0] for name in found.keys() - {*self.part.tops}}
+            if not found.keys() >= {*self.part.tops, *above}:
                 continue  # a folder whose subfolder is gone must be listed again first
             damaged = {
                 path
@@ -271,6 +328,7 @@ class View:
         else:
             raise self._restless()
         paths = [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
+        self.others = {name: found[name].others for name in sorted(found) if found[name].others}
         states = {name: found[name].state for name in sorted(found)}
         return states | {path: folder_state(path, trust_timestamps) for path in paths}
 
@@ -283,18 +341,15 @@ class View:
             if may_hold_images(folder, subfolder)
             and subfolder not in (() if name else self.part.others)
         ]
-        hidden = [subfolder for subfolder in listed.subfolders if subfolder.startswith(".")]
-        if hidden:
-            logger.info("ignored, because it is hidden: %s", f"{folder}/{min(hidden)}")
-        images = _images(listed) if not name and self.part.classes else []
-        if images:
-            logger.warning(
-                "Ignored, because they are beside the class folders in %s: %s (for instance %s)",
-                self.source,
-                count(len(images), "image"),
-                min(images),
-            )
-        return Folder(state, below, np.empty(0, "<u4"), 0)
+        others = self._left_out(name, listed.subfolders, [*listed.files, *listed.special])
+        return Folder(state, below, np.empty(0, "<u4"), 0, others=others)
+
+    def _left_out(self, name: str, folders: Iterable[str], files: Iterable[str]) -> Others:
+        """Return what is left out of a folder, given its path below the split's folder and the
+        names of the folders and files in it, and tell the user."""
+        beside = self.part.classes and name in self.part.tops
+        path = f"{self.source}/{name}".rstrip("/")
+        return tell_left_out(path, folders, files, layout=self.layout, beside_classes=beside)
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
         """Link the images of each class that changed in the dataset or in the view.
@@ -305,8 +360,9 @@ class View:
             damaged: The absolute paths of the folders of the view that changed.
         """
         folders: dict[str, list[str]] = {}
+        tops = self.part.tops if self.part.classes else ()
         for name in sorted(found):
-            if was_folder(found[name].state) and (name or not self.part.classes):
+            if was_folder(found[name].state) and name not in tops:
                 folders.setdefault(self._class_of(name), []).append(name)
         affected = set(map(self._class_of, changed))
         empty = []
@@ -316,24 +372,35 @@ class View:
             if stale and not self.numbers.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         if (empty and not self.part.classes) or not folders:
-            raise self._no_images()
-        if empty:
-            what = count(len(empty), "class folder")
-            raise MetadataError(
-                f"{self.split}: {what} in {self.source} with no images:",
-                listing(empty, len(empty)),
-                "Add images or remove them, or move them out of the split.",
+            raise self._no_images(found)
+        if empty and not self.keep_empty:
+            raise no_images_in(
+                self.split,
+                self.source,
+                [
+                    (class_id, [found[name].others for name in folders[class_id]])
+                    for class_id in empty
+                ],
             )
         self.numbers.retire_classes(folders)
+        if len(folders) == 1 and self.part.classes:
+            classes = [f"{path}/{class_id}" for path in self.part.paths for class_id in folders]
+            self.notes = note_nested(self.split, self.dataset, classes)
 
-    def _no_images(self) -> MetadataError:
+    def _no_images(self, found: Found | None = None) -> MetadataError:
+        if self.part.classes and images_in(self.source):
+            return flat_split(self.split, self.source)
+        others = [known.others for known in (found or {}).values()]
         return MetadataError(
-            f"The {self.split} split folder {self.source} contains no images. Add them, or "
-            f"remove {self.split} from `splits`."
+            f"The {self.split} split folder {self.source} contains no images{why_empty(others)}. "
+            f"Add them, or remove {self.split} from `splits`."
         )
 
     def _class_of(self, folder: str) -> str:
-        return folder.partition("/")[0] if self.part.classes else self.part.class_id
+        if not self.part.classes:
+            return self.part.class_id
+        top = next((top for top in self.part.shards if f"{folder}/".startswith(f"{top}/")), "")
+        return folder[len(top) :].strip("/").partition("/")[0]
 
     def _link_by_annotation(self, found: Found, class_of: dict[str, str]) -> None:
         """Link the images of all classes.
@@ -345,19 +412,9 @@ class View:
         images = list(
             self._images_in(name for name in sorted(found) if was_folder(found[name].state))
         )
-        strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
-        if strangers:
-            raise MetadataError(
-                f"{count(len(strangers), 'image')} in {self.source} with no class in "
-                f"{self.annotations}:",
-                listing(map(os.path.basename, strangers), len(strangers)),
-                "Add a row for each, or move them elsewhere.",
-            )
         if not images:
-            raise self._no_images()
-        classes: dict[str, list[str]] = {}
-        for path in images:
-            classes.setdefault(class_of[os.path.basename(path)], []).append(path)
+            raise self._no_images(found)
+        classes = by_annotation(images, class_of, self.annotations, self.source)
         for class_id, some in classes.items():
             self.numbers.link_class(class_id, some)
         self.numbers.retire_classes(classes)

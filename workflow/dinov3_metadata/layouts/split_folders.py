@@ -1,0 +1,102 @@
+"""Split folders: find the folders of the splits, whatever they are called.
+
+DINOv3 reads ``train/``, ``val/`` and ``test/``. Datasets have ``Training/``, ``valid/`` or
+``imagenet21k_train/`` instead, or a split in several parts such as ``train.X1/`` to ``train.X4/``.
+"""
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from ..addresses import SPLITS, split_folder
+from ..errors import MetadataError
+
+Folders = Mapping[str, Sequence[str]]
+"""Split -> the paths of its folders below the dataset, for the splits that are not in the folders
+that DINOv3 reads."""
+
+WORDS = {
+    "TRAIN": {"train", "training", "trainset", "traindata", "trn"},
+    "VAL": {"val", "valid", "validation", "valset", "validset", "dev"},
+    "TEST": {"test", "testing", "testset", "testdata", "tst"},
+}
+"""Split -> the words that its folder may be called by."""
+
+OTHER_WORDS = {
+    *("imagenet", "ilsvrc", "in", "k", "cls", "loc", "winter", "fall"),
+    *("image", "images", "img", "imgs", "pic", "pics", "photos", "jpg", "jpeg", "png"),
+    *("data", "dataset", "set", "split", "folder", "seg", "full", "small", "raw", "resized"),
+    *("part", "shard", "x", "px"),
+}
+"""The words that may be beside it, as may numbers: ``imagenet21k_train``, ``train.X1``.
+
+A folder with any other word may be a class: ``bullet_train``.
+"""
+
+
+def split_of(name: str) -> str:
+    """Return the split that a folder with some name is, going by its words; empty if it is none.
+
+    Example:
+        >>> split_of("ILSVRC2012_img_train"), split_of("Validation"), split_of("bullet_train")
+        ('TRAIN', 'VAL', '')
+    """
+    words = {*re.findall(r"[^\W\d_]+", name.casefold())} - OTHER_WORDS
+    return next((split for split in SPLITS if len(words) == 1 and words <= WORDS[split]), "")
+
+
+def folders_like_splits(dataset: str) -> dict[str, list[str]]:
+    """Return split -> the sorted names of the folders in a dataset that are called like it."""
+    found: dict[str, list[str]] = {split: [] for split in SPLITS}
+    try:
+        with os.scandir(dataset) as entries:
+            for entry in entries:
+                split = split_of(entry.name)
+                if split and not entry.name.startswith(".") and entry.is_dir():
+                    found[split].append(entry.name)
+    except OSError:  # the first stage that lists the dataset says why
+        return found
+    return {split: sorted(names) for split, names in found.items()}
+
+
+def find_folders(
+    dataset: str, given: Mapping[str, str | Sequence[str]] | None, splits: Collection[str]
+) -> dict[str, list[str]]:
+    """Find the folders of the splits that are not in the folders that DINOv3 reads.
+
+    Args:
+        dataset: The dataset's folder.
+        given: The setting ``folders``; a path counts as a list of one.
+        splits: The splits to make metadata for.
+
+    Returns:
+        What is given. For each other split whose own folder is missing, the only folder that is
+        called like the split, if there is one.
+
+    Raises:
+        MetadataError: Several folders are called like one of ``splits``.
+    """
+    folders = {
+        split: [paths] if isinstance(paths, str) else [*paths]
+        for split, paths in (given or {}).items()
+    }
+    unknown = [
+        split
+        for split in SPLITS
+        if split not in folders and not os.path.isdir(f"{dataset}/{split_folder(split)}")
+    ]
+    if not unknown:
+        return folders
+    like = folders_like_splits(dataset)
+    for split in unknown:
+        names = [name for name in like[split] if [name] not in folders.values()]
+        if len(names) > 1 and split in splits:
+            raise MetadataError(
+                f"{dataset} contains no {split_folder(split)}/, but {len(names)} folders that may "
+                f"be {split}: {', '.join(f'{name}/' for name in names)}. If one of them is, set "
+                f"`folders: {{{split}: {names[0]}}}`. If all are parts of it, set "
+                f"`folders: {{{split}: [{', '.join(names)}]}}`."
+            )
+        if len(names) == 1:
+            folders[split] = names
+    return folders

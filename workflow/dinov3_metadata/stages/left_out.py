@@ -1,0 +1,158 @@
+"""Left out: what a split contains beside its images, and what a user should know about it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from ..addresses import is_image, other_suffix
+from ..errors import SHOWN, count, logger
+from ..fingerprint import Others, Record, class_folders
+from ..layouts import SYSTEM, has_images
+
+DEEPEST = 10  # folders inside each other to look into for the classes of a split
+
+
+def left_out(files: Iterable[str], folders: Iterable[str] = ()) -> Others:
+    """Return what is left out of a folder.
+
+    Args:
+        files: The names of the files in it.
+        folders: The names of the folders in it that a system made, if they are left out.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for what, name in (
+        *((other_suffix(name), name) for name in files),
+        *((f"{name}/", name) for name in folders),
+    ):
+        if what:
+            many, example = found.get(what, (0, name))
+            found[what] = (many + 1, min(example, name))
+    return found
+
+
+def tell_left_out(
+    path: str, folders: Iterable[str], files: Iterable[str], *, layout: str, beside_classes: bool
+) -> Others:
+    """Return what a view leaves out of a folder; log it, and warn if it is images.
+
+    Args:
+        path: The folder.
+        folders, files: The names of the folders and files in it.
+        layout: The layout. In ``imagenet``, each folder is a class, as in ImageFolder.
+        beside_classes: Whether the folder contains the class folders.
+    """
+    own = [] if layout == "imagenet" else [*folders]
+    system = [name for name in own if name.lower() in SYSTEM]
+    for name in system:
+        logger.info("left out: %s, %s", f"{path}/{name}", SYSTEM[name.lower()])
+    hidden = [name for name in own if name.startswith(".") and name not in system]
+    if hidden:
+        logger.info("ignored, because it is hidden: %s", f"{path}/{min(hidden)}")
+    names = [*files]
+    images = [name for name in names if is_image(name) and name[0] != "."]
+    if images and beside_classes:
+        logger.warning(
+            "Ignored, because they are beside the class folders in %s: %s (for instance %s)",
+            path,
+            count(len(images), "image"),
+            min(images),
+        )
+    return left_out(names, system)
+
+
+def images_in(folder: str) -> list[str]:
+    """Return the sorted names of the images directly in a folder, without hidden ones.
+
+    The list is empty if the folder cannot be listed.
+    """
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(folder) if is_image(name) and name[0] != ".")
+    return []
+
+
+def note_nested(split: str, dataset: str, folders: Sequence[str]) -> list[str]:
+    """Return a note if the only class of a split has no images of its own, but several folders with
+    images: these may be the classes.
+
+    Args:
+        split: ``TRAIN`` or ``VAL``.
+        dataset: The dataset's folder.
+        folders: The paths of the class folder below it; several if the split is in several folders.
+    """
+    path, below = "", list[str]()
+    for _ in range(DEEPEST):
+        places = [f"{dataset}/{folder}{path}" for folder in folders]
+        if any(map(images_in, places)):
+            return []
+        found = {(place, name) for place in places for name in class_folders(place)}
+        below = sorted({name for place, name in found if has_images(f"{place}/{name}")})
+        if len(below) != 1:
+            break
+        path += f"/{below[0]}"
+    if len(below) < 2:
+        return []
+    deeper = [f"{folder}{path}" for folder in folders]
+    setting = deeper[0] if len(deeper) == 1 else f"[{', '.join(deeper)}]"
+    return [
+        f"{split} has only one class, {os.path.basename(folders[0])}, whose images are in "
+        f"{count(len(below), 'folder')} in {deeper[0]}/ (for instance {below[0]}). If these are "
+        f"the classes, set `folders: {{{split}: {setting}}}`."
+    ]
+
+
+def why_empty(others: Iterable[Others]) -> str:
+    """Return why a class or a split has no images, in brackets, from what was left out of its
+    folders; empty if nothing was."""
+    found = _total(others)
+    files = [f"{many:,} {what}" for what, (many, _) in found.items() if what[-1] != "/"]
+    return f" ({', '.join(files)}, which torchvision does not take for images)" if files else ""
+
+
+def notes_on(split: str, records: Iterable[Record]) -> list[str]:
+    """Return what a user should know about a split, one sentence each.
+
+    Args:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        records: The record of its scan; if it has a view, also that of the view.
+    """
+    notes, left = list[str](), list[Others]()
+    for record in records:
+        notes += record.notes
+        for folder, others in record.others.items():
+            below = f"{folder}/" if folder else ""
+            left.append({what: (many, below + one) for what, (many, one) in others.items()})
+    found = _total(left)
+    files = {what: some for what, some in found.items() if what[-1] != "/"}
+    folders = {what: some for what, some in found.items() if what[-1] == "/"}
+    if files:
+        total = sum(many for many, _ in files.values())
+        notes.append(
+            f"{split}: {count(total, 'file')} not counted, because torchvision does not take "
+            f"{'its suffix' if total == 1 else 'their suffixes'} for {_an_image(total)}: "
+            f"{_shown(files)}."
+        )
+    if folders:
+        total = sum(many for many, _ in folders.values())
+        notes.append(f"{split}: {count(total, 'folder')} of a system left out: {_shown(folders)}.")
+    return notes
+
+
+def _an_image(total: int) -> str:
+    return "that of an image" if total == 1 else "those of images"
+
+
+def _total(several: Iterable[Others]) -> dict[str, tuple[int, str]]:
+    """Add up what was left out of some folders, the most frequent first."""
+    totals, examples = Counter[str](), dict[str, str]()
+    for others in several:
+        for what, (many, example) in others.items():
+            totals[what] += many
+            examples[what] = min(examples.get(what, example), example)
+    return {what: (many, examples[what]) for what, many in totals.most_common()}
+
+
+def _shown(found: dict[str, tuple[int, str]]) -> str:
+    """Return the first of what was left out, each with its number and an example."""
+    shown = [f"{many:,} {what} (for instance {one})" for what, (many, one) in found.items()]
+    return ", ".join(shown[:SHOWN]) + (", ..." if shown[SHOWN:] else "")
