@@ -104,7 +104,7 @@ def test_the_pasted_loop_makes_our_files(package: str, tree: Path, tmp_path: Pat
 
 def test_a_user_s_mistake_gives_a_sentence_and_no_traceback(tree: Path, tmp_path: Path) -> None:
     stand_in(tmp_path / "code", "dinov3")
-    (tree / "val").rename(tree / "validation")
+    (tree / "val").rename(tree / "elsewhere")
     script, extra = LOOP.format(package="dinov3"), tmp_path / "extra"
     done = launch(tmp_path / "code", script, tree, extra)
     assert done.returncode == 1
@@ -175,7 +175,7 @@ def test_the_percents_follow_the_scan(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_missing_test_folder_is_no_empty_one(tree: Path, tmp_path: Path) -> None:
-    (tree / "test").rename(tree / "testing")
+    (tree / "test").rename(tree / "elsewhere")
     with pytest.raises(SplitMissingError, match="The TEST split folder"):
         dump_split(dataset_of("TEST", tree, tmp_path / "extra"), LOG)
     assert not (tmp_path / "extra").exists()

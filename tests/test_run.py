@@ -141,7 +141,7 @@ def test_a_split_that_a_flat_folder_lost(tmp_path: Path) -> None:
     dump_extra(root, extra)
     (root / "val/2.jpg").unlink()
     (root / "val").rmdir()
-    with pytest.raises(MetadataError, match=r"The VAL folder .* does not exist"):
+    with pytest.raises(MetadataError, match=r"The VAL split folder .* does not exist"):
         dump_extra(root, extra)
     assert dump_extra(root, tmp_path / "other").splits == ("TRAIN",)
 
@@ -225,7 +225,7 @@ def test_defaults_are_those_of_the_schema() -> None:
     settings = Settings("/root", "/extra")
     for one in fields(Settings):
         rule, value = schema_of(one.metadata["key"]), getattr(settings, one.name)
-        if one.name not in ("root", "extra", "view"):
+        if one.name not in ("root", "extra", "view", "folders"):
             assert (list(value) if isinstance(value, tuple) else value) == rule["default"]
         choices = one.metadata["schema"].get("items", one.metadata["schema"]).get("enum")
         assert choices == rule.get("items", rule).get("enum")
@@ -237,8 +237,10 @@ SETTINGS: dict[str, Any] = {
     "splits": ("VAL",),
     "layout": "imagenet",
     "view": "links",
+    "folders": {"VAL": ["val"]},
     "labels": "folders",
     "classes": "own",
+    "empty_classes": "keep",
     "keep": 3.5,
     "engine": "torchvision",
     "unaddressable": "skip",

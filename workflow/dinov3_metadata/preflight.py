@@ -19,8 +19,12 @@ from .layouts import (
     may_hold_images,
     part_of,
     split_of,
+    top_of_kaggle,
 )
 from .paths import LABEL_FILES, StrPath, existing, folder_count, path_of
+
+MAPPING = LABEL_FILES[1]
+"""Kaggle's labels file, which lies beside ``ILSVRC``."""
 
 LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
@@ -32,7 +36,8 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
     Args:
         dataset: The dataset's folder.
         labels: A path, relative to the dataset or absolute; ``auto`` for the first of
-            ``LABEL_FILES`` that exists; ``folders`` for no file.
+            ``LABEL_FILES`` that exists, or for Kaggle's, if the dataset is a folder below it;
+            ``folders`` for no file.
         own_names: Whether ``auto`` may find no file, because the class folders' own names will do.
 
     Returns:
@@ -42,8 +47,10 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
         return ""
     names = LABEL_FILES if labels == "auto" else [os.path.expanduser(labels)]
     paths = [os.path.join(dataset, name) for name in names]
-    nothing = "" if labels == "auto" and own_names else paths[0]
-    return next(filter(os.path.lexists, paths), nothing)
+    top = top_of_kaggle(os.fspath(dataset)) if labels == "auto" else ""
+    inside = [f"{top}/{MAPPING}"] if top else []
+    nothing = "" if labels == "auto" and (own_names or top) else paths[0]
+    return next(filter(os.path.lexists, [*paths, *inside]), nothing)
 
 
 def is_same(one: str, other: str) -> bool:
@@ -53,9 +60,12 @@ def is_same(one: str, other: str) -> bool:
 
 def through_view(dataset: str, view: str, layout: str) -> str:
     """Return the message for a user who gives DINOv3 a dataset as root that it cannot read."""
+    why = f"its layout is {layout}"
+    if layout == "imagenet":
+        why = "its splits are not in train/, val/ and test/"
     return (
-        f"DINOv3 cannot read the images in {dataset}, because its layout is {layout}. It reads "
-        f"them through links in a view: train with root={view}"
+        f"DINOv3 cannot read the images in {dataset}, because {why}. It reads them through links "
+        f"in a view: train with root={view}"
     )
 
 

@@ -12,7 +12,7 @@ from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES, code_of, of_layout
 from .class_ids import class_ids_of
 from .fingerprint import Tree, digest, of_content, of_tree
-from .layouts import Part, find_folders, part_of, recognise
+from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
 from .published import Noted, published_state, receipt_name, records_of
@@ -54,7 +54,8 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
-        folders = find_folders(self.dataset, settings.folders, settings.splits)
+        inside = data_of_kaggle(self.dataset) if settings.layout in ("folder", "imagenet") else ""
+        folders = find_folders(self.dataset, settings.folders, settings.splits, inside)
         self.folders = folders
         self.layout = settings.layout
         if settings.layout == "auto":

@@ -7,24 +7,35 @@ import os
 
 from ..paths import StrPath
 from . import flat, folder, imagenet, kaggle, tiny_imagenet
-from .part import SYSTEM, Layout, Part, has_images, images_below, may_hold_images
+from .kaggle import SOLUTION, data_of_kaggle, top_of_kaggle
+from .part import (
+    SYSTEM,
+    Layout,
+    Part,
+    class_folders_of,
+    has_images,
+    may_hold_images,
+)
 from .split_folders import Folders, find_folders, folders_like_splits, split_of
 
 __all__ = [
     "LAYOUTS",
+    "SOLUTION",
     "SYSTEM",
     "Folders",
     "Layout",
     "Part",
+    "class_folders_of",
+    "data_of_kaggle",
     "find_folders",
     "folders_like_splits",
     "has_images",
-    "images_below",
     "is_class",
     "may_hold_images",
     "part_of",
     "recognise",
     "split_of",
+    "top_of_kaggle",
 ]
 
 LAYOUTS: dict[str, Layout] = {

@@ -2,8 +2,8 @@
 
 import os
 
-from ..addresses import SPLITS, is_image, split_folder
-from .part import Part, has_images, may_hold_images, names_of, places
+from ..addresses import SPLITS, split_folder
+from .part import Part, has_images, is_picture, may_hold_images, names_of, places
 from .split_folders import Folders
 
 
@@ -20,7 +20,7 @@ def recognise(dataset: str, folders: Folders) -> bool:
             for entry in entries:
                 if entry.is_dir():
                     below.append(entry.name)
-                images = images or is_image(entry.name)
+                images = images or is_picture(entry.name)
     except OSError:
         return False
     return images and (bool(folder) or len(folders_with_images(dataset, below, folders)) < 2)

@@ -7,14 +7,14 @@ from .part import Part, class_folders_of
 from .split_folders import Folders
 
 DATA = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
-"""Where the split folders are. The first one is Kaggle's; in the others, root is a folder below."""
+"""Where the split folders are. In all but the first, root is as many folders below Kaggle's."""
 
 SOLUTION = "LOC_val_solution.csv"
 
 
 def recognise(dataset: str, folders: Folders) -> bool:
     """Return whether root contains Kaggle's folders, and no others of TRAIN and VAL are known."""
-    return folders.keys().isdisjoint(LABELLED) and bool(_data(dataset))
+    return folders.keys().isdisjoint(LABELLED) and bool(data_of_kaggle(dataset))
 
 
 def list_part(dataset: str, split: str, folders: Folders) -> Part:
@@ -23,15 +23,16 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     ``val`` is flat, and a CSV file lists the classes. Without this file, ``val`` may have been
     sorted into class folders.
     """
-    data = _data(dataset) or DATA[0]
+    data = data_of_kaggle(dataset) or DATA[0]
     folder, own_names = f"{data}/{split_folder(split)}", data != DATA[0]
+    solution = "../" * DATA.index(data) + SOLUTION
     if split != "VAL":
         return Part(folder, classes=split == "TRAIN", whole=True, own_names=own_names)
-    if not os.path.lexists(f"{dataset}/{SOLUTION}") and class_folders_of(f"{dataset}/{folder}"):
+    if not os.path.lexists(f"{dataset}/{solution}") and class_folders_of(f"{dataset}/{folder}"):
         note = f"The classes of VAL are the folders in {folder}/, because there is no {SOLUTION}."
         return Part(folder, whole=True, own_names=own_names, note=note)
     return Part(
-        folder, classes=False, annotations=SOLUTION, read=read_solution, own_names=own_names
+        folder, classes=False, annotations=solution, read=read_solution, own_names=own_names
     )
 
 
@@ -46,7 +47,17 @@ def read_solution(line: str) -> tuple[str, str]:
     return f"{image}.JPEG", boxes.split()[0]
 
 
-def _data(dataset: str) -> str:
+def top_of_kaggle(dataset: str) -> str:
+    """Return the folder that contains Kaggle's ``ILSVRC``, for a dataset that is this folder, the
+    folder with the split folders, or between them; empty if it is none of these."""
+    parts = DATA[0].split("/")
+    for depth in range(1, len(parts) + 1):
+        if dataset.endswith("/" + "/".join(parts[:depth])):
+            return "/".join(dataset.split("/")[:-depth])
+    return ""
+
+
+def data_of_kaggle(dataset: str) -> str:
     """Return which of ``DATA`` contains a split folder; empty if none does."""
     for data in DATA:
         if any(os.path.isdir(f"{dataset}/{data}/{split_folder(split)}") for split in SPLITS):

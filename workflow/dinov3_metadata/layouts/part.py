@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..addresses import is_image, split_folder
+from ..addresses import is_image, other_suffix, split_folder
 from ..paths import MARK, WORK
 from .split_folders import Folders
 
@@ -127,21 +127,26 @@ def may_hold_images(folder: str, name: str) -> bool:
     return not any(os.path.lexists(f"{folder}/{name}/{own}") for own in (MARK, WORK))
 
 
-def images_below(
-    folder: str, onerror: Callable[[OSError], object] | None = None
-) -> Iterator[tuple[str, str]]:
-    """Yield the folder and the name of each image in a folder or below it, folders that a system
-    leaves aside.
+def is_picture(name: str) -> bool:
+    """Return whether a file is an image, be it one with a suffix that torchvision passes over."""
+    return is_image(name) or bool(other_suffix(name))
+
+
+def has_images(
+    folder: str,
+    onerror: Callable[[OSError], object] | None = None,
+    is_one: Callable[[str], bool] = is_image,
+) -> bool:
+    """Return whether there is an image in a folder or below it. Folders that a system made are
+    passed over.
 
     Args:
         folder: The folder.
         onerror: Called with the error if a folder cannot be listed; None passes it over.
+        is_one: Returns whether a file is an image, judging by its name.
     """
-    for above, subfolders, names in os.walk(folder, onerror=onerror):
+    for _, subfolders, names in os.walk(folder, onerror=onerror):
         subfolders[:] = [name for name in subfolders if name.lower() not in SYSTEM]
-        yield from ((above, name) for name in names if is_image(name))
-
-
-def has_images(folder: str, onerror: Callable[[OSError], object] | None = None) -> bool:
-    """Return whether there is an image in a folder or below it, see ``images_below``."""
-    return next(images_below(folder, onerror), None) is not None
+        if any(map(is_one, names)):
+            return True
+    return False

@@ -60,7 +60,10 @@ def folders_like_splits(dataset: str) -> dict[str, list[str]]:
 
 
 def find_folders(
-    dataset: str, given: Mapping[str, str | Sequence[str]] | None, splits: Collection[str]
+    dataset: str,
+    given: Mapping[str, str | Sequence[str]] | None,
+    splits: Collection[str],
+    inside: str = "",
 ) -> dict[str, list[str]]:
     """Find the folders of the splits that are not in the folders that DINOv3 reads.
 
@@ -68,10 +71,11 @@ def find_folders(
         dataset: The dataset's folder.
         given: The setting ``folders``; a path counts as a list of one.
         splits: The splits to make metadata for.
+        inside: The path below the dataset of a folder that may contain the folders of the splits.
 
     Returns:
-        What is given. For each other split whose own folder is missing, the only folder that is
-        called like the split, if there is one.
+        What is given. For each other split whose own folder is missing, its folder in ``inside``,
+        or the only folder that is called like the split, if there is one.
 
     Raises:
         MetadataError: Several folders are called like one of ``splits``.
@@ -88,8 +92,12 @@ def find_folders(
     if not unknown:
         return folders
     like = folders_like_splits(dataset)
+    taken = {path.partition("/")[0] for paths in folders.values() for path in paths}
     for split in unknown:
-        names = [name for name in like[split] if [name] not in folders.values()]
+        names = [name for name in like[split] if name not in taken]
+        own = f"{inside}/{split_folder(split)}"
+        if inside and os.path.isdir(f"{dataset}/{own}"):
+            names = [own]
         if len(names) > 1 and split in splits:
             raise MetadataError(
                 f"{dataset} contains no {split_folder(split)}/, but {len(names)} folders that may "

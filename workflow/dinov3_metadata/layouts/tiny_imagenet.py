@@ -36,12 +36,12 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     is_sorted = any(
         os.path.basename(folder) != "images" for folder in class_folders_of(f"{dataset}/val")
     )
-    if os.path.lexists(f"{dataset}/{ANNOTATIONS}") or not is_sorted:
+    needed = not is_sorted or has_images(f"{dataset}/val/images")
+    if needed or os.path.lexists(f"{dataset}/{ANNOTATIONS}"):
         below = "val" if is_sorted else "val/images"
         return Part(below, classes=False, annotations=ANNOTATIONS, read=read_annotation)
-    others = () if has_images(f"{dataset}/val/images") else ("images",)
     note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
-    return Part("val", others=others, note=note)
+    return Part("val", others=("images",), note=note)
 
 
 def explain() -> str:

@@ -134,7 +134,10 @@ def notes_on(split: str, records: Iterable[Record]) -> list[str]:
         )
     if folders:
         total = sum(many for many, _ in folders.values())
-        notes.append(f"{split}: {count(total, 'folder')} of a system left out: {_shown(folders)}.")
+        notes.append(
+            f"{split}: {count(total, 'folder')} left out, which systems make among a user's: "
+            f"{_shown(folders)}."
+        )
     return notes
 
 
@@ -154,5 +157,8 @@ def _total(several: Iterable[Others]) -> dict[str, tuple[int, str]]:
 
 def _shown(found: dict[str, tuple[int, str]]) -> str:
     """Return the first of what was left out, each with its number and an example."""
-    shown = [f"{many:,} {what} (for instance {one})" for what, (many, one) in found.items()]
+    shown = [
+        f"{many:,} {what.rstrip('/')} ({'for instance ' if many > 1 else ''}{one})"
+        for what, (many, one) in found.items()
+    ]
     return ", ".join(shown[:SHOWN]) + (", ..." if shown[SHOWN:] else "")

@@ -10,13 +10,18 @@ from pathlib import Path
 from ..addresses import LABELLED
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..fingerprint import Others, has_times
-from ..layouts import LAYOUTS, SYSTEM, folders_like_splits, recognise
+from ..layouts import (
+    LAYOUTS,
+    SOLUTION,
+    SYSTEM,
+    class_folders_of,
+    folders_like_splits,
+    has_images,
+    top_of_kaggle,
+)
 from ..paths import StrPath
 from ..walk import COARSE_TICK, Found
 from .left_out import images_in, why_empty
-
-SOLUTION = "LOC_val_solution.csv"
-"""The file of Kaggle's ImageNet-1k with the classes of val/, which is flat there."""
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 
@@ -59,14 +64,11 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
         if layout == "imagenet"
         else f"The layout {layout} is: {LAYOUTS[layout].explain()}."
     )
-    others = (name for names in folders_like_splits(dataset).values() for name in names)
-    free = [name for name in others if name not in ("train", "val", "test")]
-    hint = (
-        f" If {split} is in {' or '.join(f'{name}/' for name in free)}, set "
-        f"`folders: {{{split}: {free[0]}}}`."
-        if free
-        else ""
-    )
+    hint = ""
+    if split == "VAL":  # many datasets have two splits, and call the second one test
+        for name in folders_like_splits(dataset)["TEST"]:
+            if any(map(has_images, class_folders_of(f"{dataset}/{name}"))):
+                hint = f" To take {name}/ for it, set `folders: {{VAL: {name}}}`."
     return MetadataError(
         f"The {split} split folder {folder} {what}. {known}{hint} If you do not need this split, "
         "leave it out of `splits`, for instance `--config splits='[TRAIN]'`."
@@ -76,9 +78,9 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
 def flat_split(split: str, folder: str) -> MetadataError:
     """Return the error for a split folder that should have class folders, but has images."""
     images = images_in(folder)
-    kaggle = [str(above) for above in Path(folder).parents if (above / SOLUTION).is_file()]
-    root = next((above for above in kaggle if recognise(above) == "kaggle"), "")
-    hint = f"{root} contains {SOLUTION}: use it as `root`. Or sort" if root else "Sort"
+    top, hint = top_of_kaggle(os.path.dirname(folder)), "Sort"
+    if top and os.path.isfile(f"{top}/{SOLUTION}"):
+        hint = f"{top} contains {SOLUTION}, which has their classes: use it as `root`. Or sort"
     other = "VAL" if split == "TRAIN" else "TRAIN"
     return MetadataError(
         f"The {split} split folder {folder} is flat: {count(len(images), 'image')} (for instance "
