@@ -22,7 +22,6 @@ SYSTEM = {
     "__macosx": "what macOS puts into its archives",
     "lost+found": "where a repair of the file system puts what it finds",
     "$recycle.bin": "the recycle bin of Windows",
-    "recycler": "the recycle bin of Windows",
     "system volume information": "where Windows keeps data about the drive",
     ".thumbs": "where a program keeps its thumbnails",
     ".thumbnails": "where a program keeps its thumbnails",

@@ -1,0 +1,523 @@
+"""Layouts: datasets as people have them, and what is said of everything that is taken otherwise."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dinov3_metadata import dump_extra
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.layouts import LAYOUTS, SYSTEM, find_folders, recognise, split_of
+from dinov3_metadata.layouts.split_folders import WORDS
+from dinov3_metadata.settings import Settings
+from dinov3_metadata.summary import summarise
+from helpers import make_tree
+
+DATA = "ILSVRC/Data/CLS-LOC"
+KAGGLE = [f"{DATA}/train/n01440764/n01440764_1.JPEG", f"{DATA}/train/n01443537/n01443537_1.JPEG"]
+SORTED = [
+    f"{DATA}/val/n01440764/ILSVRC2012_val_00000293.JPEG",
+    f"{DATA}/val/n01443537/ILSVRC2012_val_00000294.JPEG",
+]
+SOLUTION = """ImageId,PredictionString
+ILSVRC2012_val_00000293,n01440764 85 1 499 272
+ILSVRC2012_val_00000294,n01443537 85 1 499 272
+"""
+TINY = [f"train/n0144076{i}/images/n0144076{i}_0.JPEG" for i in (4, 5)]
+TINY_VAL = [f"val/n0144076{4 + i}/val_{i}.JPEG" for i in (0, 1)]
+ANNOTATIONS = "".join(f"val_{i}.JPEG\tn0144076{4 + i}\t0\t0\t9\t9\n" for i in (0, 1))
+
+
+class Made:
+    """A dataset without a labels.txt, and what became of it.
+
+    Args:
+        folder: Where to make it.
+        files: Its empty files.
+        texts: Name -> content of further files.
+        below: The path of its root below the folder with the files.
+        settings: Those of ``dump_extra``.
+    """
+
+    def __init__(
+        self, folder: Path, files: list[str], texts=None, below: str = "", **settings
+    ) -> None:
+        self.root, self.extra = make_tree(folder / "图 root", files), folder / "extra"
+        (self.root / "labels.txt").unlink()
+        for name, text in (texts or {}).items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+        self.settings = settings
+        self.root = self.root / below
+        self.run()
+
+    def run(self) -> None:
+        self.chain = dump_extra(self.root, self.extra, **self.settings)
+        self.about = {
+            split: json.loads((self.extra / f"metadata-{split}.json").read_text())
+            for split in self.chain.splits
+        }
+
+    def paths(self, split: str) -> list[str]:
+        """The images behind the rows, by their paths below root."""
+        rows = np.load(self.extra / f"entries-{split}.npy")
+        folder = Path(self.chain.root, split.lower())
+        name = (
+            "{0[class_id]}_{0[actual_index]}.JPEG"
+            if split == "TRAIN"
+            else (f"ILSVRC2012_{split.lower()}_{{0[actual_index]:08d}}.JPEG")
+        )
+        links = [folder / row["class_id"] / name.format(row) for row in rows]
+        return [str(link.resolve().relative_to(self.root.resolve())) for link in links]
+
+    def classes(self, split: str) -> list[str]:
+        return np.load(self.extra / f"class-ids-{split}.npy").tolist()
+
+    def notes(self, split: str) -> str:
+        """What metadata-SPLIT.json says; the summary says it, too."""
+        summary = summarise(self.chain)
+        assert all(note in summary for note in self.about[split]["notes"])
+        return " ".join(self.about[split]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *(("train", "TRAIN"), ("Training", "TRAIN"), ("TRAIN", "TRAIN"), ("train_images", "TRAIN")),
+        *(("imagenet21k_train", "TRAIN"), ("ILSVRC2012_img_train", "TRAIN"), ("train.X3", "TRAIN")),
+        *(("valid", "VAL"), ("Validation", "VAL"), ("dev", "VAL"), ("val.X", "VAL")),
+        *(
+            ("imagenet21k_val", "VAL"),
+            ("val2017", "VAL"),
+            ("Testing", "TEST"),
+            ("test_set", "TEST"),
+        ),
+        *(("bullet_train", ""), ("trainer", ""), ("train_val", ""), ("images", ""), ("训练", "")),
+        *(("val_annotations", ""), ("validated", ""), ("train_masks", ""), ("Meta", "")),
+    ],
+)
+def test_a_name_tells_the_split(name: str, split: str) -> None:
+    assert split_of(name) == split
+
+
+@pytest.mark.parametrize(
+    "train", ["training", "Train", "TRAIN", "train_set", "ILSVRC2012_img_train"]
+)
+@pytest.mark.parametrize("val", ["valid", "validation", "Val", "dev", "ILSVRC2012_img_val"])
+def test_a_split_with_another_name_is_found(train: str, val: str, tmp_path: Path) -> None:
+    files = [f"{train}/cat/1.jpg", f"{train}/dog/2.jpg", f"{val}/cat/3.jpg", f"{val}/dog/4.jpg"]
+    made = Made(tmp_path, [*files, "Meta/5.png"])
+    assert made.paths("TRAIN") == files[:2]
+    assert made.paths("VAL") == files[2:]
+    assert made.about["VAL"]["folders"] == {"TRAIN": [train], "VAL": [val]}
+    assert f"VAL is made from {val}/." in made.notes("VAL")
+    state = made.chain.states
+    made.run()
+    assert made.chain.states == state
+
+
+def test_a_plain_name_comes_first(tmp_path: Path) -> None:
+    made = Made(
+        tmp_path, ["train/cat/1.jpg", "training/dog/2.jpg", "val/cat/3.jpg", "valid/x/1.jpg"]
+    )
+    assert made.paths("TRAIN") == ["train/cat/1.jpg"]
+    assert made.paths("VAL") == ["val/cat/3.jpg"]
+    assert made.about["TRAIN"]["folders"] == {}
+
+
+def test_images_with_dinov3_s_names_are_not_linked_one_by_one(tmp_path: Path) -> None:
+    files = [f"imagenet21k_train/n0{i}/n0{i}_1.JPEG" for i in range(3)]
+    files += [f"imagenet21k_val/n0{i}/ILSVRC2012_val_0000000{i}.JPEG" for i in range(3)]
+    made = Made(tmp_path, files, labels="folders")
+    assert made.chain.layout == "imagenet"
+    assert made.paths("TRAIN") == files[:3]
+    assert made.paths("VAL") == files[3:]
+    links = [path for path in Path(made.chain.root).rglob("*") if path.is_symlink()]
+    assert sorted(path.name for path in links) == ["n00", "n00", "n01", "n01", "n02", "n02"]
+    (made.root / "imagenet21k_train/n01/photo.jpg").touch()
+    with pytest.raises(MetadataError, match=r"imagenet21k_train\. It opens only") as raised:
+        made.run()
+    assert "view" not in str(raised.value)
+
+
+TWO = ["train/cat/1.jpg", "valid/cat/2.jpg", "validation/cat/3.jpg"]
+SHARDS = ["train.X1/n02/n02_1.JPEG", "train.X2/n02/n02_1.JPEG", "train.X2/n01/n01_5.JPEG"]
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (TWO, ["no val/", "valid/, validation/", "`folders: {VAL: valid}`"]),
+        (SHARDS, ["no train/", "train.X1/, train.X2/", "`folders: {TRAIN: [train.X1, train.X2]}`"]),
+        (["Test/1.jpg", "test_set/2.jpg", "train/a/1.jpg"], ["`folders: {TEST: Test}`"]),
+    ],
+)
+def test_several_folders_are_a_question(files: list[str], shown: list[str], tmp_path: Path) -> None:
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files, splits=["TRAIN", "VAL", "TEST"])
+    assert all(text in str(raised.value) for text in shown)
+
+
+def test_a_split_in_several_folders(tmp_path: Path) -> None:
+    folders = {"TRAIN": ["train.X1", "train.X2"]}
+    made = Made(tmp_path, SHARDS, splits=["TRAIN"], folders=folders, labels="folders")
+    assert made.classes("TRAIN") == ["n01", "n02"]
+    assert sorted(made.paths("TRAIN")) == sorted(SHARDS)
+    assert made.about["TRAIN"]["folders"] == folders
+    (made.root / "train.X1/n03").mkdir()
+    (made.root / "train.X1/n03/n03_7.JPEG").touch()
+    made.run()
+    assert made.classes("TRAIN") == ["n01", "n02", "n03"]
+    (made.root / "train.X2/n01/n01_5.JPEG").unlink()
+    (made.root / "train.X2/n01").rmdir()
+    made.run()
+    assert made.classes("TRAIN") == ["n02", "n03"]
+    (made.root / "train.X2").rename(made.root / "gone")
+    with pytest.raises(MetadataError, match=r"train.X2 does not exist"):
+        made.run()
+
+
+def test_the_metadata_may_be_beside_the_parts_of_a_split(tmp_path: Path) -> None:
+    """Nothing but an edit of the parts is one, though publishing changes the folder with them."""
+    settings = {"folders": {"TRAIN": ["train.X1", "train.X2"]}, "labels": "folders"}
+    made = Made(tmp_path, SHARDS, splits=["TRAIN"], **settings)
+    made.extra = made.root
+    made.run()
+    before = made.chain.states
+    made.run()
+    assert made.chain.states == before
+
+
+def test_val_is_numbered_by_the_classes_of_all_parts(tmp_path: Path) -> None:
+    files = [*SHARDS, "valid/n02/ILSVRC2012_val_00000001.JPEG"]
+    folders = {"TRAIN": ["train.X1", "train.X2"]}
+    made = Made(tmp_path, files, folders=folders, labels="folders")
+    assert np.load(made.extra / "entries-VAL.npy")["class_index"].tolist() == [1]
+
+
+@pytest.mark.parametrize("path", ["/tmp", "../set", ".", "a//b", ""])
+def test_a_folder_is_below_root(path: str) -> None:
+    with pytest.raises(MetadataError, match=r"config: folders: "):
+        Settings("/root", "/extra", folders={"VAL": path})
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "tiny-imagenet"])
+def test_a_layout_with_folders_of_its_own(layout: str, tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match="has folders of its own"):
+        Made(tmp_path, ["a/b/1.jpg"], layout=layout, folders={"VAL": "a"})
+
+
+def test_a_second_split_that_is_called_test(tmp_path: Path) -> None:
+    files = ["train/a/1.jpg", "test/a/2.jpg"]
+    with pytest.raises(MetadataError, match=r"To take test/ for it, set `folders: {VAL: test}`"):
+        Made(tmp_path, files)
+    made = Made(tmp_path / "set", files, folders={"VAL": "test"})
+    assert made.paths("VAL") == ["test/a/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (["a/1.jpg", "b/2.jpg", "samples.png"], ["(a, b) are classes, move", "`layout: flat`"]),
+        ([*(f"{c}/1.jpg" for c in "abcd"), "1.jpg"], ["(a, b, c, ...) are classes", "train/"]),
+        (["o/amazon/bike/1.jpg", "o/dslr/mug/2.jpg"], ["below o.", "`folders: {TRAIN: o}`"]),
+        (["set/Train/a/1.jpg", "set/Test/a/1.jpg"], ["set does: use it as `root`"]),
+    ],
+)
+def test_folders_that_may_be_classes_are_a_question(
+    files: list[str], shown: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files, splits=["TRAIN"])
+    assert all(text in str(raised.value) for text in shown)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["1.jpg", "2.jpg"],
+        ["1.jpg", "deep/2.jpg"],
+        ["1.jpg", ".thumbs/2.jpg", "@eaDir/3.jpg", "deep/4.jpg"],
+        ["1.jpg", "test/2.jpg", "val/3.jpg", "deep/4.jpg"],
+    ],
+)
+def test_one_folder_beside_images_is_flat(files: list[str], tmp_path: Path) -> None:
+    made = Made(tmp_path, files, splits=["TRAIN"])
+    assert made.chain.layout == "flat"
+    others = (".thumbs", "@eaDir", "test", "val")
+    assert sorted(made.paths("TRAIN")) == [one for one in files if not one.startswith(others)]
+
+
+def test_all_is_one_class_if_the_user_says_so(tmp_path: Path) -> None:
+    files = ["a/1.jpg", "b/2.jpg", "samples.png"]
+    made = Made(tmp_path, files, splits=["TRAIN"], layout="flat")
+    assert sorted(made.paths("TRAIN")) == files
+
+
+@pytest.mark.parametrize("inside", ["images", "images/all", "train"])
+def test_a_folder_between_the_split_and_its_classes(inside: str, tmp_path: Path) -> None:
+    files = [f"train/{inside}/back_pack/1.jpg", f"train/{inside}/bike/2.jpg"]
+    made = Made(tmp_path, files, splits=["TRAIN"])
+    top = inside.partition("/")[0]
+    assert made.classes("TRAIN") == [top]
+    assert (
+        f"only one class, {top}, whose images are in 2 folders in train/{inside}/ (for instance "
+        f"back_pack)" in made.notes("TRAIN")
+    )
+    folders = {"TRAIN": f"train/{inside}"}
+    made = Made(tmp_path / "set", files, splits=["TRAIN"], folders=folders)
+    assert made.classes("TRAIN") == ["back_pack", "bike"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/cat/1.jpg", "train/cat/a/2.jpg", "train/cat/b/3.jpg"],
+        ["train/cat/a/2.jpg"],
+        ["train/cat/a/2.jpg", "train/cat/b/3.jpg", "train/dog/4.jpg"],
+    ],
+)
+def test_nested_images_of_a_class_are_no_classes(files: list[str], tmp_path: Path) -> None:
+    assert Made(tmp_path, files, splits=["TRAIN"]).about["TRAIN"]["notes"] == []
+
+
+@pytest.mark.parametrize("below", ["", "ILSVRC", "ILSVRC/Data", DATA])
+@pytest.mark.parametrize("mapping", [True, False])
+def test_kaggle_with_val_sorted(below: str, mapping: bool, tmp_path: Path) -> None:
+    texts = (
+        {"LOC_synset_mapping.txt": "n01440764 tench, x\nn01443537 goldfish\n"} if mapping else {}
+    )
+    labels = "auto" if mapping or below else "folders"
+    made = Made(tmp_path, KAGGLE + SORTED, texts, below, labels=labels)
+    assert made.paths("VAL") == [str(Path(one).relative_to(below)) for one in SORTED]
+    names = np.load(made.extra / "class-names-VAL.npy").tolist()
+    assert names == (["tench", "goldfish"] if mapping else ["n01440764", "n01443537"])
+    if below != DATA:  # which has DINOv3's layout
+        assert "there is no LOC_val_solution.csv" in made.notes("VAL")
+
+
+@pytest.mark.parametrize("val", [SORTED, [SORTED[0], f"{DATA}/val/ILSVRC2012_val_00000294.JPEG"]])
+@pytest.mark.parametrize("below", ["", "ILSVRC"])
+def test_kaggle_with_val_sorted_in_part(val: list[str], below: str, tmp_path: Path) -> None:
+    texts = {"LOC_val_solution.csv": SOLUTION}
+    made = Made(tmp_path, KAGGLE + val, texts, below, labels="folders")
+    assert made.paths("VAL") == [str(Path(one).relative_to(below)) for one in val]
+
+
+def test_kaggle_with_val_sorted_otherwise_than_the_solution_says(tmp_path: Path) -> None:
+    swapped = [one.replace("val/n01440764", "val/n01443537") for one in SORTED]
+    texts = {"LOC_val_solution.csv": SOLUTION}
+    with pytest.raises(MetadataError, match=r"^1 image in .*\n +n01443537/\S+293.JPEG \(n0144076"):
+        Made(tmp_path, KAGGLE + swapped, texts, labels="folders")
+    made = Made(tmp_path / "set", KAGGLE + swapped, texts, layout="folder")
+    assert made.paths("VAL") == sorted(swapped)
+    assert f"VAL is made from {DATA}/val/." in made.notes("VAL")
+
+
+def test_a_flat_val_of_kaggle_names_the_folder_with_its_classes(tmp_path: Path) -> None:
+    files = [*KAGGLE, f"{DATA}/val/ILSVRC2012_val_00000293.JPEG"]
+    with pytest.raises(MetadataError, match=r"图 root contains LOC_val_solution.csv.*as `root`"):
+        Made(tmp_path, files, {"LOC_val_solution.csv": SOLUTION}, DATA)
+    with pytest.raises(MetadataError, match=r"is flat: 1 image .* class folders. Sort the images"):
+        Made(tmp_path / "without", files, {}, DATA)
+
+
+FLAT = [one.replace("/images/", "/") for one in TINY]
+LEFT_OVER = [f"{Path(one).parent}/images/" for one in FLAT]
+
+
+@pytest.mark.parametrize("train", [TINY, FLAT, FLAT + LEFT_OVER, [TINY[0], FLAT[1]]])
+@pytest.mark.parametrize(
+    ("val", "annotations"),
+    [
+        (["val/images/val_0.JPEG", "val/images/val_1.JPEG"], True),
+        (TINY_VAL, False),
+        (TINY_VAL, True),
+        ([*TINY_VAL, "val/images/"], False),
+        ([*TINY_VAL, "val/images/"], True),
+        ([one.replace("/val_", "/images/val_") for one in TINY_VAL], False),
+        ([TINY_VAL[0], "val/images/val_1.JPEG"], True),
+    ],
+)
+def test_tiny_imagenet_sorted_in_part(
+    train: list[str], val: list[str], annotations: bool, tmp_path: Path
+) -> None:
+    texts = {"wnids.txt": "n01440764\nn01440765\n", "words.txt": "n01440764\ta\nn01440765\tb\n"}
+    texts |= {"val/val_annotations.txt": ANNOTATIONS} if annotations else {}
+    made = Made(tmp_path, train + val, texts)
+    assert made.chain.layout == "tiny-imagenet"
+    images = [one for one in train if not one.endswith("/")]
+    assert made.paths("TRAIN") == images
+    assert made.paths("VAL") == [one for one in val if not one.endswith("/")]
+
+
+def test_tiny_imagenet_without_the_classes_of_some_images(tmp_path: Path) -> None:
+    files = [*TINY, TINY_VAL[0], "val/images/val_1.JPEG"]
+    with pytest.raises(MetadataError, match=r"val_annotations.txt, .* cannot be read"):
+        Made(tmp_path, files, {"wnids.txt": "n01440764\n"}, labels="folders")
+
+
+def test_tiny_imagenet_with_dinov3_s_names_needs_no_view(tmp_path: Path) -> None:
+    files = [*FLAT, "val/n01440764/ILSVRC2012_val_00000001.JPEG"]
+    made = Made(tmp_path, files, {"wnids.txt": "n01440764\n"}, labels="folders")
+    assert not made.chain.is_view
+
+
+def test_suffixes_that_are_passed_over(tmp_path: Path) -> None:
+    files = ["train/cat/1.jpg", "train/cat/2.jfif", "train/cat/3.JFIF", "train/cat/4.gif"]
+    files += ["train/dog/7.jpg", "train/dog/8.heic", "train/dog/x/9.jpg:large", "train/.DS_Store"]
+    files += ["train/dog/readme.txt", "train/dog/._1.gif", "train/dog/Thumbs.db"]
+    made = Made(tmp_path, files, splits=["TRAIN"])
+    counted = (
+        "TRAIN: 5 files not counted, because torchvision does not take their suffixes for those of "
+        "images: 2 .jfif (for instance cat/2.jfif), 1 .gif (cat/4.gif), 1 .heic (dog/8.heic), 1 "
+        ".jpg:large (dog/x/9.jpg:large)."
+    )
+    assert made.notes("TRAIN") == counted
+    (made.root / "train/dog/10.jpg").touch()  # the other folders are not listed again
+    made.run()
+    assert made.notes("TRAIN") == counted
+    (made.root / "train/dog/8.heic").unlink()
+    made.run()
+    assert "TRAIN: 4 files" in made.notes("TRAIN")
+    assert ".heic" not in made.notes("TRAIN")
+
+
+def test_suffixes_that_are_passed_over_in_dinov3_s_layout(tree: Path, tmp_path: Path) -> None:
+    make_tree(tree, ["train/n01440764/1.avif", "train/n01440764/2.avif", "val/3.GIF", "test/4.jxl"])
+    for level in ("sample", "full"):  # the second run scans nothing
+        dump_extra(tree, tmp_path / "extra", splits=["TRAIN", "VAL", "TEST"], level=level)
+        notes = {
+            split: json.loads((tmp_path / f"extra/metadata-{split}.json").read_text())["notes"]
+            for split in ("TRAIN", "VAL", "TEST")
+        }
+        assert "2 .avif (for instance n01440764/1.avif)" in notes["TRAIN"][0]
+        assert "1 .gif (3.GIF)" in notes["VAL"][0]
+        assert "1 .jxl (4.jxl)" in notes["TEST"][0]
+
+
+@pytest.mark.parametrize("file", ["b/1.gif", "b/deep/1.GIF"])
+def test_a_class_with_nothing_but_other_suffixes(file: str, tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"\n +b \(1 .gif, which torchvision does not take"):
+        Made(tmp_path, ["train/a/1.jpg", f"train/{file}"], splits=["TRAIN"])
+    with pytest.raises(MetadataError, match=r"\n +b \(1 .gif, which torchvision does not take"):
+        Made(
+            tmp_path / "2",
+            ["train/a/a_1.JPEG", f"train/{file}"],
+            splits=["TRAIN"],
+            labels="folders",
+        )
+
+
+@pytest.mark.parametrize("files", [["train/a/1.gif", "train/b/2.heic"], ["1.gif", "2.gif"]])
+def test_a_dataset_of_other_suffixes(files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r".gif, which torchvision does not take for images\)"):
+        Made(tmp_path, files, splits=["TRAIN"])
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in SYSTEM if name != ".thumbs"), "@eaDir", "$RECYCLE.BIN"]
+)
+def test_folders_of_a_system_are_left_out(name: str, tmp_path: Path) -> None:
+    files = ["train/cat/1.jpg", "train/dog/2.jpg"]
+    system = [f"train/{name}/x.jpg", f"train/cat/{name}/1.jpg/y.jpg", f"train/dog/z/{name}/1.jpg"]
+    made = Made(tmp_path, [*files, *system], splits=["TRAIN"])
+    assert made.paths("TRAIN") == files
+    assert made.classes("TRAIN") == ["cat", "dog"]
+    assert f"3 {name} (for instance " in made.notes("TRAIN")
+
+
+def test_folders_of_a_system_need_not_be_readable(tmp_path: Path, monkeypatch) -> None:
+    nested = ["train/cat/1.jpg", "train/lost+found/x.jpg", "lost+found/y.jpg"]
+    flat = ["1.jpg", "lost+found/y.jpg", "2/lost+found/y.jpg"]
+    make_tree(tmp_path / "图 root", nested)
+    make_tree(tmp_path / "flat/图 root", flat)
+
+    def refuse(function):
+        def refusing(path=".", *arguments, **options):
+            if "lost+found" in str(path):
+                raise PermissionError(13, "Permission denied", path)
+            return function(path, *arguments, **options)
+
+        return refusing
+
+    for name in ("scandir", "listdir", "open"):
+        monkeypatch.setattr(os, name, refuse(getattr(os, name)))
+    assert Made(tmp_path, [], splits=["TRAIN"]).paths("TRAIN") == nested[:1]
+    assert Made(tmp_path / "flat", [], splits=["TRAIN"]).paths("TRAIN") == flat[:1]
+
+
+def test_what_a_folder_of_a_system_is_is_said_in_dinov3_s_layout(tmp_path: Path) -> None:
+    files = ["train/cat/cat_1.JPEG", "train/@eaDir/"]
+    with pytest.raises(MetadataError, match=r"\n +@eaDir \(where a Synology NAS keeps its thumb"):
+        Made(tmp_path, files, splits=["TRAIN"], labels="folders")
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("engine", ["scandir", "torchvision"])
+@pytest.mark.parametrize("classes", ["train", "union", "own"])
+def test_classes_without_images_are_kept_if_that_is_set(
+    named: bool, engine: str, classes: str, tmp_path: Path
+) -> None:
+    train, val = ("train/b/b_1.JPEG", "val/b/ILSVRC2012_val_00000001.JPEG")
+    if not named:
+        train, val = "train/b/1.jpg", "val/b/1.jpg"
+    files, settings = [train, val, "train/a/", "val/c/", "train/c/"], {"labels": "folders"}
+    with pytest.raises(
+        MetadataError, match=r"2 class folders .*\n +a\n +c\n.*`empty_classes: keep`"
+    ):
+        Made(tmp_path / "refused", files, **settings)
+    settings |= {"engine": engine, "classes": classes, "empty_classes": "keep", "level": "full"}
+    made = Made(tmp_path, files, **settings)
+    assert made.classes("TRAIN") == ["a", "b", "c"]
+    assert made.classes("VAL") == (["b", "c"] if classes == "own" else ["a", "b", "c"])
+    assert np.load(made.extra / "entries-TRAIN.npy")["class_index"].tolist() == [1]
+    assert np.load(made.extra / "entries-VAL.npy")["class_index"].tolist() == [
+        int(classes != "own")
+    ]
+    assert "TRAIN: 2 classes without images: a, c." in made.notes("TRAIN")
+    assert made.about["TRAIN"]["empty_classes"] == 2
+    state = made.chain.states
+    made.run()
+    assert made.chain.states == state
+
+
+def test_a_split_needs_images_even_if_empty_classes_are_kept(tmp_path: Path) -> None:
+    files = ["train/a/a_1.JPEG", "val/a/", "val/b/"]
+    with pytest.raises(MetadataError, match=r"VAL split folder .* contains no images"):
+        Made(tmp_path, files, labels="folders", empty_classes="keep")
+
+
+def test_messages_name_the_folders_of_the_dataset(tmp_path: Path) -> None:
+    val = ["val/1.jpg", "val/2.jpg"]
+    with pytest.raises(MetadataError, match=r"root/val is flat: 2 images \(for instance 1.jpg\)"):
+        Made(tmp_path, ["train/a/1.jpg", *val])
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def symlink(*_, **__) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    with pytest.raises(MetadataError, match=r"no symbolic links. Point `view:` at a folder on"):
+        Made(tmp_path, ["train/a/1.jpg"], splits=["TRAIN"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_not_recognised_where_there_is_nothing(layout: str, tmp_path: Path) -> None:
+    assert not LAYOUTS[layout].recognise(str(tmp_path), {})
+    assert recognise(tmp_path) == "imagenet"
+
+
+def test_all_words_of_the_splits_are_different() -> None:
+    words = [word for some in WORDS.values() for word in some]
+    assert len(set(words)) == len(words)
+
+
+def test_a_folder_that_is_given_is_of_no_other_split(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["valid/test/1.jpg", "test_set/2.jpg", "train/1.jpg"])
+    assert find_folders(str(tmp_path), {"VAL": "valid/test"}, ["TRAIN", "VAL"]) == {
+        "VAL": ["valid/test"],
+        "TEST": ["test_set"],
+    }
