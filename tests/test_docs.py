@@ -241,6 +241,17 @@ def changed_annotations(root: Path) -> None:
     link(root, split="VAL", layout="kaggle", annotations="another")
 
 
+def without_val(root: Path) -> None:
+    shutil.rmtree(root / "val")
+    link(root, split="VAL", layout="tiny-imagenet")
+
+
+def view_of_tiny(root: Path) -> None:
+    for image in (root / "train/n01440764").iterdir():
+        image.unlink()
+    link(root, layout="tiny-imagenet")
+
+
 def view_of_another(root: Path) -> None:
     (root / "extra/.dinov3-metadata").mkdir()
     for extra in (root / "extra", root / "other"):
@@ -283,13 +294,19 @@ CASES: dict[str, Callable[[Path], object]] = {
     "class without images": scan("train/.ipynb_checkpoints/"),
     "link in circles": loop,
     "no classes": no_classes,
-    "split of another layout missing": view("tiny-imagenet", "VAL"),
+    "split of another layout missing": without_val,
     "annotations missing": view("kaggle", "VAL", KAGGLE),
     "annotations of another shape": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a\nb\n"),
     "image without annotation": view("kaggle", "VAL", KAGGLE, LOC_val_solution__csv="a,b\n"),
     "class name too long": view("folder", "TRAIN", f"train/{'x' * 245}/1.jpg"),
     "view in a split": lambda root: link(root, f"{root}/train/v"),
-    "tiny class without images/": view("tiny-imagenet", "TRAIN"),
+    "tiny class without images/": view_of_tiny,
+    "image in the folder of another class": view(
+        "kaggle",
+        "VAL",
+        KAGGLE.replace("val/", "val/n02/"),
+        LOC_val_solution__csv="ILSVRC2012_val_00000001,n01\nILSVRC2012_val_00000002,n02\n",
+    ),
     "folder that is no view": view("folder", "TRAIN", "extra/view/train/n01440764/mine.txt"),
     "file in the view": view_with("mine.txt"),
     "file of a class that is gone": view_with(".DS_Store"),
@@ -317,7 +334,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "root nowhere": lambda root: check_folders(f"{root}/nowhere", f"{root}/extra"),
     "extra in a split": lambda root: check_folders(str(root), f"{root}/train/extra"),
     "extra among the images": lambda root: check_layout(
-        "flat", str(make_tree(root / "photos", ["1.jpg"])), str(root / "photos")
+        "flat", str(make_tree(root / "photos", ["1.jpg"])), str(root / "photos"), {}
     ),
     "extra with braces": lambda root: check_folders(str(root), f"{root}/extra/{{TRAIN}}"),
 }
