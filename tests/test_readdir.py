@@ -57,7 +57,8 @@ def test_kinds_of_names(
     assert sorted(found.subfolders) == ["c_1.JPEG", "c_4.JPEG", "coming", "sub", "to"]
     assert sorted(found.links) == ["c_4.JPEG", "coming", "to"]
     assert sorted(found.files) == ["a.txt", "c_01.JPEG", "self"]
-    names = sorted(f"c_{i}.JPEG" for i in (2, 3, *numbers))
+    assert found.special == {"c_3.JPEG": "a dangling link"}
+    names = sorted(f"c_{i}.JPEG" for i in (2, *numbers))
     assert found.actual_index.tolist() == [int(name[2:-5]) for name in names]
 
 

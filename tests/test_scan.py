@@ -56,10 +56,9 @@ def test_links_to_files_and_folders_are_followed(tree: Path, tmp_path: Path) -> 
     (elsewhere / "n09_5.JPEG").touch()
     (tree / "train/n09").symlink_to(elsewhere)
     (tree / "train/n01440764/n01440764_3.JPEG").symlink_to(elsewhere / "n09_5.JPEG")
-    (tree / "train/n01440764/n01440764_4.JPEG").symlink_to("nowhere")
     found = scan(tree, "TRAIN")
     assert same(found, scan(tree, "TRAIN", engine="torchvision"))
-    assert found.counts.tolist() == [4, 1, 1, 1]
+    assert found.counts.tolist() == [3, 1, 1, 1]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -217,6 +216,55 @@ def test_a_special_file_in_test_is_no_image(tree: Path) -> None:
     with pytest.raises(MetadataError, match=r"1 image in .*\n  ILSVRC\S* \(a FIFO, not a file\)"):
         scan(tree, "TEST")
     assert scan(tree, "TEST", unaddressable="skip").skipped.tolist() == [1]
+
+
+GONE = {
+    "nowhere": "a dangling link to nowhere",
+    "../labels.txt/x": "a dangling link to ../labels.txt/x",
+    "n01440764_9.JPEG/x": "a dangling link to n01440764_9.JPEG/x",
+    "n01440764_5.JPEG": "a link loop",
+    "gone/.git/annex/objects/x/y/KEY/KEY": "a dangling link to gone/.git/annex/objects/x/y/KEY/KEY;"
+    " run `git annex get`",
+    "between": "a link to ROOT/train/n01440764/between, which is a dangling link to nowhere/at/all",
+}
+"""Target of a link -> what the link is called."""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("target", GONE)
+def test_a_link_that_leads_to_nothing_is_no_image(target: str, engine: str, tree: Path) -> None:
+    clean = scan(tree)
+    (tree / "train/n01440764/n01440764_5.JPEG").symlink_to(target)
+    if target == "between":
+        (tree / "train/n01440764/between").symlink_to("nowhere/at/all")
+    with pytest.raises(MetadataError) as refusal:
+        scan(tree, engine=engine)
+    why = GONE[target].replace("ROOT", str(tree))
+    assert f"\n  n01440764/n01440764_5.JPEG ({why})\n" in str(refusal.value)
+    found = scan(tree, engine=engine, unaddressable="skip")
+    assert found.skipped.sum() == 1
+    assert found.actual_index.tolist() == clean.actual_index.tolist()
+
+
+def test_links_to_nothing_in_a_folder_below_a_class_and_in_test(tree: Path) -> None:
+    make_tree(tree, ["train/n01440764/deep/"])
+    for name in ("train/n01440764/deep/a.jpg", "test/ILSVRC2012_test_00000005.JPEG"):
+        (tree / name).symlink_to("/nowhere/a.jpg")
+    with pytest.raises(MetadataError, match=r"deep/a.jpg \(a dangling link to /nowhere/a.jpg\)"):
+        scan(tree)
+    with pytest.raises(MetadataError, match=r"00000005.JPEG \(a dangling link to /nowhere/a.jpg\)"):
+        scan(tree, "TEST")
+
+
+def test_links_to_nothing_beside_the_classes_are_ignored(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "train/a.jpg").symlink_to("nowhere")
+    assert same(scan(tree), scan(tree, engine="torchvision"))
+    assert "1 image (for instance a.jpg)" in caplog.text
+    (tree / "train/b.jpg").symlink_to("b.jpg")  # ImageFolder fails at it
+    with pytest.raises(MetadataError, match=r"train/b.jpg is a symbolic link loop"):
+        scan(tree)
 
 
 def test_refused_names_of_val_and_test(tree: Path) -> None:

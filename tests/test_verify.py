@@ -229,9 +229,14 @@ def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None
 
 
 def test_a_link_that_leads_nowhere_is_called_one(check: Check, tree: Path) -> None:
-    (tree / "train/n01443537/n01443537_3.JPEG").symlink_to("nowhere")
-    with pytest.raises(MetadataError, match=r"n01443537_3.JPEG \(a dangling link\)"):
-        check()
+    path = tree / "train/n01443537/n01443537_177134.JPEG"
+
+    def exchange(_files: dict[str, Path]) -> None:
+        path.unlink()
+        path.symlink_to("nowhere")
+
+    with pytest.raises(MetadataError, match=r"_177134.JPEG \(a dangling link to nowhere\)"):
+        check(damage=exchange)
 
 
 def test_the_witness_knows_the_classes(check: Check, tree: Path) -> None:
@@ -274,7 +279,9 @@ def test_special_files_that_were_skipped_are_no_oversight(
 ) -> None:
     os.mkfifo(tree / "train/n01440764/n01440764_5.JPEG")
     os.mkfifo(tree / "test/ILSVRC2012_test_00000005.JPEG")
-    assert check(split, level="full").skipped == 1
+    (tree / "train/n01440764/n01440764_6.JPEG").symlink_to("nowhere")
+    (tree / "test/ILSVRC2012_test_00000006.JPEG").symlink_to("nowhere")
+    assert check(split, level="full").skipped == 2
 
 
 def test_a_folder_that_image_folder_cannot_read(

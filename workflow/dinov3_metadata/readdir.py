@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ SPARE = 600  # bytes after the last name that may be read: twice 255 for name an
 
 UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # file types, as in <dirent.h>
 HOPS = 40  # most links that the kernel follows in a row; path_resolution(7)
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what stat(2) says of a dangling link
+DANGLING = "a dangling link"
+ANNEX = "annex/objects/"  # in the target of a link that git-annex made
 WATCHED = 20  # most folders whose states are noted because the links in one folder lead into them
 
 PLACES = np.arange(DIGITS, dtype="u1")
@@ -74,7 +78,8 @@ class Listing(NamedTuple):
         actual_index: (images,), ``<u4``: the numbers of the addressable images, in the order of
             their sorted names.
         special: Name -> type in words ("a FIFO") of what is named like an image but is neither a
-            file nor a folder, links followed. These names are not in ``files``.
+            file nor a folder, links followed, and of links that lead to nothing ("a dangling
+            link"). These names are not in ``files``.
         watched: Path -> state, as ``watch`` returned it, of the folders on the way to the targets
             of links to anything but folders. At most ``WATCHED`` + 1 folders.
     """
@@ -135,7 +140,8 @@ def list_folder(
                     if is_link:
                         links.append(name)
                 elif kind != FILE and is_image(name):
-                    special[name] = KINDS.get(kind << 12, "neither a file nor a folder")
+                    known = DANGLING if kind == LINK else KINDS.get(kind << 12)
+                    special[name] = known or "neither a file nor a folder"
                 elif found[i]:
                     good[i] = True
                 else:
@@ -181,12 +187,48 @@ def numbers(keys: np.ndarray) -> np.ndarray:
 
 
 def special_kind(path: str) -> str:
-    """Return what a path leads to, in words ("a FIFO"); empty for a file, a folder or nothing."""
+    """Return what a path leads to, in words ("a FIFO"); ``DANGLING`` for a link to nothing.
+
+    The result is empty for a file, a folder, and if there is nothing at the path.
+    """
     try:
         state = os.stat(path)
-    except OSError:
-        return ""
+    except OSError as error:
+        return DANGLING if error.errno in NOTHING and os.path.islink(path) else ""
     return "" if stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode) else kind_of(state)
+
+
+def why_no_image(path: str) -> str:
+    """Return the reason why something with the name of an image is none, as a phrase.
+
+    Of several links in a row, the phrase names the last one, because this is the one to repair.
+
+    Args:
+        path: A special file, a link to one, or a link to nothing, see ``Listing.special``.
+
+    Example:
+        >>> why_no_image("/data/train/cat/cat_1.JPEG")
+        'a dangling link to ../../pool/1.jpg'
+    """
+    kind = special_kind(path)
+    if kind != DANGLING:
+        return f"{kind}, not a file" if kind else "it exists now"
+    link, hops = path, 0
+    with suppress(OSError):  # the link may be gone by now
+        while (inner := _target(link)) and os.path.islink(inner):
+            link, hops = inner, hops + 1
+            if hops == HOPS:
+                return "a link loop"
+        target = os.readlink(link)
+        through = f"a link to {link.replace('/./', '/')}, which is " if hops else ""
+        advice = "; run `git annex get`" if ANNEX in target else ""
+        return f"{through}{DANGLING} to {target}{advice}"
+    return DANGLING
+
+
+def _target(link: str) -> str:
+    """Return the path that a link contains, relative to the folder of the link."""
+    return os.path.join(os.path.dirname(link), os.readlink(link))
 
 
 def read_names(folder: str) -> Iterator[Names]:
@@ -253,8 +295,7 @@ def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:
     into: list[tuple[str, State]] = []
     try:
         while kind == LINK and len(into) < HOPS:
-            target = os.readlink(path)
-            path = target if target[0] == "/" else f"{path.rpartition('/')[0]}/{target}"
+            path = _target(path)
             above = path.rpartition("/")[0] or "/"
             state = _state_of(above, watch, watched)
             into.append((above, state))
@@ -282,13 +323,14 @@ def _state_of(folder: str, watch: Watch, watched: dict[str, State]) -> State:
 def _kind_behind(link: str) -> int:
     """Return the file type of what a link leads to, as in <dirent.h>.
 
-    A target that cannot be examined counts as a folder. So does a missing one, because it may
-    appear later, unless the link is named like an image. A link to itself counts as a file.
+    If there is no target, a link that is named like an image counts as ``LINK``. Any other counts
+    as a folder, because the target may appear later, or if it leads to itself, as a file. A target
+    that cannot be examined counts as a folder, too.
     """
     try:
         return stat.S_IFMT(os.stat(link).st_mode) >> 12
-    except FileNotFoundError:
-        may_appear = not is_image(link) and not os.path.lexists(os.path.realpath(link))
-        return FOLDER if may_appear else FILE
     except OSError as error:
-        return FILE if error.errno == errno.ELOOP else FOLDER
+        if error.errno in NOTHING and is_image(link):
+            return LINK
+        appeared = error.errno == errno.ENOENT and os.path.lexists(os.path.realpath(link))
+        return FILE if appeared or error.errno == errno.ELOOP else FOLDER

@@ -307,7 +307,8 @@ def _refuse_loops(folder: Path, name: str, listed: Listing, holds_classes: bool)
         if path.exists() and any(os.path.samefile(path, parent) for parent in above)
     ]
     if holds_classes:  # in a class folder, a link to itself is ignored like any other file
-        loops += [path for path in (folder / file for file in listed.files) if _is_loop(path)]
+        names = [*listed.files, *listed.special]
+        loops += [path for path in (folder / file for file in names) if _is_loop(path)]
     if loops:
         raise MetadataError(f"{loops[0]} is a symbolic link loop. Remove it.")
 

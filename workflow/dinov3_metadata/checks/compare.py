@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..addresses import LABELLED, image_path, split_folder
-from ..readdir import special_kind
+from ..readdir import DANGLING, special_kind
 from .images import NUMBER, Images, others_in
 from .result import Finding, finding
 from .rows import Rows
@@ -185,14 +185,20 @@ def _left_out(images: Images, skipped: int, keys: np.ndarray, with_row: int) -> 
         keys: The keys of all rows.
         with_row: How many rows stand for such images.
     """
-    total = images.not_addressable - with_row
+    missing = images.dangling[np.isin(images.dangling, keys)]  # a finding of its own
+    total = images.not_addressable - with_row - len(missing)
     if total <= skipped:
         return []
+    not_these = {
+        image_path(images.split, images.class_ids[key // NUMBER], key % NUMBER)
+        for key in missing.tolist()
+    }
     shown = (
         path
         for i, class_id in enumerate(images.class_ids)
         for path, number in others_in(images, class_id)
-        if number is None or not (with_row and (keys == i * NUMBER + number).any())
+        if path not in not_these
+        and (number is None or not (with_row and (keys == i * NUMBER + number).any()))
     )
     return [finding("left-out", total, shown)]
 
@@ -203,7 +209,8 @@ def _why_missing(rows: np.ndarray, paths: Paths) -> Iterator[str]:
         path, kind = paths.of_row(row), ""
         with suppress(ValueError):  # a damaged class id may contain what no path can
             kind = special_kind(f"{root}/{path}")
-        yield f"row {row}: {path}" + (f" ({kind}, not a file)" if kind else "")
+        reason = kind if kind == DANGLING else f"{kind}, not a file"
+        yield f"row {row}: {path}" + (f" ({reason})" if kind else "")
 
 
 def _other_names(rows: np.ndarray, paths: Paths) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..addresses import LABELLED, index_of, is_image, split_folder, trailing_number
 from ..fingerprint import UNREAD, State, class_folders
 from ..progress import progress
-from ..readdir import Listing, list_folder, special_kind
+from ..readdir import DANGLING, Listing, list_folder, special_kind
 from ..walk import in_threads
 
 NUMBER = 1 << 32
@@ -36,7 +36,7 @@ class Images:
             that they would have there.
         moved_to: (moved,), ``<i8``: the positions of the classes whose folders they are in.
         unnumbered: How many others do not end with a number, or are no files, such as a FIFO.
-            An image with a good name that is a link to nothing is not counted at all.
+        dangling: (dangling,), ``<i8``: the keys of links to nothing that have a good name.
     """
 
     split: str
@@ -48,11 +48,12 @@ class Images:
     moved: np.ndarray
     moved_to: np.ndarray
     unnumbered: int
+    dangling: np.ndarray
 
     @property
     def not_addressable(self) -> int:
         """The number of images that DINOv3 cannot open under any number."""
-        return len(self.others) + self.unnumbered
+        return len(self.others) + self.unnumbered + len(self.dangling)
 
     def keys(self) -> np.ndarray:
         """Return the keys of the addressable images, in order: (images,), ``<i8``."""
@@ -79,6 +80,7 @@ class _Part:
     others: np.ndarray
     moved: list[tuple[str, int]]
     unnumbered: int
+    dangling: np.ndarray
 
 
 def list_images(root: str, split: str, threads: int) -> Images | None:
@@ -102,7 +104,10 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
     numbers = [part.actual_index for part in parts]
     if split not in LABELLED:
         numbers = [np.sort(numbers[0])]
-    others = [part.others + i * NUMBER for i, part in enumerate(parts)]
+    others, dangling = (
+        [vars(part)[name] + i * NUMBER for i, part in enumerate(parts)]
+        for name in ("others", "dangling")
+    )
     moved = [
         (position[class_id] * NUMBER + number, i)
         for i, part in enumerate(parts)
@@ -121,6 +126,7 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
         keys,
         places,
         sum(part.unnumbered for part in parts),
+        np.concatenate([nothing.astype("<i8"), *dangling]),
     )
 
 
@@ -172,14 +178,20 @@ def _list_class(folder: str, split: str, class_id: str) -> _Part:
     try:
         listed = list_folder(path, split, class_id, note_links)
     except (FileNotFoundError, NotADirectoryError):  # it vanished
-        return _Part(np.empty(0, "<u4"), np.empty(0, "<i8"), [], 0)
+        return _Part(np.empty(0, "<u4"), np.empty(0, "<i8"), [], 0, np.empty(0, "<i8"))
     broken = set(_broken_links(path)) if linked else set()
     actual_index = listed.actual_index
-    if broken:
-        gone = [index_of(split, class_id, name) for name in broken]
-        actual_index = actual_index[
-            ~np.isin(actual_index, [number for number in gone if number is not None])
-        ]
+    gone: list[int] = []
+    dangling: list[int] = []
+    for name in sorted(broken):
+        number = index_of(split, class_id, name)
+        if number is not None:
+            gone.append(number)
+            if special_kind(f"{path}/{name}") == DANGLING:
+                dangling.append(number)
+                broken.remove(name)
+    if gone:
+        actual_index = actual_index[~np.isin(actual_index, gone)]
     numbers: list[int] = []
     moved: list[tuple[str, int]] = []
     unnumbered = 0
@@ -192,7 +204,9 @@ def _list_class(folder: str, split: str, class_id: str) -> _Part:
         owner = name.rpartition("_")[0]
         if split == "TRAIN" and owner != class_id and index_of(split, owner, name) is not None:
             moved.append((owner, number))
-    return _Part(actual_index, np.array(numbers, "<i8"), moved, unnumbered)
+    return _Part(
+        actual_index, np.array(numbers, "<i8"), moved, unnumbered, np.array(dangling, "<i8")
+    )
 
 
 def _broken_links(path: str) -> Iterator[str]:

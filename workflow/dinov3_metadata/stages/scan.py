@@ -24,7 +24,7 @@ from ..fingerprint import (
     write_record,
 )
 from ..paths import WORK, StrPath, existing, path_of
-from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind
+from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind, why_no_image
 from ..walk import (
     LOOKS,
     Folder,
@@ -314,6 +314,7 @@ def _visit(
             links=links,
             files=files,
             actual_index=listed.actual_index[others],
+            special={name: kind for name, kind in listed.special.items() if name not in names},
         )
     return listed
 
@@ -335,12 +336,10 @@ def _take(
     known = () if inside else listed.actual_index
     offenders = []
     for image in images[:SHOWN]:
-        special = listed.special.get(image)
-        why = (
-            f"{special}, not a file"
-            if special
-            else why_not_addressable(image, split, class_id, known)
-        )
+        if image in listed.special:
+            why = why_no_image(f"{path_below(folder, name)}/{image}")
+        else:
+            why = why_not_addressable(image, split, class_id, known)
         offenders.append(f"{behind(folder, name, source)}/{image} ({why})".lstrip("/"))
     return Folder(
         state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders, others

@@ -21,7 +21,7 @@ from ..fingerprint import read_record, read_retired
 from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
 from ..paths import StrPath
 from ..progress import progress
-from ..readdir import special_kind
+from ..readdir import NOTHING, special_kind, why_no_image
 from ..witness import image_folder
 from .left_out import notes_on
 
@@ -347,10 +347,11 @@ def _why_not(path: str) -> str:
     """Return the reason why there is no image at a path."""
     try:
         state = os.stat(path)
-    except FileNotFoundError:
-        return "a dangling link" if os.path.islink(path) else "missing"
     except OSError as error:
-        return error.strerror or str(error)
+        if os.path.islink(path) and error.errno in NOTHING:
+            return why_no_image(path)
+        missing = isinstance(error, FileNotFoundError)
+        return "missing" if missing else error.strerror or str(error)
     return "it exists now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
 
 

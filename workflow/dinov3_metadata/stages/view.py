@@ -426,9 +426,9 @@ class View:
             with suppress(FileNotFoundError, NotADirectoryError):  # the next look notices it
                 listed = list_folder(folder, self.split, None)
                 for image in _images(listed):
-                    # The target of a link to a special file is spelled differently. So if a regular
-                    # file replaces the special file, the link is replaced, too, and its folder is
-                    # scanned again.
+                    # The target of a link to a special file or a dangling link is spelled
+                    # differently. So if a regular file takes its place, the link is replaced, too,
+                    # and its folder is scanned again.
                     yield f"{folder}/./{image}" if image in listed.special else f"{folder}/{image}"
 
     def _class_folder(self, class_id: str) -> str:
