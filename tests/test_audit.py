@@ -32,6 +32,7 @@ from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages import audit
 from dinov3_metadata.stages.audit import ROW, audit_share, audit_split, write_share
 from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.stand_ins import MOST, stand_in
 from helpers import AUDIT, REPOSITORY, audit_all, file_states, make_scan, make_tree
 from PIL import Image
 
@@ -52,6 +53,8 @@ def cut(path: Path) -> None:
 def large(side: int) -> Callable[[Path], None]:
     return lambda path: Image.new("L", (side, side)).save(path, "PNG")
 
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 # Imitations of irregular images in ImageNet, which cannot be included here; the names are theirs.
 IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
@@ -77,7 +80,22 @@ IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         {"truncated", "wrong-suffix"},
     ),
     "n00000001_4.JPEG": (Path.touch, {"zero-bytes"}),
-    "n00000001_5.JPEG": (lambda path: path.write_text("404 Not Found\n"), {"not-an-image"}),
+    "n00000001_5.JPEG": (
+        lambda path: path.write_text("404 Not Found\n"),
+        {"not-an-image", "text"},
+    ),
+    "n00000001_14.JPEG": (
+        lambda path: path.write_text(LFS),
+        {"not-an-image", "git-lfs-pointer"},
+    ),
+    "n00000001_15.JPEG": (
+        lambda path: path.write_text("/annex/objects/MD5E-s9--0123.jpg\n"),
+        {"not-an-image", "annex-link"},
+    ),
+    "n00000001_16.JPEG": (
+        lambda path: path.write_text("<!DOCTYPE html><title>404</title>"),
+        {"not-an-image", "html-page"},
+    ),
     "n00000001_6.JPEG": (
         lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0,\0\0\0\0\0\0\0\0\0\2\0;"),
         {"not-an-image"},
@@ -263,6 +281,99 @@ def test_what_is_no_regular_file_is_unreadable(kind: str, tmp_path: Path) -> Non
     elif kind == "folder":
         path.mkdir()
     assert examine(str(path)) == (BIT["unreadable"], 0, 0, "", "")
+
+
+STAND_INS = {
+    "git-lfs-pointer": [
+        LFS,
+        LFS.replace("\n", "\r\n"),
+        LFS.replace("git-lfs", "hawser"),
+        "version http://git-media.io/v/2\noid sha256:4d7a\nsize 12345\n",
+        LFS.replace("oid", "ext-0-foo sha256:9f\noid"),
+    ],
+    "annex-link": [
+        "/annex/objects/SHA256E-s31390--f50d.jpg",
+        "/annex/objects/SHA256E-s31390--f50d.jpg\nanother line\n",
+        "../../.git/annex/objects/Xk/0z/MD5E-s9--01.jpg/MD5E-s9--01.jpg",
+        "..\\..\\.git\\annex\\objects\\Xk\\0z\\MD5E-s9--01.jpg\\MD5E-s9--01.jpg",
+        "../.git/modules/photos/annex/objects/Xk/0z/URL-s9--01/URL-s9--01",
+    ],
+    "html-page": [
+        "<html><body>Forbidden</body></html>",
+        "\n\n  <!-- a > comment --> <!-- another -->\n<HTML lang=en>",
+        '<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+        "<br />\n<b>Warning</b>: fopen() in <b>/www/a.php</b>",
+        '<meta http-equiv="refresh" content="0; url=/login">',
+        "<!doctype html>" + "x" * 100_000 + "\0",
+        "<script>location = '/'</script>",
+    ],
+    "text": [
+        "\n",
+        "Image unavailable",
+        "../pool/1.jpg",
+        '<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>',
+        '{"error": {"code": 404}}',
+        "#$# git-fat 0123456789 12345\n",
+        "data:image/jpeg;base64,/9j/4AAQSkZJRg==",
+        "图片不存在",
+        "see https://git-lfs.github.com/spec/v1",
+        "id,name\r\n1,tench\r\n",
+        "x" * 1_000_000,
+        "<htmlish>",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_what_is_in_the_place_of_an_image_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "1.JPEG"
+    for text in STAND_INS[kind]:
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            path.write_bytes(text.encode(encoding))
+            found = [problem for problem, bit in BIT.items() if examine(str(path))[0] & bit]
+            assert found == ["not-an-image", kind], text[:99]
+    assert BIT[kind] == 1 << PROBLEMS.index(kind)
+
+
+def test_texts_in_older_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "1.JPEG"
+    for text, encoding in (("图片不存在", "gb18030"), ("image supprimée", "latin-1")):
+        path.write_bytes(text.encode(encoding))
+        assert examine(str(path))[0] == BIT["not-an-image"] | BIT["text"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n", bytes(9999), b"text and\0more", b"%!PS-Adobe-3.0\n", b"%PDF-1.4\n"],
+)
+def test_what_is_no_text_is_only_not_an_image(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "1.JPEG").write_bytes(content)
+    assert examine(str(tmp_path / "1.JPEG"))[0] == BIT["not-an-image"]
+
+
+def test_of_a_large_file_only_the_beginning_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "1.JPEG"
+    path.write_bytes(b"<!-- --><" * 200_000 + b"\0")
+    with patch("dinov3_metadata.examine.stand_in", side_effect=stand_in) as looked:
+        assert examine(str(path))[0] == BIT["not-an-image"] | BIT["text"]
+    assert len(looked.call_args.args[0]) == MOST
+
+
+def test_a_link_of_git_annex_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / "1.JPEG").symlink_to("../.git/annex/objects/x/y/KEY/KEY")
+    (tmp_path / "2.JPEG").symlink_to("1.JPEG")  # as in a view
+    for name in ("1.JPEG", "2.JPEG"):
+        found = examine(str(tmp_path / name))
+        assert found == (BIT["unreadable"] | BIT["annex-link"], 0, 0, "", "")
+
+
+@pytest.mark.parametrize("fail_on", ["not-an-image", "html-page"])
+def test_stand_ins_stop_a_run_that_refuses_them(
+    fail_on: str, irregular: Path, tmp_path: Path
+) -> None:
+    many = {"not-an-image": 5, "html-page": 1}[fail_on]
+    with pytest.raises(MetadataError, match=rf"{many} images? with .*(?s:.)*_16.JPEG .*html-page"):
+        audited(irregular, tmp_path / "extra", fail_on=[fail_on])
 
 
 @pytest.mark.parametrize("target", ["n01440764_99999.JPEG", "nowhere"])

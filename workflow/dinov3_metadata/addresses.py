@@ -18,6 +18,8 @@ MAX_INDEX = 2**32 - 1  # actual_index is stored as <u4
 # compares the two.
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+ANNEX = "annex/objects/"  # in the target of a link that git-annex made, and in its pointer files
+
 
 OTHER_IMAGES = re.compile(
     r".+([.](?:jfif|jpe|jif|jfi|jpeg_large|jpg_large|png_large|jp2|j2k|jpf|jpx|jpm|jpeg2000|jxl|jxr|wdp"

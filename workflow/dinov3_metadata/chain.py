@@ -187,7 +187,7 @@ STAGES = {
             "root": chain.root,
             "is_view": chain.is_view,
         },
-        code=("examine", "images", "stages/audit"),
+        code=("examine", "images", "stages/audit", "stand_ins"),
     ),
     "audit_split": Stage(
         module="audit",
@@ -203,7 +203,7 @@ STAGES = {
             "fail_on": list(chain.settings.fail_on),
             "keep": chain.settings.keep,
         },
-        code=("examine", "images", "stages/audit"),
+        code=("examine", "images", "stages/audit", "stand_ins"),
     ),
     "publish": Stage(
         module="publish",

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from PIL import Image
 
+from .addresses import ANNEX
 from .disk import open_regular
 from .formats import PROBLEMS
 from .images import (
@@ -18,6 +19,7 @@ from .images import (
     opened_image,
     raster_formats,
 )
+from .stand_ins import MOST, stand_in
 
 BIT = {problem: 1 << place for place, problem in enumerate(PROBLEMS)}
 GOOD_MODES = ("RGB", "L")
@@ -55,8 +57,7 @@ def examine(path: str) -> tuple[int, int, int, str, str]:
         except Image.DecompressionBombError:
             return BIT["decompression-bomb"], *_header(path)
         except Exception as error:  # Pillow's plugins raise what they like on broken headers
-            problem = "unreadable" if _is_ours(error) else _unidentified(path)
-            return BIT[problem], 0, 0, "", ""
+            return _unreadable(path) if _is_ours(error) else _unidentified(path), 0, 0, "", ""
     for warning in heard:
         if "EXIF" in str(warning.message):
             problems |= BIT["broken-exif"]
@@ -102,14 +103,31 @@ def _is_ours(error: Exception) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
 
 
-def _unidentified(path: str) -> str:
-    """Return the problem of a file that Pillow does not recognise as an image."""
+def _unreadable(path: str) -> int:
+    """Return the problems of a file that the system cannot read, as bits.
+
+    A link of git-annex dangles as long as the content of the file is elsewhere.
+    """
+    problems = BIT["unreadable"]
+    dangles = os.path.islink(path) and not os.path.exists(path)
+    if dangles and ANNEX in os.path.realpath(path):
+        problems |= BIT["annex-link"]
+    return problems
+
+
+def _unidentified(path: str) -> int:
+    """Return the problems of a file that Pillow does not recognise as an image, as bits."""
     try:
         with open_regular(path) as file:
-            start = file.read(len(JPEG))
+            start = file.read(MOST)
     except OSError:
-        return "unreadable"
-    return "truncated" if start == JPEG else "not-an-image" if start else "zero-bytes"
+        return BIT["unreadable"]
+    if not start:
+        return BIT["zero-bytes"]
+    if start.startswith(JPEG):
+        return BIT["truncated"]
+    kind = stand_in(start)
+    return BIT["not-an-image"] | (BIT[kind] if kind else 0)
 
 
 def _header(path: str) -> tuple[int, int, str, str]:

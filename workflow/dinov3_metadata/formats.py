@@ -36,8 +36,14 @@ PROBLEMS = (
     "broken-exif",
     "decompression-bomb",
     "unreadable",
+    "git-lfs-pointer",
+    "annex-link",
+    "html-page",
+    "text",
 )
-"""The problems that an audit may find. Files store their positions, so add new ones at the end."""
+"""The problems that an audit may find. Files store their positions, so add new ones at the end.
+
+The last four say what a file is that has ``not-an-image``, too, see ``stand_ins``."""
 
 AUDIT_ROW = [
     ("actual_index", "<u4"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .addresses import MAX_INDEX, is_image, name_parts
+from .addresses import ANNEX, MAX_INDEX, is_image, name_parts
 from .disk import KINDS, kind_of
 from .errors import MetadataError
 from .fingerprint import UNREAD, State
@@ -24,7 +24,6 @@ UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # file types, as in <dirent.h>
 HOPS = 40  # most links that the kernel follows in a row; path_resolution(7)
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what stat(2) says of a dangling link
 DANGLING = "a dangling link"
-ANNEX = "annex/objects/"  # in the target of a link that git-annex made
 WATCHED = 20  # most folders whose states are noted because the links in one folder lead into them
 
 PLACES = np.arange(DIGITS, dtype="u1")

@@ -34,7 +34,7 @@ from ..replace import Writer, replaced_files
 ROW = np.dtype(AUDIT_ROW)
 BLOCK = 1 << 14  # rows copied at a time
 DESCRIBED = 256  # approximate bytes per image in audit-SPLIT.json
-CODE = ("examine", "formats", "images", "stages/audit")
+CODE = ("examine", "formats", "images", "stages/audit", "stand_ins")
 """The modules that open images and find their problems."""
 
 
