@@ -513,25 +513,8 @@ def test_names_are_compared_where_times_mean_nothing(
     assert not scanner.due()
 
 
-def test_times_that_are_all_zero_bring_a_warning(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    Clock(2**63, 0, monkeypatch)
-    scan_images(tree, "TRAIN")
-    assert "are zero, so changes cannot" in caplog.text
-    assert "scan: trust_timestamps: false" in caplog.text
-    caplog.clear()
-    scan_images(tree, "TRAIN", trust_timestamps=False)
-    assert caplog.text == ""
-
-
-def test_times_of_a_new_tree_bring_no_warning(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scan_images(tree, "TRAIN")
-    assert caplog.text == ""
-
-
-def test_times_that_are_always_now_bring_a_warning(
-    scanner: Scanner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_times_that_are_always_now_end_a_scan(
+    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.stat
 
@@ -543,7 +526,6 @@ def test_times_that_are_always_now_bring_a_warning(
     monkeypatch.setattr(fingerprint.os, "stat", stat)
     with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
         scan_images(scanner.root, "TRAIN", previous=last_scan(scanner.extra, "TRAIN", ""))
-    assert "are those of this moment" in caplog.text
 
 
 CLASSES = st.sampled_from(["n00", "n01", "n02", "a b", "鱥"])

@@ -16,6 +16,7 @@ from snakemake.io import unpack
 
 from .chain import OF_SPLIT, STAGES, needs
 from .disk import read_file
+from .errors import logger
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import path_of, pattern
@@ -192,7 +193,15 @@ class Binding:
         """Return the state of each split, in which no other run changes anything."""
         _ = self._lock
         with ending_plainly():
-            return [*self.chain.states.values()]
+            states = [*self.chain.states.values()]
+            _ = self._doubted
+        return states
+
+    @cached_property  # so that it is said once
+    def _doubted(self) -> None:
+        """Warn if changes may go unnoticed. Each job of a cluster would say it again."""
+        if self.workflow.is_main_process and self.chain.doubt:
+            logger.warning("%s", self.chain.doubt)
 
     def _files(self, names: Iterable[str], state: dict[str, str]) -> dict[str, str]:
         """Return the paths of the files that a split in some state needs, by their names."""

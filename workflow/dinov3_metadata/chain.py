@@ -20,7 +20,7 @@ COMMON = (
 )
 """The modules that every stage depends on."""
 
-SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress")
+SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "times")
 """The modules that are in no fingerprint, because they cannot change an output file: they only
 report, lock or import other modules."""
 

@@ -321,11 +321,20 @@ LOCAL |= {"vfat", "xfs", "zfs"}
 
 
 def is_local(path: StrPath) -> bool:
-    """Return whether a path is on a file system that only this host sees; False if unknown.
+    """Return whether a path is on a file system that only this host sees; False if unknown."""
+    return mounted(path)[0] in LOCAL
+
+
+def mounted(path: StrPath) -> tuple[str, str]:
+    """Return the type and the source of the file system that contains a path; empty if unknown.
 
     Source: proc_pid_mountinfo(5). If there are several mounts at one place, the last one counts.
+
+    Example:
+        >>> mounted("/mnt/bucket/train")
+        ('fuse', 'mountpoint-s3')
     """
-    real, best, kind = os.path.realpath(path), "", ""
+    real, best, kind, source = os.path.realpath(path), "", "", ""
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
         for line in mounts:
             fields, _, rest = line.partition(b" - ")
@@ -335,5 +344,5 @@ def is_local(path: StrPath) -> bool:
             )
             inside = f"{real}/".startswith(f"{mount.rstrip('/')}/")
             if inside and len(mount) >= len(best):
-                best, kind = mount, os.fsdecode(rest.split()[0])
-    return kind in LOCAL
+                best, (kind, source) = mount, map(os.fsdecode, rest.split()[:2])
+    return kind, source

@@ -370,10 +370,14 @@ class Tree(NamedTuple):
     Attributes:
         name: Its name.
         why: Why it must be made, if it must.
+        states: The states of the folders that were compared, see ``of_tree``.
+        all_changed: Whether each folder has changed since the last scan.
     """
 
     name: str = ""
     why: str = ""
+    states: Mapping[str, State] = {}
+    all_changed: bool = False
 
 
 def of_tree(
@@ -412,6 +416,7 @@ def of_tree(
     now = folder_states(folder, classes, trust_timestamps, tops)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
     outdated = []
+    states, all_changed = now, False
     state_of = lru_cache(maxsize=None)(folder_state)
     for name, path in records:
         record = read_record(path)
@@ -431,9 +436,10 @@ def of_tree(
             why = "the view of the dataset changed"
             continue
         if not changed:
-            return Tree(name, "nothing changed")
+            return Tree(name, "nothing changed", states)
+        all_changed = {below for below in record.folders if not os.path.isabs(below)} <= {*changed}
         shown = ", ".join(printable(below) or "the split folder" for below in islice(changed, 3))
         more = ", ..." if len(changed) > 3 else ""
         why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}{more}"
     new = digest(settings, after, sorted(now.items()), outdated, published)
-    return Tree(f"{len(now)}-folders-{new}", why)
+    return Tree(f"{len(now)}-folders-{new}", why, states, all_changed)

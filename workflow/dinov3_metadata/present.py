@@ -11,12 +11,13 @@ from functools import cached_property
 from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES, code_of, of_layout
 from .class_ids import class_ids_of
-from .fingerprint import Tree, digest, of_content, of_tree
+from .fingerprint import Tree, digest, folder_states, of_content, of_tree
 from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
 from .published import Noted, published_state, receipt_name, records_of
 from .settings import Settings
+from .times import doubt
 
 
 class Chain:
@@ -101,6 +102,11 @@ class Chain:
     def states(self) -> dict[str, dict[str, str]]:
         """Split -> its current state, for the splits to make metadata for."""
         return {split: self.now[split].state for split in self.splits}
+
+    @cached_property
+    def doubt(self) -> str:
+        """Why changes of the dataset may go unnoticed, see ``times.doubt``; said once per run."""
+        return next(filter(None, (self.now[split].doubt for split in self.splits)), "")
 
     @cached_property
     def receipt(self) -> str:
@@ -230,6 +236,22 @@ class Present:
             after=self.view.name,
             published=self.published.state["tree"] if self.published else "",
         )
+
+    @property
+    def doubt(self) -> str:
+        """The reason why changes of the split may go unnoticed, see ``times.doubt``.
+
+        Only the folders of the dataset count. A view may have been made just now.
+        """
+        if not self.chain.is_view:
+            return doubt(self.source, self.tree.states.values(), self.tree.all_changed)
+        states = {name: at for name, at in self.view.states.items() if not os.path.isabs(name)}
+        if self.watch_links:  # the class folders that the view leads to
+            states |= {name: at for name, at in self.tree.states.items() if name}
+        if self.part.classes and len(states) == 1:  # before the first view is made
+            trust = self.chain.settings.trust_timestamps
+            states = folder_states(self.source, trust_timestamps=trust)
+        return doubt(self.source, states.values(), self.view.all_changed)
 
     @property
     def watch_links(self) -> bool:

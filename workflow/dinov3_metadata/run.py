@@ -111,6 +111,8 @@ def dump_extra(
         logger.setLevel(used.log_level.upper())
     try:
         with locked(chain.extra):
+            if chain.doubt:
+                logger.warning("%s", chain.doubt)
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     _run(chain, threads or os.cpu_count() or 1)

@@ -36,6 +36,8 @@ def summarise(chain: Chain) -> str:
     extra, splits, root = chain.extra, chain.splits, chain.root
     rows: list[tuple[str, ...]] = [COLUMNS]
     notes = []
+    if chain.doubt:
+        notes.append("  changes of the dataset may go unnoticed: see the warning about timestamps")
     for split in splits:
         if audited := read_audit_summary(extra, split):
             found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())

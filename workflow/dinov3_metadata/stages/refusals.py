@@ -1,7 +1,6 @@
 """Refusals: what a scan refuses or warns of, and what the user can do."""
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from ..addresses import LABELLED
 from ..errors import SHOWN, MetadataError, count, listing, logger
-from ..fingerprint import Others, has_times
+from ..fingerprint import Others
 from ..layouts import (
     LAYOUTS,
     SOLUTION,
@@ -20,32 +19,10 @@ from ..layouts import (
     top_of_kaggle,
 )
 from ..paths import StrPath
-from ..walk import COARSE_TICK, Found
+from ..walk import Found
 from .left_out import images_in, why_empty
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
-
-
-def doubt_times(folder: Path, found: Found, all_changed: bool) -> None:
-    """Warn if the timestamps of all folders are zero, or are all new and equal to the time now.
-
-    Args:
-        folder, found: The split folder, and what was found there.
-        all_changed: Whether each folder changed since the last scan.
-    """
-    states = (known.state for known in found.values())
-    ctimes = [state.ctime for state in states if state and has_times(state)]
-    if not ctimes:
-        return
-    now = time.time_ns()
-    zero = not any(ctimes)
-    if zero or (all_changed and all(abs(now - ctime) < COARSE_TICK for ctime in ctimes)):
-        logger.warning(
-            "All folder timestamps in %s are %s, so changes cannot be detected from them. If the "
-            "file system does not keep real ones, set `scan: trust_timestamps: false`.",
-            folder,
-            "zero" if zero else "those of this moment",
-        )
 
 
 def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataError:

@@ -37,7 +37,7 @@ from ..walk import (
 )
 from ..witness import image_folder
 from .left_out import left_out
-from .refusals import behind, check_found, doubt_times, missing_split, naming_the_dataset
+from .refusals import behind, check_found, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -87,7 +87,6 @@ def scan_split(
             trust_timestamps=trust_timestamps,
             previous=last_scan(extra, split, settings, retired),
             threads=threads,
-            made_now=bool(view),
             watch_links=watch_links,
             retired=retired,
             empty_classes=empty_classes,
@@ -107,7 +106,6 @@ def scan_images(
     trust_timestamps: bool = True,
     previous: Found | None = None,
     threads: int = 4,
-    made_now: bool = False,
     watch_links: bool = True,
     retired: Collection[str] = (),
     empty_classes: str = "refuse",
@@ -132,8 +130,6 @@ def scan_images(
             that changed since then are listed.
         threads: How many folders may be listed at the same time; more than one is used only if
             listing a folder is slow.
-        made_now: Whether the folder belongs to a view. Its timestamps may be only seconds old, so
-            they cause no warning.
         watch_links: Whether the next scan must notice if an image is a link and its target changes.
             Use False for a view with one link per image: there, making the view notices the change
             and replaces the link.
@@ -181,9 +177,6 @@ def scan_images(
         )
         if not changed:
             break
-        if trust_timestamps and not listed and not made_now:
-            all_changed = bool(previous and previous.keys() <= set(changed))
-            doubt_times(folder, found, all_changed)
         listed.update(changed)
         if engine == "torchvision" and split in LABELLED:
             _ask_image_folder(folder, split, found, unwanted)

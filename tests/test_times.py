@@ -1,0 +1,192 @@
+"""Timestamps that say nothing bring one warning in each run, also in one that has nothing to do."""
+
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dinov3_metadata import fingerprint, times
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.fingerprint import A_FILE, UNREAD, FolderState
+from dinov3_metadata.run import dump_extra
+from dinov3_metadata.summary import summarise
+from dinov3_metadata.times import MADE_UP, doubt
+from helpers import FILES, make_tree
+
+NAMED = "scan: trust_timestamps: false"
+T, NS = 1_600_000_000 * 10**9, 123_456_789
+ALIKE = [FolderState(T, T, i) for i in range(3)]
+COPIED = [FolderState(T, T + NS, i) for i in range(3)]
+ONE_TICK = [FolderState(T + NS, T + NS, i) for i in range(3)]
+ZERO = [FolderState(0, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("states", "mount", "what"),
+    [
+        (ALIKE, "squashfs", "the same"),
+        (ALIKE, "ext4", "the same"),
+        (ALIKE, "overlay", "the same"),
+        (ALIKE, "fuse.squashfuse", "the same"),
+        ([*ALIKE, None, A_FILE, UNREAD], "", "the same"),
+        (ALIKE, "vfat", ""),
+        (ALIKE, "lustre", ""),
+        (ALIKE, "fuse.sshfs", ""),
+        (ALIKE[:2], "squashfs", ""),
+        ([*ALIKE[:2], None, A_FILE, UNREAD], "squashfs", ""),
+        ([*ALIKE, FolderState(T, T + 10**9, 9)], "squashfs", ""),
+        ([*ALIKE, FolderState(T - 10**9, T, 9)], "squashfs", ""),
+        (COPIED, "ext4", ""),
+        (ONE_TICK, "ext4", ""),
+        (ONE_TICK, "fuse.juicefs", ""),
+        (ONE_TICK, "erofs", "the same"),
+        (ZERO, "ext4", "zero"),
+        (ZERO, "vfat", "zero"),
+        ([*ZERO, *ALIKE], "ext4", ""),
+        ([FolderState(names="0123456789ab")] * 3, "squashfs", ""),
+        ([FolderState(names="0123456789ab")] * 3, "fuse.s3fs", ""),
+        ([], "fuse.s3fs", ""),
+    ],
+)
+def test_what_is_doubted(
+    states: list, mount: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "mounted", lambda path: (mount, "source"))
+    said = doubt("/set/train", states)
+    assert said == (
+        f"All folder timestamps in /set/train are {what}, so changes cannot be detected from them. "
+        f"If the file system does not keep real ones, set `{NAMED}`."
+        if what
+        else ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("mount", "name"),
+    [
+        *((("fuse", name), name) for name in sorted(MADE_UP)),
+        *(((f"fuse.{name}", "my-bucket"), name) for name in sorted(MADE_UP)),
+        (("fuse.juicefs", "JuiceFS:s3fs"), ""),
+        (("fuse", "elsewhere"), ""),
+        (("ext4", "s3fs"), ""),
+    ],
+)
+def test_file_systems_that_are_known(
+    mount: tuple[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "mounted", lambda path: mount)
+    said = doubt("/set/train", COPIED[:1])
+    assert said == (
+        f"/set/train is on {name}, which makes up the timestamps of folders, so changes cannot be "
+        f"detected from them. Set `{NAMED}`."
+        if name
+        else ""
+    )
+
+
+def test_states_that_differ_cost_no_look_at_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = times.has_times
+    monkeypatch.setattr(times, "has_times", lambda state: seen.append(state) or real(state))
+    states = [FolderState(T + i, T + i, i) for i in range(10_000)]
+    assert doubt("/set/train", states) == ""
+    assert len(seen) < 10
+
+
+Stat = Callable[..., os.stat_result]
+
+
+def set_times(root: Path, at: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all folders below ``root`` have the timestamps that ``at`` returns."""
+    real = os.stat
+
+    def stat_of(path: str | os.PathLike[str], **options: object) -> os.stat_result:
+        found = real(path, **options)
+        inside = os.path.realpath(path).startswith(str(root))
+        if not stat.S_ISDIR(found.st_mode) or not inside:
+            return found
+        fields, others = found.__reduce__()[1]
+        return os.stat_result(fields, others | {"st_mtime_ns": at(), "st_ctime_ns": at()})
+
+    monkeypatch.setattr(fingerprint.os, "stat", stat_of)
+
+
+LAYOUTS = {
+    "imagenet": FILES,
+    "folder": [f"{split}/{name}/1.jpg" for split in ("train", "val") for name in ("a", "b")],
+    "kaggle": [
+        f"ILSVRC/Data/CLS-LOC/train/{name}/{name}_1.JPEG" for name in ("n01440764", "n01443537")
+    ],
+    "tiny-imagenet": [f"train/{name}/images/{name}_1.JPEG" for name in ("n01440764", "n01443537")],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("at", [0, T])
+def test_each_run_warns_once(
+    layout: str,
+    at: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is true of each split, and of a run that has nothing to do, in which edits are missed."""
+    root, extra = make_tree(tmp_path / "set", LAYOUTS[layout]), tmp_path / "extra"
+    splits = ["TRAIN", "VAL"] if layout in ("imagenet", "folder") else ["TRAIN"]
+    options = {"labels": "folders", "layout": layout}
+    set_times(root, lambda: at, monkeypatch)
+    caplog.set_level(logging.WARNING, "dinov3_metadata")
+    for _ in range(3):
+        caplog.clear()
+        chain = dump_extra(root, extra, splits, **options)
+        (warning,) = caplog.messages
+        assert warning.startswith(f"All folder timestamps in {chain.now['TRAIN'].source} are ")
+        assert NAMED in warning
+        assert "may go unnoticed: see the warning about timestamps" in summarise(chain)
+    caplog.clear()
+    chain = dump_extra(root, extra, splits, trust_timestamps=False, **options)
+    assert caplog.messages == []
+    assert "unnoticed" not in summarise(chain)
+
+
+def test_one_split_is_enough(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_times(tree / "val", lambda: T, monkeypatch)
+    dump_extra(tree, tree / "extra")
+    assert [text for text in caplog.messages if NAMED in text] == [
+        f"All folder timestamps in {tree}/val are the same, so changes cannot be detected from "
+        f"them. If the file system does not keep real ones, set `{NAMED}`."
+    ]
+
+
+def test_one_class_is_not_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_tree(tmp_path / "set", ["train/n01440764/n01440764_1.JPEG"])
+    set_times(root, lambda: T, monkeypatch)
+    dump_extra(root, tmp_path / "extra", ["TRAIN"])
+    assert not any(NAMED in text for text in caplog.messages)
+
+
+def test_new_folders_and_a_view_of_them_bring_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for layout, files in LAYOUTS.items():
+        root = make_tree(tmp_path / layout, files)
+        for _ in range(2):
+            dump_extra(root, tmp_path / f"{layout} extra", ["TRAIN"], "folders", layout=layout)
+    assert not any("timestamps" in text for text in caplog.messages)
+
+
+def test_times_that_are_always_now(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dump_extra(tree, tree / "extra", ["TRAIN"])
+    assert not any(NAMED in text for text in caplog.messages)
+    set_times(tree / "train", times.time.time_ns, monkeypatch)
+    with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
+        dump_extra(tree, tree / "extra", ["TRAIN"])
+    assert sum("are those of this moment" in text for text in caplog.messages) == 1
