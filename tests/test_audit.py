@@ -299,7 +299,7 @@ STAND_INS = {
         "../.git/modules/photos/annex/objects/Xk/0z/URL-s9--01/URL-s9--01",
     ],
     "html-page": [
-        "<html><body>Forbidden</body></html>",
+        "<!-- a --><html><body>Forbidden</body></html><!-- b -->",
         "\n\n  <!-- a > comment --> <!-- another -->\n<HTML lang=en>",
         '<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
         "<br />\n<b>Warning</b>: fopen() in <b>/www/a.php</b>",

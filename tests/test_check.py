@@ -356,6 +356,26 @@ def test_links_to_images_are_images(tree: Path, extra: Path, tmp_path: Path) -> 
     assert list(kinds(check(tree, extra)).values()) == [1]
 
 
+def test_a_dangling_link_with_a_row_is_missing_and_without_one_left_out(
+    tree: Path, extra: Path
+) -> None:
+    path = tree / "train/n01440764/n01440764_9.JPEG"
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert kinds(check(tree, extra)) == {"missing": 1}
+    assert first(check(tree, extra), "missing") == [
+        "row 1: train/n01440764/n01440764_9.JPEG (a dangling link)"
+    ]
+    path.with_stem("n01440764_5").symlink_to("nowhere")
+    make_tree(tree, ["train/n01440764/photo.png"])
+    result = check(tree, extra)
+    assert kinds(result) == {"missing": 1, "left-out": 2}
+    assert first(result, "left-out") == [
+        "train/n01440764/n01440764_5.JPEG",
+        "train/n01440764/photo.png",
+    ]
+
+
 def test_a_link_that_leads_round_in_circles_ends(tree: Path, extra: Path) -> None:
     for path in (tree / "train/n01440764", tree / "test"):
         (path / "again").symlink_to("..")

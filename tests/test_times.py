@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dinov3_metadata import fingerprint, times
+from dinov3_metadata import fingerprint, present, times
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import A_FILE, UNREAD, FolderState
 from dinov3_metadata.run import dump_extra
@@ -149,6 +149,16 @@ def test_each_run_warns_once(
     chain = dump_extra(root, extra, splits, trust_timestamps=False, **options)
     assert caplog.messages == []
     assert "unnoticed" not in summarise(chain)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_folder_is_looked_at_for_the_warning_alone(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, extra = make_tree(tmp_path / "set", LAYOUTS[layout]), tmp_path / "extra"
+    dump_extra(root, extra, ["TRAIN"], "folders", layout=layout)
+    monkeypatch.setattr(present, "folder_states", None)
+    dump_extra(root, extra, ["TRAIN"], "folders", layout=layout)
 
 
 def test_one_split_is_enough(
