@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata.addresses import LABELLED
-from dinov3_metadata.artefacts import Numbering, Scan
+from dinov3_metadata.artefacts import Labels, Numbering, Scan
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.files import sha256
 from dinov3_metadata.paths import array_names, folder_of, path_of
@@ -19,6 +19,7 @@ from dinov3_metadata.stages.classes import write_class_arrays
 from dinov3_metadata.stages.entries import write_entries
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.tables import Table
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -47,6 +48,12 @@ def make_tree(root: Path, files: Iterable[str] = FILES, labels: str = LABELS) ->
             path.touch()
     (root / "labels.txt").write_bytes(labels.encode())
     return root
+
+
+def named(names: dict[str, str]) -> Labels:
+    """The labels of a CSV file that is not there."""
+    rows = [[class_id, name] for class_id, name in names.items()]
+    return Labels("", "csv", [Table("csv", rows, [*range(1, len(rows) + 1)])])
 
 
 def exchange(target: Path, kind: str) -> None:

@@ -30,6 +30,7 @@ HELPERS |= {
     ("view", "left_out"),
     ("view", "refusals"),
     ("verify", "left_out"),
+    ("labels", "label_forms"),
 }
 MORE = {"audit_split": {"shares": 1}}
 """What a rule knows beside the table: how many shares there are."""

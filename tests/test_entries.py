@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata.artefacts import Labels
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.stages import entries
 from dinov3_metadata.stages.entries import write_entries
-from helpers import dump, make_scan
+from helpers import dump, make_scan, named
 
 
 def test_rows(tree: Path, tmp_path: Path) -> None:
@@ -34,9 +33,7 @@ def test_bytes_are_those_of_np_save(
 ) -> None:
     monkeypatch.setattr(entries, "BLOCK", block)
     scan = make_scan(["a", "丁鱥"], [4, 3], range(7))
-    write_entries(
-        scan, Labels("", "csv", {"丁鱥": "x", "a": "y" * 40, "b": "z" * 90}), tmp_path / "a.npy"
-    )
+    write_entries(scan, named({"丁鱥": "x", "a": "y" * 40, "b": "z" * 90}), tmp_path / "a.npy")
     rows = [(i, i // 4, ("a", "丁鱥")[i // 4], ("y" * 40, "x")[i // 4]) for i in range(7)]
     np.save(tmp_path / "b.npy", np.array(rows, entries.entries_dtype(2, 40)))
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

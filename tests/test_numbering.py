@@ -110,7 +110,10 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         ["cat", "dog"],
         ["Cat", "dog"],
         {
-            "train": ["VAL has 1 class that TRAIN lacks", "  Cat (TRAIN has cat)"],
+            "train": [
+                "VAL has 1 class that TRAIN lacks",
+                "  Cat (TRAIN has cat, which differs in capitals)",
+            ],
             "union": ({"cat": 1, "dog": 2}, {"Cat": 0, "dog": 2}),
             "own": (listed("cat", "dog"), listed("Cat", "dog")),
         },
@@ -119,7 +122,10 @@ MATRIX: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
         [NFC, "z"],
         [NFD, "z"],
         {
-            "train": ["VAL has 1 class", f"  {NFD} (TRAIN has this name in another Unicode form)"],
+            "train": [
+                "VAL has 1 class",
+                f"  {NFD} (TRAIN has {NFC}, which differs in Unicode form (U+00E9, U+0301))",
+            ],
             "union": ({"z": 1, NFC: 2}, {NFD: 0, "z": 1}),
             "own": (listed("z", NFC), listed(NFD, "z")),
         },

@@ -10,9 +10,8 @@ import hashlib
 import json
 import math
 import os
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, ZipFile
@@ -23,7 +22,10 @@ from .errors import DatasetChangedError, MetadataError, count, listing
 from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .formats import SMALL, FileDigest, LabelsSource, NumberedBy
+from .names import alike
 from .paths import StrPath, array_names
+from .readings import Naming, name_classes
+from .tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +36,8 @@ T = TypeVar("T")
 
 def _with_digest(document: object) -> bytes:
     """Return a dataclass as JSON, with a digest of its content."""
-    return json.dumps([vars(document), digest(vars(document))], indent=0).encode()
+    text = json.dumps(vars(document))
+    return f"[{text},\n{json.dumps(digest(text))}]".encode()
 
 
 def _load(kind: type[T], path: StrPath) -> T:
@@ -45,27 +48,30 @@ def _load(kind: type[T], path: StrPath) -> T:
     """
     with reading_back(path):
         document, saved = json.loads(read_file(path))
-        if digest(document) != saved:
+        if digest(json.dumps(document)) != saved:
             raise ValueError("its digest does not match")
         return kind(**document)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The class names of a dataset.
+    """The class names of a dataset, in each form in which their file can be read.
 
     Attributes:
         source: The file that the names were read from; empty if the class folders' own names are
             used.
-        form: The format of the file: ``csv``, ``blanks``, ``tab``, ``colon`` or ``json``;
-            ``folders`` if there is no file.
-        names: Class id -> class name, in the order of the file.
+        form: The form that the file appears to have: ``csv``, ``blanks``, ``tab``, ``colon``,
+            ``json``, ``python`` or ``yaml``; ``folders`` if there is no file.
+        tables: The rows of the file in each form, see ``tables.Table``. The first one that has
+            all classes counts.
+        refusal: Why the file cannot be read in ``form``; empty if it can.
         content: The fingerprint of the file; empty if there is no file.
     """
 
     source: str
     form: str
-    names: dict[str, str]
+    tables: list[Table]
+    refusal: list[str] = field(default_factory=list)
     content: str = ""
 
     def save(self, path: StrPath) -> None:
@@ -80,26 +86,37 @@ class Labels:
         Raises:
             DamagedError: The file is damaged.
         """
-        return _load(cls, path)
+        labels = _load(cls, path)
+        with reading_back(path):
+            tables = [Table(*one)._replace(header=tuple(one[3])) for one in labels.tables]
+            return replace(labels, tables=tables)
 
-    def of(self, class_ids: Sequence[str]) -> list[str]:
-        """Return the name of each class in ``class_ids``. Other ids in the labels file are ignored.
+    def naming(self, class_ids: Sequence[str]) -> Naming:
+        """Return the names of some classes, and how they were read. Other ids are ignored.
+
+        Args:
+            class_ids: The class ids, by which the form of the file is chosen.
 
         Raises:
-            MetadataError: Some class folders have no row in the labels file.
+            DatasetChangedError: Some class folders have no row, but the file changed meanwhile.
+            MetadataError: Some class folders have no row, see ``readings.name_classes``.
         """
         if self.form == "folders":
-            return list(class_ids)
-        missing = [class_id for class_id in class_ids if class_id not in self.names]
-        if missing:
+            return Naming("", "folders", {class_id: class_id for class_id in class_ids})
+        try:
+            return name_classes(self.source, self.form, self.tables, self.refusal, class_ids)
+        except MetadataError:
             check_content(self.source, of_content(self.source), self.content)
-            what = count(len(missing), "class folder has", "class folders have")
-            raise MetadataError(
-                f"{what} no row in {self.source}, read as {self.form}:",
-                listing(missing, len(missing)),
-                "Add a row for each, or move folders that are not classes out of the split.",
-            )
-        return [self.names[class_id] for class_id in class_ids]
+            raise
+
+    def of(self, class_ids: Sequence[str]) -> list[str]:
+        """Return the name of each class in ``class_ids``.
+
+        Raises:
+            MetadataError: See ``naming``.
+        """
+        names = self.naming(class_ids).names
+        return [names[class_id] for class_id in class_ids]
 
 
 @dataclass(frozen=True)
@@ -165,12 +182,8 @@ class Numbering:
 
     def _nearest(self, class_id: str) -> str:
         """Say which class may have been meant by an unknown one."""
-        form = unicodedata.normalize("NFC", class_id)
-        if any(unicodedata.normalize("NFC", one) == form for one in self.ids):
-            return "TRAIN has this name in another Unicode form"
-        same = [one for one in self.ids if one.casefold() == class_id.casefold()]
-        if same:
-            return f"TRAIN has {same[0]}"
+        if similar := alike(class_id, self.ids):
+            return f"TRAIN has {' and '.join(similar)}"
         close = get_close_matches(class_id, self.ids, 1) or get_close_matches(
             class_id, self.ids, 1, cutoff=0
         )

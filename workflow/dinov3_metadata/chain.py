@@ -15,8 +15,8 @@ from .fingerprint import of_code
 from .published import CODE
 
 COMMON = (
-    *("addresses", "artefacts", "disk", "documents", "files", "fingerprint", "formats"),
-    *("paths", "replace"),
+    *("addresses", "artefacts", "coding", "disk", "documents", "files", "fingerprint", "formats"),
+    *("misfits", "names", "paths", "readings", "replace", "tables"),
 )
 """The modules that every stage depends on."""
 
@@ -73,7 +73,7 @@ STAGES = {
         says="Read the labels",
         makes=("labels",),
         given=lambda chain, split: {"source": chain.labels, "content": chain.labels_content},
-        code=("stages/labels",),
+        code=("stages/label_forms", "stages/labels"),
         splits=LABELLED,
         replaces="labels",
     ),

@@ -63,6 +63,7 @@ def summarise(chain: Chain) -> str:
     if kept:
         what = f"{count(kept, 'replaced file')}, {room:,} bytes"
         notes.append(f"  kept for readers on other hosts, see `keep`: {what}")
+    notes = [*dict.fromkeys(notes)]  # one about the labels is the same for each split
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  verified: {_verified(chain.settings)}"]
     lines += [f"  layout: {chain.layout}", f"  root for DINOv3: {root}"]

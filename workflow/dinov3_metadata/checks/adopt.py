@@ -7,7 +7,7 @@ from functools import partial
 from typing import BinaryIO
 
 from ..addresses import LABELLED
-from ..artefacts import Labels, Numbering
+from ..artefacts import Numbering
 from ..disk import open_regular
 from ..documents import Count, to_json
 from ..errors import MetadataError
@@ -24,6 +24,7 @@ from ..lock import locked
 from ..log import refused
 from ..paths import StrPath, array_names, file_name, path_of
 from ..published import file_states
+from ..readings import Naming
 from ..replace import Writer, replaced_files
 from ..settings import Settings
 from .check import Judged, judge
@@ -85,7 +86,7 @@ def adopt(
     return replace(result, splits=noted)
 
 
-def describe(judged: Judged, files: SplitFiles, labels: Labels | None) -> Description:
+def describe(judged: Judged, files: SplitFiles, labels: Naming | None) -> Description:
     """Return the description of files that are right."""
     place, labelled = judged.place, files.split in LABELLED
     source = LabelsSource(labels.source, labels.form) if labels else LabelsSource("", "unknown")

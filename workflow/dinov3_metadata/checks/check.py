@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..addresses import LABELLED, SPLITS, split_folder
-from ..artefacts import Labels
 from ..errors import MetadataError, count
 from ..log import NO_MEMORY, refused
 from ..loop import known_settings, make_command
 from ..paths import StrPath, file_name, path_of, published_names
 from ..preflight import check_root, find_labels, is_same
 from ..published import patiently
+from ..readings import Naming
 from ..stages.labels import read_labels
+from ..tables import rows_for
 from .classes import check_arrays, check_names, check_numbers, check_test
 from .compare import compare_rows
 from .images import Images, list_images
@@ -62,14 +63,14 @@ class Judged:
     Attributes:
         result: The result.
         files: The content of the files, one for each split.
-        labels: The labels of each split; None if there is no labels file.
+        labels: The class names of each split; None if there is no labels file.
         place: Where the dataset is.
         numbering: The numbering of the classes that fits best.
     """
 
     result: CheckResult
     files: list[SplitFiles]
-    labels: list[Labels | None]
+    labels: list[Naming | None]
     place: Place
     numbering: Numbering
 
@@ -157,8 +158,8 @@ def _read_all(extra: str, disk: dict[str, Images | None]) -> list[SplitFiles]:
     ]
 
 
-def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Labels | None:
-    """Return the labels of a split; None if it has none, or if there is no labels file.
+def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Naming | None:
+    """Return the class names of a split; None if it has none, or if there is no labels file.
 
     With ``auto``, the file from which the metadata says that it was made is taken, if it was made
     for this dataset.
@@ -173,7 +174,17 @@ def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Labels | None:
         elif same and os.path.exists(about.labels.file):
             labels = about.labels.file
     path = find_labels(dataset, labels, own_names=True)
-    return read_labels(path) if path or labels == "folders" else None
+    if not path and labels != "folders":
+        return None
+    known, groups = read_labels(path), files.rows.groups if files.rows else []
+    ids = [*dict.fromkeys([*(group.class_id for group in groups), *(files.class_ids or [])])]
+    try:
+        return known.naming(ids)
+    except MetadataError:
+        there = rows_for(known.tables, ids)  # a class without a row is a finding
+        if not there:
+            raise
+        return known.naming(there)
 
 
 def _check_split(
@@ -181,7 +192,7 @@ def _check_split(
     images: Images | None,
     numbering: Numbering,
     numbers: dict[str, dict[str, int]],
-    labels: Labels | None,
+    labels: Naming | None,
     root: str,
 ) -> list[Finding]:
     """Return everything that is wrong with a split, and add to its notes."""

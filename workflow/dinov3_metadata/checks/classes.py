@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..addresses import MAX_INDEX
-from ..artefacts import Labels
 from ..errors import SHOWN, count
+from ..readings import Naming
 from .numbering import Numbering
 from .reading import SplitFiles
 from .result import Finding, finding, listed
@@ -62,12 +62,12 @@ def _mixed(rows: Rows, numbers: dict[str, int]) -> list[Finding]:
     return [finding("mixed-numbers", total, sentences)]
 
 
-def check_names(rows: Rows, labels: Labels | None, width: int) -> tuple[list[Finding], str]:
+def check_names(rows: Rows, labels: Naming | None, width: int) -> tuple[list[Finding], str]:
     """Compare the class names in the entries with the labels file.
 
     Args:
         rows: The entries.
-        labels: The labels; None if there is no labels file.
+        labels: The names of the classes; None if there is no labels file.
         width: How many code points the column with the names has.
 
     Returns:
@@ -81,7 +81,7 @@ def check_names(rows: Rows, labels: Labels | None, width: int) -> tuple[list[Fin
     if labels is None:
         same = all(class_id == name for class_id, name in named)
         return [], "" if same else "class names not checked: there is no labels file"
-    known = labels.names if labels.form != "folders" else {one: one for one, _ in named}
+    known = labels.names
     owners = {name: class_id for class_id, name in known.items()}
     wrong: dict[str, list[str]] = {}
     for (class_id, name), group in named.items():
@@ -109,7 +109,7 @@ def _what_name(name: str, due: str | None, owners: dict[str, str], width: int) -
 
 
 def check_arrays(
-    files: SplitFiles, numbering: Numbering, numbers: dict[str, int], labels: Labels | None
+    files: SplitFiles, numbering: Numbering, numbers: dict[str, int], labels: Naming | None
 ) -> list[Finding]:
     """Compare the class arrays of a split with its entries and the numbering.
 
@@ -117,7 +117,7 @@ def check_arrays(
         files: The files of the split.
         numbering: The numbering that is right.
         numbers: Class id -> the class_index that most of its rows have.
-        labels: The labels; None if there is no labels file.
+        labels: The names of the classes; None if there is no labels file.
     """
     ids, names = files.class_ids, files.class_names
     if ids is None and names is None:
@@ -163,7 +163,7 @@ def _wrong_ids(ids: list[str], largest: dict[int, Group], numbering: Numbering) 
 
 
 def _wrong_names(
-    names: list[str], ids: list[str], largest: dict[int, Group], labels: Labels | None
+    names: list[str], ids: list[str], largest: dict[int, Group], labels: Naming | None
 ) -> list[str]:
     wrong = []
     for i, name in enumerate(names):
@@ -171,8 +171,7 @@ def _wrong_names(
         if i in largest:
             due = largest[i].class_name
         elif labels is not None and i < len(ids):
-            folders = labels.form == "folders"
-            due, source = ids[i] if folders else labels.names.get(ids[i]), "the labels"
+            due, source = labels.names.get(ids[i]), "the labels"
         if due is not None and name != due:
             wrong.append(f"class-names: {name!r} at {i}, but {source} have {due!r}")
     return wrong

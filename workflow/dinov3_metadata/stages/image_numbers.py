@@ -10,6 +10,7 @@ from itertools import count as count_from
 
 from ..addresses import LABELLED, MAX_INDEX, image_name, index_of, trailing_number
 from ..errors import MetadataError
+from ..names import check_utf8
 from .links import ViewFolder
 
 LONGEST = 255  # bytes of a file name
@@ -160,12 +161,8 @@ class ImageNumbers:
 
     def _check_name(self, class_id: str) -> None:
         """Refuse a class whose name is too long for DINOv3's file names, or is not UTF-8."""
-        try:
-            length = len(image_name(self.split, class_id, MAX_INDEX).encode())
-        except UnicodeEncodeError:
-            raise MetadataError(
-                f"The class {class_id} in {self.source} has a name that is not UTF-8. Rename it."
-            ) from None
+        check_utf8([class_id], self.source)
+        length = len(image_name(self.split, class_id, MAX_INDEX).encode())
         if length > LONGEST:
             raise MetadataError(
                 f"The class name {class_id[:40]}... is too long: the names of its images would "

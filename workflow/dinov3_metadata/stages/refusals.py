@@ -18,6 +18,7 @@ from ..layouts import (
     has_images,
     top_of_kaggle,
 )
+from ..names import check_utf8
 from ..paths import StrPath
 from ..walk import Found
 from .left_out import images_in, why_empty
@@ -144,7 +145,8 @@ def check_found(
         unaddressable, empty_classes: See ``scan.scan_images``.
 
     Raises:
-        MetadataError: There are no images, a class has none, or some are not addressable.
+        MetadataError: There are no images, a class has none or a name that is not UTF-8, or some
+            images are not addressable.
     """
     strays = found[""].offenders if split in LABELLED else []
     if strays and not classes:
@@ -153,6 +155,7 @@ def check_found(
         raise MetadataError(
             f"The {split} split folder {folder} is empty: it contains no class folders."
         )
+    check_utf8(classes, folder)
     if strays:
         logger.warning(
             "Ignored, because they are beside the class folders in %s: %s", folder, strays[0]

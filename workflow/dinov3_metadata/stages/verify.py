@@ -22,6 +22,7 @@ from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_h
 from ..paths import StrPath
 from ..progress import progress
 from ..readdir import NOTHING, special_kind, why_no_image
+from ..readings import Naming
 from ..witness import image_folder
 from .left_out import notes_on
 
@@ -126,7 +127,8 @@ def check_files(
     with _removing_wrong(files, split):
         numbering = numbering or Numbering.load("", scan)
         ids = numbering.ids
-        names = labels.of(ids) if labels else [""]
+        naming = labels.naming(ids) if labels else Naming("", "", {})
+        names = [naming.names[one] for one in ids] if labels else [""]
         types = [entries_dtype(*(max(map(len, texts)) for texts in (ids, names)))]
         types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
         rows_expected = [len(scan.actual_index), len(ids), len(ids)]
@@ -147,7 +149,8 @@ def check_files(
             checks.append(_check_witness(root, split, entries, scan, index, retired))
         for check in checks:
             logger.info("%s: %s", split, check)
-        notes = [*notes, *(_notes(split, scan, numbering, classes) if labels else [])]
+        own = [*naming.notes, *_notes(split, scan, numbering, classes)] if labels else []
+        notes = [*notes, *own]
         for note in notes:
             logger.warning("%s", note)
         widths = [entries.dtype[column].itemsize // 4 for column in ("class_id", "class_name")]
@@ -156,7 +159,7 @@ def check_files(
             images=Count(len(entries)),
             classes=Count(len(named[0]) if named else 0),
             skipped=Count(int(scan.skipped.sum())),
-            labels=LabelsSource(labels.source, labels.form) if labels else None,
+            labels=LabelsSource(naming.source, naming.form) if labels else None,
             labels_content=labels.content if labels else None,
             class_id_length=Count(widths[0]),
             class_name_length=Count(widths[1]),

@@ -1,0 +1,148 @@
+"""Misfits: the messages for a labels file that does not name all classes.
+
+Each says what was read and what was looked for, and proposes only what helps with this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import SHOWN, MetadataError, count, listing
+from .names import alike
+from .tables import Column, Table
+
+FEW = 3  # ids and class folders that a message shows beside one another
+
+
+def misfit(
+    source: str,
+    form: str,
+    tables: Sequence[Table],
+    refusal: list[str],
+    class_ids: Sequence[str],
+    columns: list[Column],
+    unclear: list[Column],
+) -> MetadataError:
+    """Return the message for a file that does not name all classes.
+
+    Args:
+        source, form, tables, refusal, class_ids: See ``readings.name_classes``.
+        columns: The columns of the tables.
+        unclear: Those of them that have all class ids, though it is not clear where the names are.
+    """
+    if unclear:
+        return _unclear(source, unclear[0], class_ids)
+    if refusal:
+        return MetadataError(refusal)
+    table = next((table for table in tables if table.form == form), tables[0])
+    odd = [row for row, cells in enumerate(table.rows) if len(cells) != 2]
+    alone = len(table.rows[0]) == 1 and len(odd) == len(table.rows)
+    if odd and not alone and (form == "csv" or not columns):
+        return _odd_row(source, table, odd[0], class_ids)
+    return _missing(source, form, class_ids, columns, alone=alone)
+
+
+def _unclear(source: str, column: Column, class_ids: Sequence[str]) -> MetadataError:
+    """Return the message for a column that has all class folders, while no name follows it."""
+    row = column.table.rows[column.rows.start]
+    first = column.at + 1
+    others = [i for i in range(len(row)) if i != column.at]
+    line = column.table.lines[column.rows.start]
+    if len(row) == 2:
+        return MetadataError(
+            f"{source}, line {line}: the class folders are in column {first}, but an id is "
+            "expected before its name. Exchange the two columns:",
+            f"  {_quoted(row[column.at])},{_quoted(row[others[0]])}",
+        )
+    if column.table.form == "csv" and column.at == 0 and not column.table.header:
+        return _odd_row(source, column.table, column.rows.start, class_ids)
+    return MetadataError(
+        f"{source}, line {line}: {len(row)} columns, and the class folders are in column {first}. "
+        "It is not clear which of the others has the names. Keep two columns, the id and the name:",
+        *(f"  {_quoted(row[column.at])},{_quoted(row[i])}" for i in others[:FEW]),
+    )
+
+
+def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> MetadataError:
+    """Return the message for a row of CSV that has one column, or more than two."""
+    row, line = table.rows[at], table.lines[at]
+    if len(row) < 2:
+        return MetadataError(
+            f"{source}, line {line}: only one column ({row[0][:80]!r}), but an id, a comma and a "
+            "name are expected."
+        )
+    ids = set(class_ids)
+    hits = [sum(cells[i] in ids for cells in table.rows if len(cells) > i) for i in range(len(row))]
+    said = f"{source}, line {line}: {len(row)} columns, but an id and a name are expected."
+    if hits[0] < max(hits):
+        best = hits.index(max(hits))
+        return MetadataError(
+            f"{said} The class folders are in column {best + 1}. Keep two columns, the id and the "
+            "name:",
+            f"  {_quoted(row[best])},{_quoted(row[(best + 1) % len(row)])}",
+        )
+    if not any(hits):
+        return MetadataError(f"{said} No column has a class folder.", _beside(table, 0, class_ids))
+    return MetadataError(
+        f"{said} A name with a comma needs quotes:",
+        f"  {_quoted(row[0])},{_quoted(','.join(row[1:]), always=True)}",
+    )
+
+
+def _quoted(cell: str, always: bool = False) -> str:
+    """Return a cell as CSV has it."""
+    doubled = cell.replace('"', '""')
+    return f'"{doubled}"' if always or doubled != cell or "," in cell else cell
+
+
+def _beside(table: Table, at: int, class_ids: Sequence[str]) -> list[str]:
+    """Return some ids that were read, and some class folders."""
+    cells, ids = [row[at] for row in table.rows if len(row) > at], set(class_ids)
+    read = [cell for cell in cells if cell not in ids]
+    looked_for = [one for one in class_ids if one not in {*cells}]
+    return [
+        f"  read: {', '.join(cell[:40] for cell in read[:FEW]) or 'nothing else'}",
+        f"  class folders: {', '.join(looked_for[:FEW])}",
+    ]
+
+
+def _missing(
+    source: str, form: str, class_ids: Sequence[str], columns: list[Column], alone: bool
+) -> MetadataError:
+    """Return the message for class folders without a row in the column that has most of them."""
+    ids = set(class_ids)
+    hits = [len(ids.intersection(column.cells())) for column in columns]
+    most = max(hits)
+    likely = [column for column, many in zip(columns, hits, strict=True) if many == most]
+    column = next((one for one in likely if one.table.form == form), likely[0])
+    cells = {*column.cells()}
+    missing = [class_id for class_id in class_ids if class_id not in cells]
+    shown = []
+    for class_id in missing[:SHOWN]:
+        similar = alike(class_id, sorted(cells))
+        shown.append(f"{class_id} (it has {'; '.join(similar)})" if similar else class_id)
+    what = count(len(missing), "class folder has", "class folders have")
+    cure = "Add a row for each, or move folders that are not classes out of the split."
+    if alone:
+        many = count(len(column.rows), "name")
+        cure = (
+            f"It has {many} without ids, and nothing says which belongs to which folder. Write an "
+            "id and a name in each line, or set `labels: folders` to use the names of the class "
+            "folders."
+        )
+    elif any(alike(class_id, cells) for class_id in missing[:SHOWN]):
+        cure = (
+            "Several rows or several folders look the same, so none was chosen. Write the ids as "
+            "the folders are named."
+        )
+    elif not most:
+        cure = (
+            "If this is the file of another dataset, set `labels:` to the right one, or `labels: "
+            "folders` to use the names of the class folders."
+        )
+    return MetadataError(
+        f"{what} no row in {source}, read as {column.table.form}:",
+        listing(shown, len(missing)),
+        [] if most and len(missing) < most else _beside(column.table, column.at, class_ids),
+        cure,
+    )
