@@ -30,8 +30,9 @@ NOTED = {
 STRUCTURED = ("json", "python", "yaml")
 """Forms that say themselves which of their texts belong together."""
 
-PAIRS = {'"': '"', "'": "'", "(": ")", "[": "]", "{": "}", "\N{LEFT DOUBLE QUOTATION MARK}": "”"}
-PAIRS["«"] = "»"
+QUOTES = ("'", '"')
+BRACKETS = {"(": ")", "[": "]", "{": "}", "\N{LEFT DOUBLE QUOTATION MARK}": "”", "«": "»"}
+MIRRORED = str.maketrans({**BRACKETS, **{closes: opens for opens, closes in BRACKETS.items()}})
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,9 @@ def _check_text(value: str, what: str, where: str) -> None:
 def _check_ends(name: str, where: str) -> None:
     """Check that a name neither begins nor ends with a quote or bracket without its counterpart."""
     text = name.strip()
-    for end, does in ((text[:1], "begins"), (text[-1:], "ends")):
-        if _is_alone(text, end):
+    mirrored = text[::-1].translate(MIRRORED)
+    for end, does, one in ((text[:1], "begins", text), (text[-1:], "ends", mirrored)):
+        if end and _is_alone(one):
             raise MetadataError(
                 f"{where}: the class name {name[:80]!r} {does} with {end} but has no counterpart "
                 "of it. Remove or complete it. If an apostrophe belongs to the name, write "
@@ -237,15 +239,20 @@ def _check_ends(name: str, where: str) -> None:
             )
 
 
-def _is_alone(text: str, sign: str) -> bool:
-    """Return whether a sign at an end of a text lacks its counterpart."""
-    for opens, closes in PAIRS.items():
-        if sign in (opens, closes):
-            if opens == closes:
-                inner = len(re.findall(r"(?<=\w)'(?=\w)", text)) if sign == "'" else 0
-                return (text.count(sign) - inner) % 2 > 0
-            return text.count(opens) != text.count(closes)
-    return False
+def _is_alone(text: str) -> bool:
+    """Return whether a text begins with a quote or bracket that has no counterpart."""
+    sign = text[:1]
+    if sign in QUOTES:
+        inner = len(re.findall(r"(?<=\w)'(?=\w)", text)) if sign == "'" else 0  # apostrophes
+        return (text.count(sign) - inner) % 2 > 0
+    if sign not in BRACKETS:
+        return sign in BRACKETS.values()
+    depth = 0
+    for char in text:
+        depth += (char == sign) - (char == BRACKETS[sign])
+        if not depth:
+            return False
+    return True
 
 
 def _alike_note(source: str, found: dict[str, str]) -> str:

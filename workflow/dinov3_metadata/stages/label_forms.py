@@ -129,7 +129,7 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
         return
     table = _csv_table(text, path, ",")
     yield table
-    if is_even(table) and any(cell != cell.strip() for row in table.rows for cell in row[:-1]):
+    if is_even(table) and any(cell != cell.strip(" ") for row in table.rows for cell in row[:-1]):
         yield _stripped(table, "padded")
     if all(";" in row for row in lines.texts):
         yield from filter(is_even, [_stripped(_csv_table(text, path, ";"), "semicolon")])
@@ -158,8 +158,9 @@ def _cut(lines: Lines, form: str, cut: Callable[[str], list[str]]) -> Iterator[T
             rows[0].insert(0, "")  # pandas and R write no title above row numbers
         if len(rows[-1]) != len(rows[0]):
             return
-    if rows and len(rows[0]) > 1:
-        yield Table(form, [[*row[:-1], _first_name(row[-1])] for row in rows], lines.numbers)
+    rows = [[*row[:-1], _first_name(row[-1])] for row in rows if row]
+    if rows and len(rows[0]) > 1 and all(row[-1] for row in rows):
+        yield Table(form, rows, lines.numbers)
 
 
 def _matched(pattern: str, row: str) -> list[str]:
@@ -189,7 +190,7 @@ def is_even(table: Table) -> bool:
 
 
 def _stripped(table: Table, form: str) -> Table:
-    rows = [[cell.strip() for cell in row] for row in table.rows]
+    rows = [[cell.strip(" ") for cell in row] for row in table.rows]
     return Table(form, rows, table.lines)
 
 
