@@ -41,11 +41,13 @@ TWINS = {
 
 
 def labels(content: bytes | None) -> Callable[[Path], object]:
+    """Read a labels file for the first two classes of the tree."""
+
     def case(root: Path) -> None:
         (root / "labels.txt").unlink()
         if content is not None:
             (root / "labels.txt").write_bytes(content)
-        read_labels(root / "labels.txt")
+        read_labels(root / "labels.txt").of(["n01440764", "n01443537"])
 
     return case
 
@@ -88,6 +90,11 @@ def no_classes(root: Path) -> None:
 def no_images(root: Path) -> None:
     (root / "test").rename(root / "old")
     scan_images(make_tree(root, ["test/"]), "TEST")
+
+
+def not_utf8(root: Path) -> None:
+    name = os.fsdecode("狗".encode("gbk"))
+    scan_images(make_tree(root, [f"train/{name}/{name}_1.JPEG"]), "TRAIN")
 
 
 def loop(root: Path) -> None:
@@ -279,13 +286,20 @@ CASES: dict[str, Callable[[Path], object]] = {
     "labels with a third column": labels(
         b"n01440764,tench\nn01443537,goldfish, Carassius auratus\n"
     ),
-    "labels with one column": labels(b"n01440764\n"),
+    "labels with one column": labels(b"n01440764,tench\nn01443537\n"),
     "labels without a separator": labels(b"n01440764 tench, Tinca tinca\nn01443537\n"),
     "labels that are no JSON": labels(b'{"0": ["n01440764", "tench"]'),
-    "labels in JSON of another shape": labels(b'{"n01440764": "tench"}'),
-    "labels without an id": labels(b",tench\n"),
-    "labels without a name": labels(b"n01440764,\n"),
-    "labels with an id twice": labels(b"n01440764,tench\nn01440764,goldfish\n"),
+    "labels in JSON of another shape": labels(b'{"n01440764": null}'),
+    "labels in Python that is cut off": labels(b"{0: 'tench',\n 1: 'goldfish'\n"),
+    "labels without an id": labels(b"n01440764,tench\nn01443537,goldfish\n,x\n"),
+    "labels without a name": labels(b"n01440764,tench\nn01443537,\n"),
+    "labels with an id twice": labels(b"n01440764,tench\nn01443537,x\nn01440764,goldfish\n"),
+    "labels with an open quote": labels(b'n01440764,"tench\nn01443537,goldfish\n'),
+    "labels with half a pair": labels(b"n01440764,[tench\nn01443537,goldfish\n"),
+    "labels with exchanged columns": labels(b"tench,n01440764\ngoldfish,n01443537\n"),
+    "labels of other classes": labels(b"cat,Cat\ndog,Dog\nowl,Owl\nbat,Bat\n"),
+    "labels without ids": labels(b'["tench", "goldfish"]'),
+    "class folder that is not UTF-8": not_utf8,
     "a class without a label": unlabelled,
     "a class that TRAIN lacks": other_capitals,
     "split missing": missing,

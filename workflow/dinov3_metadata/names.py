@@ -134,7 +134,7 @@ def check_utf8(names: Iterable[str], folder: str | os.PathLike[str]) -> None:
             (f"{one} ({raw.decode(coding)})" if coding else one for one, raw in wrong.items()),
             len(wrong),
         ),
-        f"They read as text in {coding}, as in parentheses. This command renames them:"
+        f"Read as {coding}, the names are those in parentheses. This command renames the folders:"
         if coding
         else "Rename them. They are not text in any encoding that was tried.",
         [f"  convmv -f {coding} -t UTF-8 -r --notest {shlex.quote(os.fspath(folder))}"]

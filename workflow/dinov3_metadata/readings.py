@@ -230,12 +230,15 @@ def _check_ends(name: str, where: str) -> None:
     """Check that a name neither begins nor ends with a quote or bracket without its counterpart."""
     text = name.strip()
     mirrored = text[::-1].translate(MIRRORED)
-    for end, does, one in ((text[:1], "begins", text), (text[-1:], "ends", mirrored)):
-        if end and _is_alone(one):
+    ends = ((text[:1], "begins", "closed", text), (text[-1:], "ends", "opened", mirrored))
+    for sign, does, done, one in ends:
+        if sign and _is_alone(one):
+            cure = f"Remove the {sign}, or complete the pair."
+            if sign == "'":
+                cure += " If it is an apostrophe, write \N{RIGHT SINGLE QUOTATION MARK} (U+2019)."
             raise MetadataError(
-                f"{where}: the class name {name[:80]!r} {does} with {end} but has no counterpart "
-                "of it. Remove or complete it. If an apostrophe belongs to the name, write "
-                "\N{RIGHT SINGLE QUOTATION MARK} (U+2019) for it."
+                f"{where}: the class name {name[:80]!r} {does} with {sign}, which is not {done} in "
+                f"it. {cure}"
             )
 
 
