@@ -136,16 +136,15 @@ def has_images(
     onerror: Callable[[OSError], object] | None = None,
     is_one: Callable[[str], bool] = is_image,
 ) -> bool:
-    """Return whether there is an image in a folder or below it. Folders that a system made are
-    passed over.
+    """Return whether there is an image in a folder or below it, where ``may_hold_images`` allows.
 
     Args:
         folder: The folder.
         onerror: Called with the error if a folder cannot be listed; None passes it over.
         is_one: Returns whether a file is an image, judging by its name.
     """
-    for _, subfolders, names in os.walk(folder, onerror=onerror):
-        subfolders[:] = [name for name in subfolders if name.lower() not in SYSTEM]
+    for above, subfolders, names in os.walk(folder, onerror=onerror):
+        subfolders[:] = [name for name in subfolders if may_hold_images(above, name)]
         if any(map(is_one, names)):
             return True
     return False
