@@ -21,12 +21,11 @@ IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 ANNEX = "annex/objects/"  # in the target of a link that git-annex made, and in its pointer files
 
 
-OTHER_IMAGES = re.compile(
-    r".+([.](?:jfif|jpe|jif|jfi|jpeg_large|jpg_large|png_large|jp2|j2k|jpf|jpx|jpm|jpeg2000|jxl|jxr|wdp"
-    r"|gif|apng|heic|heif|heics|hif|avif|avifs|bpg|qoi|dib|tga|ico|pcx|pbm|pnm|pam|pfm|psd|xcf|svg"
+OTHER_IMAGES = (  # compiled by the few runs that need it
+    r"(?i).+([.](?:jfif|jpe|jif|jfi|jpeg_large|jpg_large|png_large|jp2|j2k|jpf|jpx|jpm|jpeg2000"
+    r"|jxl|jxr|wdp|gif|apng|heic|heif|heics|hif|avif|avifs|bpg|qoi|dib|tga|ico|pcx|pbm|pnm|pam|pfm|psd|xcf|svg"
     r"|exr|hdr|dds|cr2|cr3|nef|arw|dng|orf|rw2|raf|pef|srw)"
-    r"|[.](?:jpe?g|png|bmp|tiff?|webp|gif)[^a-z0-9.].*)",
-    re.IGNORECASE,
+    r"|[.](?:jpe?g|png|bmp|tiff?|webp|gif)[^a-z0-9.].*)"
 )
 """Matches names of images that torchvision passes over. The last line is for downloads such as
 ``1.jpg:large`` and ``1.jpeg_large``."""
@@ -53,7 +52,7 @@ def other_suffix(name: str) -> str:
     """
     if name.startswith(".") or is_image(name):
         return ""
-    found = OTHER_IMAGES.fullmatch(name)
+    found = re.fullmatch(OTHER_IMAGES, name)
     return found[1].lower() if found else ""
 
 

@@ -213,8 +213,11 @@ def folder_states(
         trust_timestamps: See ``folder_state``.
         tops: The paths below ``folder`` to take in its place, if the split is in several folders.
     """
+    above = os.fspath(folder)
     names = [*tops, *(class_folders(folder) if classes else ())]
-    return {name: folder_state(os.path.join(folder, name), trust_timestamps) for name in names}
+    return {
+        name: folder_state(f"{above}/{name}" if name else above, trust_timestamps) for name in names
+    }
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:

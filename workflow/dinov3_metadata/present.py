@@ -15,7 +15,14 @@ from .fingerprint import Tree, digest, folder_states, of_content, of_tree
 from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
-from .published import Noted, published_state, receipt_name, records_of
+from .published import (
+    Noted,
+    Receipt,
+    published_state,
+    receipt_name,
+    receipts,
+    records_of,
+)
 from .settings import Settings
 from .times import doubt
 
@@ -111,7 +118,12 @@ class Chain:
     @cached_property
     def receipt(self) -> str:
         """The name of the receipt for the current state of all splits."""
-        return receipt_name(self.extra, self.states)
+        return receipt_name(self.extra, self.states, self.receipts)
+
+    @cached_property
+    def receipts(self) -> dict[str, Receipt | None]:
+        """The receipts of the last publications, see ``published.receipts``."""
+        return receipts(self.extra)
 
     def says(self, rule: str, split: str = "", scatteritem: str = "", **others: str) -> str:
         """Return the message for a stage, such as "Scan TRAIN: 1 of 1,000 folders changed: cat".
@@ -176,7 +188,7 @@ class Present:
     @cached_property
     def published(self) -> Noted | None:
         """What was noted at the last publication; None if nothing is published."""
-        return published_state(self.chain.extra, self.split)
+        return published_state(self.chain.extra, self.split, self.chain.receipts)
 
     @cached_property
     def view(self) -> Tree:

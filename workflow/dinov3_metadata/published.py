@@ -101,7 +101,9 @@ def is_true(receipt: Receipt | None, extra: StrPath, states: States) -> bool:
     )
 
 
-def receipt_name(extra: StrPath, states: States) -> str:
+def receipt_name(
+    extra: StrPath, states: States, known: Mapping[str, Receipt | None] | None = None
+) -> str:
     """Return the name of the receipt that is true of ``extra`` now, or a new name.
 
     Therefore the rule that writes the receipt has work to do exactly when a published file is no
@@ -110,8 +112,9 @@ def receipt_name(extra: StrPath, states: States) -> str:
     Args:
         extra: The folder that was published to.
         states: Split -> its current state.
+        known: The existing receipts, if they were read already.
     """
-    known = receipts(extra)
+    known = receipts(extra) if known is None else known
     for name, receipt in known.items():
         if is_true(receipt, extra, states):
             return name
@@ -150,10 +153,18 @@ def write_receipt(
         file.write(to_json(Receipt(of_code(*CODE), splits)))
 
 
-def published_state(extra: StrPath, split: str) -> Noted | None:
-    """Return what a receipt says about a split's published files; None if no receipt matches."""
+def published_state(
+    extra: StrPath, split: str, known: Mapping[str, Receipt | None] | None = None
+) -> Noted | None:
+    """Return what a receipt says about a split's published files; None if no receipt matches.
+
+    Args:
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        known: The existing receipts, if they were read already.
+    """
     now = file_states(extra, split)
-    for receipt in receipts(extra).values():
+    for receipt in (receipts(extra) if known is None else known).values():
         noted = receipt.splits.get(split) if receipt else None
         if noted and noted.files == now and noted.state.keys() >= STATE_NAMES:
             return noted
