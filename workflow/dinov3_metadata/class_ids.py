@@ -39,7 +39,8 @@ def class_ids_of(
         try:
             if part.annotations and part.read:
                 return _annotated(f"{dataset}/{part.annotations}", source, part.read)
-            names.update(name for name in folders_in(source) if is_class(layout, source, name))
+            below = folders_in(source)
+            names.update(name for name in below if is_class(layout, source, name, folders))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

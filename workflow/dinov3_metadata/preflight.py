@@ -16,6 +16,7 @@ from .layouts import (
     Folders,
     folders_like_splits,
     has_images,
+    may_be,
     may_hold_images,
     part_of,
     split_of,
@@ -102,18 +103,18 @@ def check_layout(
         )
 
 
-def check_root(dataset: str, folders: Folders | None = None) -> None:
+def check_root(dataset: str, known: bool = False) -> None:
     """Check that a root whose layout was not detected contains at least one split folder.
 
     Args:
         dataset: The dataset's folder.
-        folders: See ``layouts.split_folders``.
+        known: Whether it contains a split folder with another name.
 
     Raises:
         MetadataError: It contains none. The message suggests what the user may have meant.
     """
     names = list(map(split_folder, SPLITS))
-    if not folders and not any(os.path.isdir(f"{dataset}/{name}") for name in names):
+    if not known and not any(os.path.isdir(f"{dataset}/{name}") for name in names):
         raise MetadataError(
             f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in names)}. "
             f"{_meant(dataset)}"
@@ -141,10 +142,11 @@ def _meant(dataset: str) -> str:
             f"If its folders ({shown}) are classes, move them to {dataset}/train/. If they are "
             "not, set `layout: flat`."
         )
+    train = next((one for one in full if may_be(one, "TRAIN")), "<FOLDER>")
     if full:
         return (
-            f"Its images are in folders below {shown}. If these are the classes of a split, set "
-            f"`folders: {{TRAIN: {full[0]}}}`. If they are not, set `layout: flat`."
+            f"Its images are in folders below {shown}. If one of these contains class folders, set "
+            f"`folders: {{TRAIN: {train}}}`. If none does, set `layout: flat`."
         )
     return "Use the folder that contains them."
 

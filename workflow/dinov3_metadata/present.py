@@ -63,14 +63,16 @@ class Chain:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
         inside = data_of_kaggle(self.dataset) if settings.layout in ("folder", "imagenet") else ""
-        folders = find_folders(self.dataset, settings.folders, settings.splits, inside)
+        numbering = {"own": (), "train": ("TRAIN",), "union": LABELLED}[settings.classes]
+        splits = [split for split in SPLITS if split in {*settings.splits, *numbering}]
+        folders = find_folders(self.dataset, settings.folders, splits, inside)
         self.folders = folders
         self.layout = settings.layout
         if settings.layout == "auto":
             self.layout = recognise(self.dataset, folders)
         check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
-            check_root(self.dataset, folders)
+            check_root(self.dataset, "TRAIN" in folders or "TRAIN" not in settings.splits)
         self.is_view = self.layout != "imagenet" or not folders.keys().isdisjoint(settings.splits)
         self.root = settings.view if self.is_view else self.dataset
         self.now = {split: Present(self, split) for split in SPLITS}

@@ -234,7 +234,7 @@ class Settings:
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.
         change(self, "layout", self.layout.replace("_", "-"))
         change(self, "splits", tuple(self.splits))
-        change(self, "folders", _folders(self.folders or {}))
+        change(self, "folders", _folders(self.folders or {}, self.root))
         change(self, "fail_on", tuple(self.fail_on))
 
 
@@ -242,23 +242,23 @@ def _absolute(path: StrPath) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _folders(folders: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the setting ``folders`` with a list of paths for each split.
+def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:
+    """Return the setting ``folders`` with a list of paths below root for each split.
 
     Raises:
         MetadataError: A folder is not below root.
     """
-    lists = {
-        split: [paths] if isinstance(paths, str) else [*paths] for split, paths in folders.items()
-    }
-    for split, paths in lists.items():
-        for path in paths:
-            if os.path.isabs(path) or {"", ".", ".."} & {*path.rstrip("/").split("/")}:
+    lists: dict[str, list[str]] = {}
+    for split, paths in folders.items():
+        for path in [paths] if isinstance(paths, str) else paths:
+            below = os.path.relpath(os.path.join(root, path), root)
+            if below.split("/")[0] in (".", ".."):
                 raise MetadataError(
                     f"config: folders: {split}: {path!r} is not the path of a folder below root. "
                     "If it is elsewhere, make a link to it in root."
                 )
-    return {split: [path.rstrip("/") for path in paths] for split, paths in lists.items()}
+            lists.setdefault(split, []).append(below)
+    return lists
 
 
 def _check(setting: "Field[Any]", value: Any) -> None:

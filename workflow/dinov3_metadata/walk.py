@@ -57,6 +57,7 @@ class Folder:
         images: How many images were found, addressable or not.
         offenders: The first images that are not addressable, each with the reason.
         others: What it contains beside images, see ``fingerprint.Others``.
+        special: Whether all that is not addressable leads to no file, see ``Listing.special``.
     """
 
     state: State
@@ -65,6 +66,7 @@ class Folder:
     images: int
     offenders: list[str] = field(default_factory=list)
     others: Others = field(default_factory=dict)
+    special: bool = False
 
     @property
     def skipped(self) -> int:

@@ -16,7 +16,7 @@ from .part import (
     has_images,
     may_hold_images,
 )
-from .split_folders import Folders, find_folders, folders_like_splits, split_of
+from .split_folders import Folders, find_folders, folders_like_splits, may_be, split_of
 
 __all__ = [
     "LAYOUTS",
@@ -31,6 +31,7 @@ __all__ = [
     "folders_like_splits",
     "has_images",
     "is_class",
+    "may_be",
     "may_hold_images",
     "part_of",
     "recognise",
@@ -78,7 +79,18 @@ def part_of(dataset: str, layout: str, split: str, folders: Folders | None = Non
     return LAYOUTS[layout].list_part(dataset, split, folders or {})
 
 
-def is_class(layout: str, folder: str, name: str) -> bool:
-    """Return whether a folder that contains class folders has a class of some name. In the layout
-    ``imagenet``, each folder is one, as in ImageFolder."""
-    return layout == "imagenet" or may_hold_images(folder, name)
+def is_class(layout: str, folder: str, name: str, folders: Folders | None = None) -> bool:
+    """Return whether a folder that contains class folders has a class of some name.
+
+    In the layout ``imagenet``, each folder is one, as in ImageFolder. But a view of it leaves out
+    folders that a system made.
+
+    Args:
+        layout: The layout.
+        folder: The folder with the class folders.
+        name: The name of a folder in it.
+        folders: See ``split_folders``. If it is not empty, the layout ``imagenet`` needs a view.
+    """
+    if layout == "imagenet":
+        return not folders or name.lower() not in SYSTEM
+    return may_hold_images(folder, name)

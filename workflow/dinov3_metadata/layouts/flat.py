@@ -42,6 +42,10 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     if split == "TRAIN" and not shards:
         below = _folder(dataset, folders)
     others = () if below or shards else tuple(n for s in SPLITS for n in names_of(s, folders))
+    left = [one for one in others if os.path.isdir(f"{dataset}/{one}")]
+    if left:
+        shown = " and ".join(f"{one}/" for one in left)
+        note = f"{split} is made without {shown}, which {_are(left)} of other splits."
     name = os.path.basename(f"{dataset}/{below}".rstrip("/")).lstrip(".")  # no class is hidden
     return Part(
         below,
@@ -51,13 +55,17 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
         class_id="" if split == "TEST" else name or "images",
         own_names=True,
         optional=split != "TRAIN",
-        note=note if below or shards else "",
+        note=note if below or shards or left else "",
     )
 
 
 def explain() -> str:
     """Describe the layout in one line."""
     return "images of any name in root or in train/, nested or not: one class"
+
+
+def _are(some: list[str]) -> str:
+    return "is" if len(some) == 1 else "are"
 
 
 def _folder(dataset: str, folders: Folders) -> str:

@@ -2,6 +2,7 @@
 splits are called otherwise."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..addresses import LABELLED, index_of, is_image
@@ -13,8 +14,12 @@ ENOUGH = 1000  # images to look at
 
 def recognise(dataset: str, folders: Folders) -> bool:
     """Return whether at least half of the images in some class folders have DINOv3's names."""
+    return _are_named(dataset, folders, LABELLED)
+
+
+def _are_named(dataset: str, folders: Folders, splits: Sequence[str]) -> bool:
     named = others = 0
-    for split in LABELLED:
+    for split in splits:
         folder = names_of(split, folders)[0]
         for path in class_folders_of(f"{dataset}/{folder}"):
             class_id = os.path.basename(path)
@@ -34,6 +39,8 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are: in the split folders themselves."""
     folder, shards, note = places(split, folders)
     whole = not shards  # the same class may be in several of them
+    if whole and folders and split in LABELLED:  # only a view can have other images, too
+        whole = _are_named(dataset, folders, [split])
     return Part(folder, shards, classes=split in LABELLED, whole=whole, note=note)
 
 

@@ -3,7 +3,7 @@
 import os
 
 from ..addresses import LABELLED, SPLITS, split_folder
-from .part import Part, class_folders_of
+from .part import Part, class_folders_of, holds_images
 from .split_folders import Folders
 
 DATA = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
@@ -28,7 +28,8 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     solution = "../" * DATA.index(data) + SOLUTION
     if split != "VAL":
         return Part(folder, classes=split == "TRAIN", whole=True, own_names=own_names)
-    if not os.path.lexists(f"{dataset}/{solution}") and class_folders_of(f"{dataset}/{folder}"):
+    is_sorted = class_folders_of(f"{dataset}/{folder}") and not holds_images(f"{dataset}/{folder}")
+    if is_sorted and not os.path.lexists(f"{dataset}/{solution}"):
         note = f"The classes of VAL are the folders in {folder}/, because there is no {SOLUTION}."
         return Part(folder, whole=True, own_names=own_names, note=note)
     return Part(

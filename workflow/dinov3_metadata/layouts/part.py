@@ -126,6 +126,15 @@ def may_hold_images(folder: str, name: str) -> bool:
     return not any(os.path.lexists(f"{folder}/{name}/{own}") for own in (MARK, WORK))
 
 
+def holds_images(folder: str) -> bool:
+    """Return whether there is an image directly in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image(entry.name) and entry.name[0] != "." for entry in entries)
+    except OSError:
+        return False
+
+
 def is_picture(name: str) -> bool:
     """Return whether a file is an image, be it one with a suffix that torchvision passes over."""
     return is_image(name) or bool(other_suffix(name))

@@ -26,7 +26,7 @@ OTHER_WORDS = {
     *("imagenet", "ilsvrc", "in", "k", "cls", "loc", "winter", "fall"),
     *("image", "images", "img", "imgs", "pic", "pics", "photos", "jpg", "jpeg", "png"),
     *("data", "dataset", "set", "split", "folder", "seg", "full", "small", "raw", "resized"),
-    *("part", "shard", "x", "px"),
+    *("part", "shard", "x", "px", "final"),
 }
 """The words that may be beside it, as may numbers: ``imagenet21k_train``, ``train.X1``.
 
@@ -43,6 +43,12 @@ def split_of(name: str) -> str:
     """
     words = {*re.findall(r"[^\W\d_]+", name.casefold())} - OTHER_WORDS
     return next((split for split in SPLITS if len(words) == 1 and words <= WORDS[split]), "")
+
+
+def may_be(name: str, split: str) -> bool:
+    """Return whether a folder's name contains a word of a split, and none of another one."""
+    words = {*re.findall(r"[^\W\d_]+", name.casefold())}
+    return [one for one in SPLITS if not words.isdisjoint(WORDS[one])] == [split]
 
 
 def folders_like_splits(dataset: str) -> dict[str, list[str]]:
@@ -70,7 +76,7 @@ def find_folders(
     Args:
         dataset: The dataset's folder.
         given: The setting ``folders``; a path counts as a list of one.
-        splits: The splits to make metadata for.
+        splits: The splits to make metadata for, and those by whose classes they are numbered.
         inside: The path below the dataset of a folder that may contain the folders of the splits.
 
     Returns:
@@ -78,16 +84,19 @@ def find_folders(
         or the only folder that is called like the split, if there is one.
 
     Raises:
-        MetadataError: Several folders are called like one of ``splits``.
+        MetadataError: Several folders are called like one of ``splits``, or two of those that are
+            given for a split are the same, or one is in the other.
     """
     folders = {
         split: [paths] if isinstance(paths, str) else [*paths]
         for split, paths in (given or {}).items()
     }
+    for split, paths in folders.items():
+        _refuse_overlaps(dataset, split, paths)
     unknown = [
         split
-        for split in SPLITS
-        if split not in folders and not os.path.isdir(f"{dataset}/{split_folder(split)}")
+        for split in splits
+        if split not in folders and not os.path.lexists(f"{dataset}/{split_folder(split)}")
     ]
     if not unknown:
         return folders
@@ -98,7 +107,7 @@ def find_folders(
         own = f"{inside}/{split_folder(split)}"
         if inside and os.path.isdir(f"{dataset}/{own}"):
             names = [own]
-        if len(names) > 1 and split in splits:
+        if len(names) > 1:
             raise MetadataError(
                 f"{dataset} contains no {split_folder(split)}/, but {len(names)} folders that may "
                 f"be {split}: {', '.join(f'{name}/' for name in names)}. If one of them is, set "
@@ -108,3 +117,15 @@ def find_folders(
         if len(names) == 1:
             folders[split] = names
     return folders
+
+
+def _refuse_overlaps(dataset: str, split: str, paths: Sequence[str]) -> None:
+    """Refuse several folders of a split with images in common."""
+    real = {path: f"{os.path.realpath(os.path.join(dataset, path))}/" for path in paths}
+    for one, inner in real.items():
+        for other, outer in real.items():
+            if one != other and inner.startswith(outer):
+                raise MetadataError(
+                    f"config: folders: {split}: {one!r} is {other!r}, or in it, so the images "
+                    "would count twice."
+                )

@@ -34,7 +34,9 @@ def read_annotations(
         content = read_file(path)
     except OSError as error:
         raise MetadataError(
-            f"{path}, the file with the classes of the images, cannot be read: {error.strerror}."
+            f"{path}, the file with the classes of the images, cannot be read: {error.strerror}. "
+            "Put it there, or sort the images into one folder per class id, or leave VAL out of "
+            "`splits`."
         ) from None
     check_content(path, digest(content), fingerprint)
     text = content.decode("utf-8-sig", "surrogateescape")
@@ -60,8 +62,8 @@ def read_annotations(
 
 def by_annotation(
     images: Sequence[str], class_of: dict[str, str], annotations: str, source: str
-) -> dict[str, list[str]]:
-    """Sort images into classes.
+) -> tuple[dict[str, list[str]], str]:
+    """Sort images into classes. Of several copies of an image, take the first one.
 
     Args:
         images: The paths of the images.
@@ -70,7 +72,7 @@ def by_annotation(
         source: The folder that contains the images, for messages.
 
     Returns:
-        Class id -> the paths of its images.
+        Class id -> the paths of its images; and a sentence, if there are copies.
 
     Raises:
         MetadataError: Some images are not in the file. Or a user has sorted them into class
@@ -86,10 +88,13 @@ def by_annotation(
         )
     known = {*class_of.values()}
     classes: dict[str, list[str]] = {}
-    torn = []
+    torn, taken = [], set[str]()
     for path in images:
-        class_id = class_of[os.path.basename(path)]
-        classes.setdefault(class_id, []).append(path)
+        name = os.path.basename(path)
+        class_id = class_of[name]
+        if name not in taken:
+            classes.setdefault(class_id, []).append(path)
+        taken.add(name)
         folders = os.path.relpath(path, source).split("/")[:-1]
         other = any(name in known or re.fullmatch(WNID, name) for name in folders)
         if other and class_id not in folders:
@@ -102,4 +107,6 @@ def by_annotation(
             f"Move the images, or remove {annotations} if the folders are right. To take the "
             "folders without removing it, set `layout: folder`.",
         )
-    return classes
+    copies = len(images) - len(taken)
+    what = count(copies, "image is", "images are")
+    return classes, f"{what} there twice, in two folders, and taken once." if copies else ""

@@ -2,13 +2,20 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from ..addresses import is_image, other_suffix
-from ..errors import SHOWN, count, logger
+from ..errors import count, logger
 from ..fingerprint import Others, Record, class_folders
 from ..layouts import SYSTEM, has_images
+from ..paths import StrPath
+from ..walk import Folder
+
+MOST = 60  # suffixes or names that a note shows; each has an example
+
+BESIDE, GONE = "*", "->"
+"""What ``Others`` calls images beside the class folders, and links there that lead to nothing."""
 
 DEEPEST = 10  # folders inside each other to look into for the classes of a split
 
@@ -31,8 +38,26 @@ def left_out(files: Iterable[str], folders: Iterable[str] = ()) -> Others:
     return found
 
 
+def beside_classes(path: StrPath, images: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Return what is left out because it is beside the class folders in a folder; warn of it.
+
+    Args:
+        path: The folder.
+        images: The names of the images in it.
+    """
+    if not images:
+        return {}
+    logger.warning(
+        "Ignored, because they are beside the class folders in %s: %s (for instance %s)",
+        path,
+        count(len(images), "image"),
+        min(images),
+    )
+    return {BESIDE: (len(images), min(images))}
+
+
 def tell_left_out(
-    path: str, folders: Iterable[str], files: Iterable[str], *, layout: str, beside_classes: bool
+    path: str, folders: Iterable[str], files: Iterable[str], *, layout: str, holds_classes: bool
 ) -> Others:
     """Return what a view leaves out of a folder; log it, and warn if it is images.
 
@@ -40,28 +65,40 @@ def tell_left_out(
         path: The folder.
         folders, files: The names of the folders and files in it.
         layout: The layout. In ``imagenet``, each folder is a class, as in ImageFolder.
-        beside_classes: Whether the folder contains the class folders.
+        holds_classes: Whether the folder contains the class folders.
     """
-    own = [] if layout == "imagenet" else [*folders]
+    own = [*folders]
     system = [name for name in own if name.lower() in SYSTEM]
     for name in system:
         logger.info("left out: %s, %s", f"{path}/{name}", SYSTEM[name.lower()])
     hidden = [name for name in own if name.startswith(".") and name not in system]
+    if layout == "imagenet":
+        hidden = []  # a class, as in ImageFolder
     if hidden:
         logger.info("ignored, because it is hidden: %s", f"{path}/{min(hidden)}")
     names = [*files]
     images = [name for name in names if is_image(name) and name[0] != "."]
-    if images and beside_classes:
-        logger.warning(
-            "Ignored, because they are beside the class folders in %s: %s (for instance %s)",
-            path,
-            count(len(images), "image"),
-            min(images),
-        )
-    return left_out(names, system)
+    others = {**left_out(names, [*system, *(hidden if holds_classes else ())])}
+    return others | (beside_classes(path, images) if holds_classes and own else {})
 
 
-def images_in(folder: str) -> list[str]:
+def note_gone(found: Mapping[str, Folder], top: str) -> None:
+    """Note which links beside the class folders in ``top`` are no classes, as they lead to nothing.
+
+    The time of ``top`` does not change with their targets.
+    """
+    others = {what: some for what, some in found[top].others.items() if what != GONE}
+    below = (name for name in found[top].below if name in found)
+    gone = sorted(name.rpartition("/")[2] for name in below if found[name].state is None)
+    found[top].others = others | ({GONE: (len(gone), gone[0])} if gone else {})
+
+
+def is_suffix(what: str) -> bool:
+    """Return whether ``Others`` means the suffix of files."""
+    return what[0] == "." and what[-1] != "/"
+
+
+def images_in(folder: StrPath) -> list[str]:
     """Return the sorted names of the images directly in a folder, without hidden ones.
 
     The list is empty if the folder cannot be listed.
@@ -105,7 +142,7 @@ def why_empty(others: Iterable[Others]) -> str:
     """Return why a class or a split has no images, in brackets, from what was left out of its
     folders; empty if nothing was."""
     found = _total(others)
-    files = [f"{many:,} {what}" for what, (many, _) in found.items() if what[-1] != "/"]
+    files = [f"{many:,} {what}" for what, (many, _) in found.items() if is_suffix(what)]
     return f" ({', '.join(files)}, which torchvision does not take for images)" if files else ""
 
 
@@ -123,6 +160,17 @@ def notes_on(split: str, records: Iterable[Record]) -> list[str]:
             below = f"{folder}/" if folder else ""
             left.append({what: (many, below + one) for what, (many, one) in others.items()})
     found = _total(left)
+    if beside := found.pop(BESIDE, None):
+        notes.append(
+            f"{split}: {count(beside[0], 'image')} left out, because not in a class folder "
+            f"({'for instance ' if beside[0] > 1 else ''}{beside[1]})."
+        )
+    if gone := found.pop(GONE, None):
+        notes.append(
+            f"{split}: {count(gone[0], 'link')} beside the class folders left out, because "
+            f"{'it leads' if gone[0] == 1 else 'they lead'} to nothing "
+            f"({'for instance ' if gone[0] > 1 else ''}{gone[1]}). Is a disk not mounted?"
+        )
     files = {what: some for what, some in found.items() if what[-1] != "/"}
     folders = {what: some for what, some in found.items() if what[-1] == "/"}
     if files:
@@ -135,7 +183,7 @@ def notes_on(split: str, records: Iterable[Record]) -> list[str]:
     if folders:
         total = sum(many for many, _ in folders.values())
         notes.append(
-            f"{split}: {count(total, 'folder')} left out, which systems make among a user's: "
+            f"{split}: {count(total, 'folder')} left out, because hidden or made by a system: "
             f"{_shown(folders)}."
         )
     return notes
@@ -161,4 +209,4 @@ def _shown(found: dict[str, tuple[int, str]]) -> str:
         f"{many:,} {what.rstrip('/')} ({'for instance ' if many > 1 else ''}{one})"
         for what, (many, one) in found.items()
     ]
-    return ", ".join(shown[:SHOWN]) + (", ..." if shown[SHOWN:] else "")
+    return ", ".join(shown[:MOST]) + (", ..." if shown[MOST:] else "")

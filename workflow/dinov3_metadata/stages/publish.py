@@ -179,12 +179,13 @@ def describe(
     known = {
         name: value for name, value in vars(report).items() if name in Description.__annotations__
     }
+    relevant = {report.split, *(report.numbering.splits if report.numbering else ())}
     description = Description(
         root=root,
         dataset=dataset,
         layout=layout,
         versions=versions(),
-        folders=folders or {},
+        folders={split: names for split, names in (folders or {}).items() if split in relevant},
         **known,
     )
     return to_json(description, indent=1) + b"\n"

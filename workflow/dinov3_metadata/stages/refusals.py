@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from ..addresses import LABELLED
+from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import SHOWN, MetadataError, count, listing, logger
-from ..fingerprint import Others
+from ..fingerprint import Others, class_folders
 from ..layouts import (
     LAYOUTS,
     SOLUTION,
@@ -16,6 +16,8 @@ from ..layouts import (
     class_folders_of,
     folders_like_splits,
     has_images,
+    may_be,
+    may_hold_images,
     top_of_kaggle,
 )
 from ..names import check_utf8
@@ -37,20 +39,43 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
     """
     folder = os.path.join(dataset, path)
     what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+    if os.path.islink(folder) and not os.path.exists(folder):
+        what = f"is a link to {os.readlink(folder)}, which does not exist (is a disk not mounted?)"
     known = (
         f"`root` must be the folder that contains {path}/."
         if layout == "imagenet"
         else f"The layout {layout} is: {LAYOUTS[layout].explain()}."
     )
-    hint = ""
-    if split == "VAL":  # many datasets have two splits, and call the second one test
-        for name in folders_like_splits(dataset)["TEST"]:
-            if any(map(has_images, class_folders_of(f"{dataset}/{name}"))):
-                hint = f" To take {name}/ for it, set `folders: {{VAL: {name}}}`."
     return MetadataError(
-        f"The {split} split folder {folder} {what}. {known}{hint} If you do not need this split, "
-        "leave it out of `splits`, for instance `--config splits='[TRAIN]'`."
+        f"The {split} split folder {folder} {what}. {known}{in_another(dataset, split)} If you do "
+        "not need this split, leave it out of `splits`, for instance `--config splits='[TRAIN]'`."
     )
+
+
+def in_another(dataset: str, split: str) -> str:
+    """Return a hint which other folder in a dataset may be a split; empty if there is none."""
+    like = folders_like_splits(dataset)
+    own = split_folder(split)
+    names = [name for name in _folders_in(dataset) if may_be(name, split) and name != own]
+    if split == "VAL":  # many datasets have two splits, and call the second one test
+        tests = [f"{dataset}/{name}" for name in like["TEST"]]
+        full = [path for path in tests if any(map(has_images, class_folders_of(path)))]
+        names += map(os.path.basename, full)
+    if not names:
+        known = {*map(split_folder, SPLITS), *(name for some in like.values() for name in some)}
+        names = [
+            name
+            for name in _folders_in(dataset)
+            if name not in known and any(map(has_images, class_folders_of(f"{dataset}/{name}")))
+        ]
+    if not names:
+        return ""
+    shown = " or ".join(f"{name}/" for name in names[:3])
+    return f" If {split} is in {shown}, set `folders: {{{split}: {names[0]}}}`."
+
+
+def _folders_in(dataset: str) -> list[str]:
+    return sorted(name for name in class_folders(dataset) if may_hold_images(dataset, name))
 
 
 def flat_split(split: str, folder: str) -> MetadataError:
@@ -68,7 +93,12 @@ def flat_split(split: str, folder: str) -> MetadataError:
 
 
 def no_images_in(
-    split: str, folder: str, classes: Sequence[tuple[str, Iterable[Others]]], what: str = "images"
+    split: str,
+    folder: str,
+    classes: Sequence[tuple[str, Iterable[Others]]],
+    what: str = "images",
+    *,
+    all_of_them: bool = False,
 ) -> MetadataError:
     """Return the error for class folders without images.
 
@@ -77,17 +107,30 @@ def no_images_in(
         folder: The folder that contains them.
         classes: Their names, each with what was left out of the folder and those below it.
         what: What they lack.
+        all_of_them: Whether these are all class folders of the split.
     """
+    system = {name: SYSTEM[name.lower()] for name, _ in classes if name.lower() in SYSTEM}
     shown = (
-        f"{name}{f' ({SYSTEM[name.lower()]})' if name.lower() in SYSTEM else why_empty(others)}"
+        f"{name}{f' ({system[name]})' if name in system else why_empty(others)}"
         for name, others in classes
     )
-    hint = " A hidden folder (.ipynb_checkpoints) is also a class."
+    advice = "Add images or remove them, or move them out of the split."
+    if len(system) == len(classes):
+        advice = "Remove them. Or set `layout: folder`, which leaves such folders out."
+    elif not all_of_them:
+        advice += " To number them anyway, set `empty_classes: keep`."
+    if any(name[0] == "." for name, _ in classes):
+        advice += " A hidden folder (.ipynb_checkpoints) is also a class."
+    beside = images_in(folder)
+    if beside and all_of_them:
+        advice += (
+            f" {count(len(beside), 'image')} (for instance {beside[0]}) beside these folders: sort "
+            "them into the folders."
+        )
     return MetadataError(
         f"{split}: {count(len(classes), 'class folder')} in {folder} with no {what}:",
         listing(shown, len(classes)),
-        "Add images or remove them, or move them out of the split. To number them anyway, set "
-        f"`empty_classes: keep`.{hint if any(name[0] == '.' for name, _ in classes) else ''}",
+        advice,
     )
 
 
@@ -113,19 +156,21 @@ def naming_the_dataset(folder: StrPath, source: str) -> Iterator[None]:
 
 
 def behind(folder: StrPath, name: str, source: str) -> str:
-    """Return where the dataset has a folder of a view, as its path below ``source`` if it is there.
+    """Return where the dataset has an image of a view, as its path below ``source`` if it is there.
 
     Args:
         folder: The split folder of the view.
-        name: The path of a folder below it.
+        name: The path of the image below it, whose class folder or itself is a link.
         source: The folder of the dataset; empty if there is no view.
     """
-    first, slash, rest = name.partition("/")
-    path = os.path.join(folder, first)
-    if not source or not os.path.islink(path):
-        return name
-    target = os.readlink(path)
-    return f"{target.removeprefix(f'{source}/')}{slash}{rest}"
+    name = name.lstrip("/")
+    parts = name.split("/") if source else []
+    for depth in range(1, len(parts) + 1):
+        path = os.path.join(folder, *parts[:depth])
+        if os.path.islink(path):
+            target = "/".join([os.readlink(path).replace("/./", "/"), *parts[depth:]])
+            return target.removeprefix(f"{source}/")
+    return name
 
 
 def check_found(
@@ -148,22 +193,18 @@ def check_found(
         MetadataError: There are no images, a class has none or a name that is not UTF-8, or some
             images are not addressable.
     """
-    strays = found[""].offenders if split in LABELLED else []
-    if strays and not classes:
+    if not classes and images_in(folder):
         raise flat_split(split, str(folder))
     if not classes:
         raise MetadataError(
             f"The {split} split folder {folder} is empty: it contains no class folders."
         )
     check_utf8(classes, folder)
-    if strays:
-        logger.warning(
-            "Ignored, because they are beside the class folders in %s: %s", folder, strays[0]
-        )
     if total := sum(visited.skipped for visited in found.values()):
-        folders = (name for name in sorted(found) if name or split not in LABELLED)
-        shown = islice((text for name in folders for text in found[name].offenders), SHOWN)
-        refusal = _refusal(folder, split, list(shown), total)
+        folders = [name for name in sorted(found) if name or split not in LABELLED]
+        shown = [*islice((text for name in folders for text in found[name].offenders), SHOWN)]
+        special = all(found[name].special for name in folders if found[name].skipped)
+        refusal = (_unopened if special else _refusal)(folder, split, shown, total)
         if unaddressable == "refuse":
             raise refusal
         logger.warning("%s", refusal)
@@ -181,7 +222,17 @@ def check_found(
         for name, visited in found.items():
             if name.partition("/")[0] in inside:
                 inside[name.partition("/")[0]].append(visited.others)
-        raise no_images_in(split, str(folder), [*inside.items()], what)
+        everything = len(empty) == len(classes)
+        raise no_images_in(split, str(folder), [*inside.items()], what, all_of_them=everything)
+
+
+def _unopened(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
+    """Return the error for what has the name of an image, but leads to no file."""
+    return MetadataError(
+        f"{split}: {count(total, 'image')} in {folder} cannot be opened:",
+        listing(shown, total) if shown else UNCHANGED,
+        "Repair or remove them. Or set `scan: unaddressable: skip` to leave them out.",
+    )
 
 
 def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
@@ -190,10 +241,14 @@ def _refusal(folder: Path, split: str, shown: list[str], total: int) -> Metadata
         pattern = "<class_id>_<number>"
     if split in LABELLED:
         pattern = f"<class_id>/{pattern}"
+    parts = {part for text in shown for part in text.split(" (")[0].split("/")[:-1]}
+    system = sorted(part for part in parts if part.lower() in SYSTEM)
+    hint = [f"{part} is {SYSTEM[part.lower()]}: remove it." for part in system]
     return MetadataError(
         f"{split}: DINOv3 cannot address {count(total, 'image')} in {folder}. "
         f"It opens only {pattern}.JPEG:",
         listing(shown, total) if shown else UNCHANGED,
+        *hint,
         "Rename, move or remove them. Or set `scan: unaddressable: skip` to leave them out, or "
         "`layout: folder` to make links with good names for all images.",
     )

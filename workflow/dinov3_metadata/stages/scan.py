@@ -23,6 +23,7 @@ from ..fingerprint import (
     was_folder,
     write_record,
 )
+from ..layouts import SYSTEM
 from ..paths import WORK, StrPath, existing, path_of
 from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind, why_no_image
 from ..walk import (
@@ -36,7 +37,7 @@ from ..walk import (
     visit,
 )
 from ..witness import image_folder
-from .left_out import left_out
+from .left_out import beside_classes, left_out, note_gone
 from .refusals import behind, check_found, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
@@ -219,6 +220,8 @@ def scan_images(
         count(len(visited), "folder"),
     )
     states = {name: found[name].state for name in sorted(found)}
+    if split in LABELLED:
+        note_gone(found, "")
     return scan, states, {name: found[name].others for name in visited if found[name].others}
 
 
@@ -316,27 +319,31 @@ def _take(
     folder: Path, split: str, source: str, name: str, listed: Listing, state: State
 ) -> Folder:
     """Turn the listing of a folder into what the scan needs to know of it."""
-    below = [f"{name}/{subfolder}" if name else subfolder for subfolder in listed.subfolders]
+    system = [one for one in listed.subfolders if source and one.lower() in SYSTEM]
+    subfolders = [one for one in listed.subfolders if one not in system]
+    below = [f"{name}/{subfolder}" if name else subfolder for subfolder in subfolders]
     images = sorted([*filter(is_image, listed.files), *listed.special])
-    others = left_out(listed.files)
+    others = left_out(listed.files, system)
+    special = len(images) == len(listed.special)
     logger.debug(
         "listed %s: %d images", path_below(folder, name), len(images) + len(listed.actual_index)
     )
     if split in LABELLED and not name:  # images next to the class folders belong to no class
-        strays = [f"{count(len(images), 'image')} (for instance {one})" for one in images[:1]]
-        return Folder(state, below, listed.actual_index, 0, strays, others)
+        if below:
+            others = {**others, **beside_classes(source or folder, images)}
+        return Folder(state, below, listed.actual_index, 0, others=others)
     class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
     known = () if inside else listed.actual_index
     offenders = []
     for image in images[:SHOWN]:
+        path = behind(folder, f"{name}/{image}", source)
         if image in listed.special:
-            why = why_no_image(f"{path_below(folder, name)}/{image}")
+            why = why_no_image(os.path.join(source or folder, path))
         else:
             why = why_not_addressable(image, split, class_id, known)
-        offenders.append(f"{behind(folder, name, source)}/{image} ({why})".lstrip("/"))
-    return Folder(
-        state, below, listed.actual_index, len(listed.actual_index) + len(images), offenders, others
-    )
+        offenders.append(f"{path} ({why})".lstrip("/"))
+    total = len(listed.actual_index) + len(images)
+    return Folder(state, below, listed.actual_index, total, offenders, others, special)
 
 
 def _ask_image_folder(

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import read_array_back, reading_back, rows_at, sha256
 from ..fingerprint import read_record, read_retired
 from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
+from ..layouts import SYSTEM
 from ..paths import StrPath
 from ..progress import progress
 from ..readdir import NOTHING, special_kind, why_no_image
@@ -146,7 +148,7 @@ def check_files(
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
         checks.append(_check_paths(root, split, entries, rows, is_view))
         if level == "full":
-            checks.append(_check_witness(root, split, entries, scan, index, retired))
+            checks.append(_check_witness(root, split, entries, scan, index, retired, is_view))
         for check in checks:
             logger.info("%s: %s", split, check)
         own = [*naming.notes, *_notes(split, scan, numbering, classes)] if labels else []
@@ -365,9 +367,11 @@ def _check_witness(
     scan: Scan,
     index: np.ndarray,
     retired: frozenset[str],
+    is_view: bool,
 ) -> str:
     """Compare the split with an independent listing by ImageFolder, or by ``os.walk`` for TEST."""
     folder = Path(root, split_folder(split))
+    left_out = partial(_is_left_out, folder=folder, retired=retired, is_view=is_view)
     if split in LABELLED:
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
@@ -378,7 +382,7 @@ def _check_witness(
         found = [
             (os.path.relpath(path, root), numbers[dataset.classes[own_index]])
             for path, own_index in dataset.samples
-            if dataset.classes[own_index] in numbers and not _is_retired(path, folder, retired)
+            if dataset.classes[own_index] in numbers and not left_out(path)
         ]
     else:
         witness = "os.walk"
@@ -386,7 +390,7 @@ def _check_witness(
             (os.path.relpath(os.path.join(above, name), root), MAX_INDEX)
             for above, _, names in os.walk(folder, followlinks=True)
             for name in names
-            if is_image(name) and not _is_retired(os.path.join(above, name), folder, retired)
+            if is_image(name) and not left_out(os.path.join(above, name))
         ]
         found.sort(key=lambda row: (len(row[0]), row[0]))  # numbers of 8 digits, then of 9
     ours = list(
@@ -413,7 +417,7 @@ def _check_witness(
     return f"the whole split against a fresh {witness}"
 
 
-def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
+def _is_left_out(path: str, folder: Path, retired: frozenset[str], is_view: bool) -> bool:
     """Return whether the scan left out an image or a folder above it.
 
     A retired link may lead to a folder by now, so that there are images below it.
@@ -422,11 +426,14 @@ def _is_retired(path: str, folder: Path, retired: frozenset[str]) -> bool:
         path: The path of the image.
         folder: The split folder.
         retired: The links and folders that the scan left out, by their path below ``folder``.
+        is_view: Whether the folder is that of a view. Then folders of a system are left out, too.
     """
-    if not retired:
+    if not retired and not is_view:
         return False
-    above = accumulate(os.path.relpath(path, folder).split("/"), "{}/{}".format)
-    return not retired.isdisjoint(above)
+    parts = os.path.relpath(path, folder).split("/")
+    if is_view and any(part.lower() in SYSTEM for part in parts[:-1]):
+        return True
+    return not retired.isdisjoint(accumulate(parts, "{}/{}".format))
 
 
 def _is_addressable(path: str, split: str) -> bool:

@@ -52,9 +52,9 @@ from ..walk import (
 )
 from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import images_in, note_nested, tell_left_out, why_empty
+from .left_out import images_in, note_gone, note_nested, tell_left_out, why_empty
 from .links import ViewFolder
-from .refusals import flat_split, missing_split, no_images_in
+from .refusals import flat_split, in_another, missing_split, no_images_in
 
 
 def link_view(
@@ -260,7 +260,8 @@ class View:
             folders = [name for name, folder in kinds.items() if folder]
             files = [name for name, folder in kinds.items() if not folder]
             self.others = {"": self._left_out("", folders, files)}
-            return [name for name in folders if is_class(self.layout, self.source, name)]
+            takes = partial(is_class, self.layout, self.source, folders=self.folders or {"": []})
+            return list(filter(takes, folders))
         return []
 
     def _folder_of_images(self, name: str) -> str:
@@ -349,7 +350,7 @@ class View:
         names of the folders and files in it, and tell the user."""
         beside = self.part.classes and name in self.part.tops
         path = f"{self.source}/{name}".rstrip("/")
-        return tell_left_out(path, folders, files, layout=self.layout, beside_classes=beside)
+        return tell_left_out(path, folders, files, layout=self.layout, holds_classes=beside)
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
         """Link the images of each class that changed in the dataset or in the view.
@@ -371,17 +372,14 @@ class View:
             stale = class_id in affected or path in damaged or not os.path.isdir(path)
             if stale and not self.numbers.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
+        for top in tops:
+            note_gone(found, top)
         if (empty and not self.part.classes) or not folders:
             raise self._no_images(found)
         if empty and not self.keep_empty:
-            raise no_images_in(
-                self.split,
-                self.source,
-                [
-                    (class_id, [found[name].others for name in folders[class_id]])
-                    for class_id in empty
-                ],
-            )
+            lacking = [(one, [found[name].others for name in folders[one]]) for one in empty]
+            everything = len(empty) == len(folders)
+            raise no_images_in(self.split, self.source, lacking, all_of_them=everything)
         self.numbers.retire_classes(folders)
         if len(folders) == 1 and self.part.classes:
             classes = [f"{path}/{class_id}" for path in self.part.paths for class_id in folders]
@@ -391,9 +389,10 @@ class View:
         if self.part.classes and images_in(self.source):
             return flat_split(self.split, self.source)
         others = [known.others for known in (found or {}).values()]
+        hint = in_another(self.dataset, self.split) if self.part.folder else ""
         return MetadataError(
             f"The {self.split} split folder {self.source} contains no images{why_empty(others)}. "
-            f"Add them, or remove {self.split} from `splits`."
+            f"Add them, or remove {self.split} from `splits`.{hint}"
         )
 
     def _class_of(self, folder: str) -> str:
@@ -414,7 +413,8 @@ class View:
         )
         if not images:
             raise self._no_images(found)
-        classes = by_annotation(images, class_of, self.annotations, self.source)
+        classes, copies = by_annotation(images, class_of, self.annotations, self.source)
+        self.notes = [f"{self.split}: {copies}"] if copies else []
         for class_id, some in classes.items():
             self.numbers.link_class(class_id, some)
         self.numbers.retire_classes(classes)
