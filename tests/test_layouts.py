@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata import dump_extra
+from dinov3_metadata.addresses import SPLITS
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.layouts import LAYOUTS, SYSTEM, find_folders, recognise, split_of
 from dinov3_metadata.layouts.split_folders import WORDS
@@ -196,7 +197,7 @@ def test_val_is_numbered_by_the_classes_of_all_parts(tmp_path: Path) -> None:
     assert np.load(made.extra / "entries-VAL.npy")["class_index"].tolist() == [1]
 
 
-@pytest.mark.parametrize("path", ["/tmp", "../set", ".", "a//b", ""])
+@pytest.mark.parametrize("path", ["/tmp", "../set", ".", "a/../..", ""])
 def test_a_folder_is_below_root(path: str) -> None:
     with pytest.raises(MetadataError, match=r"config: folders: "):
         Settings("/root", "/extra", folders={"VAL": path})
@@ -210,7 +211,7 @@ def test_a_layout_with_folders_of_its_own(layout: str, tmp_path: Path) -> None:
 
 def test_a_second_split_that_is_called_test(tmp_path: Path) -> None:
     files = ["train/a/1.jpg", "test/a/2.jpg"]
-    with pytest.raises(MetadataError, match=r"To take test/ for it, set `folders: {VAL: test}`"):
+    with pytest.raises(MetadataError, match=r"If VAL is in test/, set `folders: {VAL: test}`"):
         Made(tmp_path, files)
     made = Made(tmp_path / "set", files, folders={"VAL": "test"})
     assert made.paths("VAL") == ["test/a/2.jpg"]
@@ -221,7 +222,7 @@ def test_a_second_split_that_is_called_test(tmp_path: Path) -> None:
     [
         (["a/1.jpg", "b/2.jpg", "samples.png"], ["(a, b) are classes, move", "`layout: flat`"]),
         ([*(f"{c}/1.jpg" for c in "abcd"), "1.jpg"], ["(a, b, c, ...) are classes", "train/"]),
-        (["o/amazon/bike/1.jpg", "o/dslr/mug/2.jpg"], ["below o.", "`folders: {TRAIN: o}`"]),
+        (["o/amazon/bike/1.jpg", "o/dslr/mug/2.jpg"], ["below o.", "`folders: {TRAIN: <FOLDER>}`"]),
         (["set/Train/a/1.jpg", "set/Test/a/1.jpg"], ["set does: use it as `root`"]),
     ],
 )
@@ -517,7 +518,175 @@ def test_all_words_of_the_splits_are_different() -> None:
 
 def test_a_folder_that_is_given_is_of_no_other_split(tmp_path: Path) -> None:
     make_tree(tmp_path, ["valid/test/1.jpg", "test_set/2.jpg", "train/1.jpg"])
-    assert find_folders(str(tmp_path), {"VAL": "valid/test"}, ["TRAIN", "VAL"]) == {
+    assert find_folders(str(tmp_path), {"VAL": "valid/test"}, SPLITS) == {
         "VAL": ["valid/test"],
         "TEST": ["test_set"],
     }
+
+
+def test_a_flat_dataset_loses_no_image_to_a_folder_called_like_a_split(tmp_path: Path) -> None:
+    files = ["a.jpg", "dev/c.jpg"]
+    made = Made(tmp_path, files, splits=["TRAIN"])
+    assert sorted(made.paths("TRAIN")) == files
+    assert made.about["TRAIN"]["folders"] == {}
+    files = [f"{one}/{i}.jpg" for one in ("cat", "dev", "dog", "testing") for i in (1, 2)]
+    made = Made(tmp_path / "2", files, splits=["TRAIN"], layout="flat")
+    assert sorted(made.paths("TRAIN")) == files
+
+
+def test_what_a_flat_dataset_leaves_to_other_splits_is_said(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["a.jpg", "val/c.jpg"], splits=["TRAIN"])
+    assert made.paths("TRAIN") == ["a.jpg"]
+    assert "TRAIN is made without val/, which is of other splits." in made.notes("TRAIN")
+
+
+@pytest.mark.parametrize("kind", ["tiny", "kaggle"])
+def test_copies_of_an_image_count_once(kind: str, tmp_path: Path) -> None:
+    files = [*TINY, *TINY_VAL, "val/images/val_0.JPEG", "val/images/val_1.JPEG"]
+    texts = {"wnids.txt": "n01440764\n", "val/val_annotations.txt": ANNOTATIONS}
+    if kind == "kaggle":
+        files = [*KAGGLE, *SORTED, f"{DATA}/val/{Path(SORTED[0]).name}"]
+        texts = {"LOC_val_solution.csv": SOLUTION}
+    made = Made(tmp_path, files, texts, labels="folders")
+    assert made.about["VAL"]["images"] == 2
+    many = "2 images are" if kind == "tiny" else "1 image is"
+    assert f"VAL: {many} there twice, in two folders, and taken once." in made.notes("VAL")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_images_beside_the_class_folders_are_noted_in_each_run(named: bool, tmp_path: Path) -> None:
+    files = ["train/cat/cat_1.JPEG" if named else "train/cat/1.jpg", "train/b.jpg", "train/c.jpg"]
+    made = Made(tmp_path, files, splits=["TRAIN"], labels="folders")
+    for image in ("cat_2.JPEG", "cat_3.JPEG") if named else ("2.jpg", "3.jpg"):
+        expected = "TRAIN: 2 images left out, because not in a class folder (for instance b.jpg)."
+        assert expected in made.notes("TRAIN")
+        (made.root / "train/cat" / image).touch()
+        made.run()
+
+
+def test_kaggle_s_val_that_is_sorted_in_part_needs_the_solution(tmp_path: Path) -> None:
+    files = [*KAGGLE, SORTED[0], f"{DATA}/val/ILSVRC2012_val_00000294.JPEG"]
+    with pytest.raises(MetadataError, match=r"LOC_val_solution.csv.* cannot be read: .*Put it"):
+        Made(tmp_path, files, labels="folders")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_class_folder_behind_a_vanished_link_is_noted(named: bool, tmp_path: Path) -> None:
+    image = "{0}_1.JPEG" if named else "1.jpg"
+    make_tree(tmp_path / "disk", [f"elk/{image.format('elk')}"])
+    (tmp_path / "图 root/train").mkdir(parents=True)
+    (tmp_path / "图 root/train/elk").symlink_to(tmp_path / "disk/elk")
+    made = Made(tmp_path, [f"train/cat/{image.format('cat')}"], splits=["TRAIN"], labels="folders")
+    assert made.classes("TRAIN") == ["cat", "elk"]
+    (tmp_path / "disk/elk").rename(tmp_path / "gone")
+    made.run()
+    assert made.classes("TRAIN") == ["cat"]
+    assert "1 link beside the class folders left out, because it leads to nothing (elk)" in (
+        made.notes("TRAIN")
+    )
+    (tmp_path / "gone").rename(tmp_path / "disk/elk")
+    made.run()
+    assert made.classes("TRAIN") == ["cat", "elk"]
+    assert made.notes("TRAIN") == ""
+
+
+def test_a_split_behind_a_vanished_link_is_not_replaced_by_another(tmp_path: Path) -> None:
+    files = ["train/a/1.jpg", "valid/a/2.jpg"]
+    make_tree(tmp_path / "图 root", files)
+    (tmp_path / "图 root/val").symlink_to("/nowhere/val")
+    with pytest.raises(MetadataError, match=r"val is a link to /nowhere/val, which does not exist"):
+        Made(tmp_path, files)
+
+
+@pytest.mark.parametrize("folders", [["train", "again"], ["train", "train/cat"]])
+def test_no_image_of_a_split_counts_twice(folders: list[str], tmp_path: Path) -> None:
+    make_tree(tmp_path / "图 root", ["train/cat/1.jpg"])
+    (tmp_path / "图 root/again").symlink_to("train")
+    with pytest.raises(MetadataError, match=r"would count twice"):
+        Made(tmp_path, [], splits=["TRAIN"], folders={"TRAIN": folders})
+
+
+def test_a_hidden_class_folder_is_said(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["train/cat/1.jpg", "train/.NET/2.jpg"], splits=["TRAIN"])
+    assert "hidden or made by a system: 1 .NET (.NET)" in made.notes("TRAIN")
+
+
+@pytest.mark.parametrize("level", ["sample", "full"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        [*KAGGLE, f"{DATA}/train/n01440764/@eaDir/n01440764_1.JPEG"],
+        [*TINY, "train/n01440764/images/@eaDir/x.jpg", "wnids.txt"],
+        ["Train/n01/n01_1.JPEG", "Train/@eaDir/x.jpg", "Train/n01/@eaDir/n01_1.JPEG"],
+    ],
+)
+def test_folders_of_a_system_are_left_out_of_whole_class_folders(
+    files: list[str], level: str, tmp_path: Path
+) -> None:
+    for engine in ("scandir", "torchvision"):
+        settings = {"labels": "folders", "level": level, "engine": engine}
+        made = Made(tmp_path / engine, files, splits=["TRAIN"], **settings)
+        expected = [one for one in files if "@eaDir" not in one and one != "wnids.txt"]
+        assert sorted(made.paths("TRAIN")) == sorted(expected)
+        assert "@eaDir" in made.notes("TRAIN")
+
+
+def test_images_in_a_folder_of_a_system_are_said_in_dinov3_s_layout(tmp_path: Path) -> None:
+    files = ["train/n01/n01_1.JPEG", "train/n01/@eaDir/n01_5.JPEG/SYNO.jpg"]
+    with pytest.raises(MetadataError, match=r"@eaDir is where a Synology NAS keeps .*: remove it"):
+        Made(tmp_path, files, splits=["TRAIN"], labels="folders")
+    with pytest.raises(MetadataError, match=r"layout: folder`, which leaves such folders out"):
+        Made(
+            tmp_path / "2",
+            ["train/a/a_1.JPEG", "train/@eaDir/"],
+            splits=["TRAIN"],
+            labels="folders",
+        )
+    made = Made(tmp_path / "3", files, splits=["TRAIN"], layout="folder")
+    assert made.paths("TRAIN") == files[:1]
+
+
+def test_a_flat_val_with_the_folders_for_its_images(tmp_path: Path) -> None:
+    files = ["train/cat/1.jpg", "val/cat/", "val/dog/", "val/1.jpg", "val/2.jpg"]
+    with pytest.raises(MetadataError, match=r"2 images \(for instance 1.jpg\) beside") as raised:
+        Made(tmp_path, files)
+    assert "empty_classes" not in str(raised.value)
+
+
+def test_a_renamed_split_with_other_image_names(tmp_path: Path) -> None:
+    files = ["imagenet21k_train/n01/n01_8.JPEG", "imagenet21k_val/n01/n01_9.JPEG"]
+    made = Made(tmp_path, files, labels="folders")
+    assert made.paths("VAL") == files[1:]
+    made.run()
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (
+            ["asl_alphabet_test/t/1.jpg", "asl_alphabet_train/a/b/1.jpg"],
+            "{TRAIN: asl_alphabet_train}",
+        ),
+        (["train_mini/a/1.jpg", "val/a/1.jpg"], "{TRAIN: train_mini}"),
+        (["data_256/a/1.jpg", "val/a/2.jpg"], "{TRAIN: data_256}"),
+        (["train/a/1.jpg", "val/", "valid/a/2.jpg"], "{VAL: valid}"),
+    ],
+)
+def test_the_folder_that_may_be_meant_is_named(
+    files: list[str], shown: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files)
+    assert f"`folders: {shown}`" in str(raised.value)
+
+
+def test_a_class_that_is_called_like_a_split(tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"\(cat, dog\) are classes, move them"):
+        Made(tmp_path, ["cat/1.jpg", "dog/2.jpg", "dev/3.jpg"])
+
+
+@pytest.mark.parametrize("path", ["./valid/", "{root}/valid"])
+def test_a_path_to_a_folder_may_be_written_in_other_ways(path: str, tmp_path: Path) -> None:
+    folders = {"VAL": path.format(root=tmp_path / "图 root")}
+    made = Made(tmp_path, ["train/a/1.jpg", "valid/a/2.jpg"], folders=folders)
+    assert made.about["VAL"]["folders"] == {"VAL": ["valid"]}
