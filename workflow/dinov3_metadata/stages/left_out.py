@@ -1,16 +1,21 @@
 """Left out: what a split contains beside its images, and what a user should know about it."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..addresses import is_image, other_suffix
 from ..errors import count, logger
 from ..fingerprint import Others, Record, class_folders
 from ..layouts import SYSTEM, has_images
 from ..paths import StrPath
-from ..walk import Folder
+
+if TYPE_CHECKING:
+    from ..walk import Folder
 
 MOST = 60  # suffixes or names that a note shows; each has an example
 
