@@ -338,3 +338,15 @@ def test_notes_are_published_once_and_the_form_is_that_which_was_used(tmp_path: 
         assert about.labels.form == "python"
         assert [note.partition(" ")[0] for note in about.notes] == ["1", str(root / "labels.txt")]
     assert summarise(chain).count("which differs in capitals") == 1
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_class_without_a_row_is_said_alike_for_each_separator(
+    separator: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text(f"a{separator}C\nb{separator}H\n")
+    with pytest.raises(MetadataError, match=r"1 class folder has no row(?s:.)*Add a row for each"):
+        read_labels(file).of(["a", "q"])
+    with pytest.raises(MetadataError, match=r"read: a, b\n(?s:.)*the file of another dataset"):
+        read_labels(file).of(["p", "q"])

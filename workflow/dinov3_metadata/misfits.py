@@ -37,6 +37,9 @@ def misfit(
     table = next((table for table in tables if table.form == form), tables[0])
     odd = [row for row, cells in enumerate(table.rows) if len(cells) != 2]
     alone = len(table.rows[0]) == 1 and len(odd) == len(table.rows)
+    other = next((one for one in tables if one.form == "semicolon"), None)
+    if alone and other and all(len(cells) == 2 for cells in other.rows):
+        form, odd, alone = other.form, [], False
     if odd and not alone and (form == "csv" or not columns):
         return _odd_row(source, table, odd[0], class_ids)
     return _missing(source, form, class_ids, columns, alone=alone)

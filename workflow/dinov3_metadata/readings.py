@@ -229,6 +229,8 @@ def _check_text(value: str, what: str, where: str) -> None:
 def _check_ends(name: str, where: str) -> None:
     """Check that a name neither begins nor ends with a quote or bracket without its counterpart."""
     text = name.strip()
+    if text[:1].isalnum() and text[-1:].isalnum():
+        return
     mirrored = text[::-1].translate(MIRRORED)
     ends = ((text[:1], "begins", "closed", text), (text[-1:], "ends", "opened", mirrored))
     for sign, does, done, one in ends:
