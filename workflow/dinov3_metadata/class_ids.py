@@ -34,13 +34,14 @@ def class_ids_of(
     if part.class_id:
         return []
     names = set[str]()
+    in_view = bool(folders)  # for the layout imagenet; all others always need a view
     for path in part.paths:
         source = os.path.join(dataset, path)
         try:
             if part.annotations and part.read:
                 return _annotated(f"{dataset}/{part.annotations}", source, part.read)
             below = folders_in(source)
-            names.update(name for name in below if is_class(layout, source, name, folders))
+            names.update(name for name in below if is_class(layout, source, name, in_view))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

@@ -26,6 +26,9 @@ from .published import (
 from .settings import Settings
 from .times import doubt
 
+NUMBERED_BY = {"own": (), "train": ("TRAIN",), "union": LABELLED}
+"""The setting ``classes`` -> the splits by whose classes a split is numbered, if not by its own."""
+
 
 class Chain:
     """A dataset with its settings and its current state.
@@ -63,8 +66,8 @@ class Chain:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
         inside = data_of_kaggle(self.dataset) if settings.layout in ("folder", "imagenet") else ""
-        numbering = {"own": (), "train": ("TRAIN",), "union": LABELLED}[settings.classes]
-        splits = [split for split in SPLITS if split in {*settings.splits, *numbering}]
+        wanted = {*settings.splits, *NUMBERED_BY[settings.classes]}
+        splits = [split for split in SPLITS if split in wanted]
         folders = find_folders(self.dataset, settings.folders, splits, inside)
         self.folders = folders
         self.layout = settings.layout
@@ -227,7 +230,7 @@ class Present:
     def noted_classes(self) -> dict[str, str]:
         """Split -> the fingerprint of its class ids, for the splits on whose classes the numbers
         depend. A split without classes is one of them, as its classes may come later."""
-        splits = {"own": (), "train": ("TRAIN",), "union": LABELLED}[self.classes]
+        splits = NUMBERED_BY[self.classes]
         return {split: digest(self.chain.now[split].class_ids) for split in splits}
 
     @property

@@ -15,6 +15,7 @@ from .addresses import ANNEX, MAX_INDEX, is_image, name_parts
 from .disk import KINDS, kind_of
 from .errors import MetadataError
 from .fingerprint import UNREAD, State
+from .paths import StrPath
 
 DIGITS = 10  # of MAX_INDEX
 CHUNK = 1 << 16  # bytes of names that are requested at a time
@@ -223,6 +224,21 @@ def why_no_image(path: str) -> str:
         advice = "; run `git annex get`" if ANNEX in target else ""
         return f"{through}{DANGLING} to {target}{advice}"
     return DANGLING
+
+
+def behind(folder: StrPath, name: str) -> str:
+    """Return the path that the dataset has for an image of a view.
+
+    Args:
+        folder: The folder of the view, or of a split in it.
+        name: The path of the image below it. The image or its class folder is a link.
+    """
+    parts = name.split("/")
+    for depth in range(1, len(parts) + 1):
+        path = os.path.join(folder, *parts[:depth])
+        if os.path.islink(path):
+            return "/".join([os.readlink(path).replace("/./", "/"), *parts[depth:]])
+    return os.path.join(folder, name)
 
 
 def _target(link: str) -> str:

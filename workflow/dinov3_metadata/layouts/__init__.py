@@ -14,6 +14,7 @@ from .part import (
     Part,
     class_folders_of,
     has_images,
+    holds_images,
     may_hold_images,
 )
 from .split_folders import Folders, find_folders, folders_like_splits, may_be, split_of
@@ -30,6 +31,7 @@ __all__ = [
     "find_folders",
     "folders_like_splits",
     "has_images",
+    "holds_images",
     "is_class",
     "may_be",
     "may_hold_images",
@@ -79,7 +81,7 @@ def part_of(dataset: str, layout: str, split: str, folders: Folders | None = Non
     return LAYOUTS[layout].list_part(dataset, split, folders or {})
 
 
-def is_class(layout: str, folder: str, name: str, folders: Folders | None = None) -> bool:
+def is_class(layout: str, folder: str, name: str, in_view: bool) -> bool:
     """Return whether a folder that contains class folders has a class of some name.
 
     In the layout ``imagenet``, each folder is one, as in ImageFolder. But a view of it leaves out
@@ -89,8 +91,8 @@ def is_class(layout: str, folder: str, name: str, folders: Folders | None = None
         layout: The layout.
         folder: The folder with the class folders.
         name: The name of a folder in it.
-        folders: See ``split_folders``. If it is not empty, the layout ``imagenet`` needs a view.
+        in_view: Whether DINOv3 reads the dataset through a view.
     """
     if layout == "imagenet":
-        return not folders or name.lower() not in SYSTEM
+        return not in_view or name.lower() not in SYSTEM
     return may_hold_images(folder, name)

@@ -41,14 +41,18 @@ def split_of(name: str) -> str:
         >>> split_of("ILSVRC2012_img_train"), split_of("Validation"), split_of("bullet_train")
         ('TRAIN', 'VAL', '')
     """
-    words = {*re.findall(r"[^\W\d_]+", name.casefold())} - OTHER_WORDS
+    words = _words(name) - OTHER_WORDS
     return next((split for split in SPLITS if len(words) == 1 and words <= WORDS[split]), "")
 
 
 def may_be(name: str, split: str) -> bool:
     """Return whether a folder's name contains a word of a split, and none of another one."""
-    words = {*re.findall(r"[^\W\d_]+", name.casefold())}
+    words = _words(name)
     return [one for one in SPLITS if not words.isdisjoint(WORDS[one])] == [split]
+
+
+def _words(name: str) -> set[str]:
+    return {*re.findall(r"[^\W\d_]+", name.casefold())}
 
 
 def folders_like_splits(dataset: str) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..addresses import is_image, other_suffix
 from ..errors import count, logger
 from ..fingerprint import Others, Record, class_folders
-from ..layouts import SYSTEM, has_images
+from ..layouts import SYSTEM, has_images, holds_images
 from ..paths import StrPath
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def note_nested(split: str, dataset: str, folders: Sequence[str]) -> list[str]:
     path, below = "", list[str]()
     for _ in range(DEEPEST):
         places = [f"{dataset}/{folder}{path}" for folder in folders]
-        if any(map(images_in, places)):
+        if any(map(holds_images, places)):
             return []
         found = {(place, name) for place in places for name in class_folders(place)}
         below = sorted({name for place, name in found if has_images(f"{place}/{name}")})

@@ -54,9 +54,9 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
 
 def in_another(dataset: str, split: str) -> str:
     """Return a hint which other folder in a dataset may be a split; empty if there is none."""
-    like = folders_like_splits(dataset)
-    own = split_folder(split)
-    names = [name for name in _folders_in(dataset) if may_be(name, split) and name != own]
+    like, own = folders_like_splits(dataset), split_folder(split)
+    folders = sorted(name for name in class_folders(dataset) if may_hold_images(dataset, name))
+    names = [name for name in folders if may_be(name, split) and name != own]
     if split == "VAL":  # many datasets have two splits, and call the second one test
         tests = [f"{dataset}/{name}" for name in like["TEST"]]
         full = [path for path in tests if any(map(has_images, class_folders_of(path)))]
@@ -65,17 +65,13 @@ def in_another(dataset: str, split: str) -> str:
         known = {*map(split_folder, SPLITS), *(name for some in like.values() for name in some)}
         names = [
             name
-            for name in _folders_in(dataset)
+            for name in folders
             if name not in known and any(map(has_images, class_folders_of(f"{dataset}/{name}")))
         ]
     if not names:
         return ""
     shown = " or ".join(f"{name}/" for name in names[:3])
     return f" If {split} is in {shown}, set `folders: {{{split}: {names[0]}}}`."
-
-
-def _folders_in(dataset: str) -> list[str]:
-    return sorted(name for name in class_folders(dataset) if may_hold_images(dataset, name))
 
 
 def flat_split(split: str, folder: str) -> MetadataError:
@@ -153,24 +149,6 @@ def naming_the_dataset(folder: StrPath, source: str) -> Iterator[None]:
                     lines = [line.replace(path, os.readlink(path)) for line in lines]
             error.args = tuple(line.replace(os.fspath(folder), source) for line in lines)
         raise
-
-
-def behind(folder: StrPath, name: str, source: str) -> str:
-    """Return where the dataset has an image of a view, as its path below ``source`` if it is there.
-
-    Args:
-        folder: The split folder of the view.
-        name: The path of the image below it, whose class folder or itself is a link.
-        source: The folder of the dataset; empty if there is no view.
-    """
-    name = name.lstrip("/")
-    parts = name.split("/") if source else []
-    for depth in range(1, len(parts) + 1):
-        path = os.path.join(folder, *parts[:depth])
-        if os.path.islink(path):
-            target = "/".join([os.readlink(path).replace("/./", "/"), *parts[depth:]])
-            return target.removeprefix(f"{source}/")
-    return name
 
 
 def check_found(

@@ -25,7 +25,17 @@ from ..fingerprint import (
 )
 from ..layouts import SYSTEM
 from ..paths import WORK, StrPath, existing, path_of
-from ..readdir import FILE, Listing, Watch, image_keys, numbers, pack, special_kind, why_no_image
+from ..readdir import (
+    FILE,
+    Listing,
+    Watch,
+    behind,
+    image_keys,
+    numbers,
+    pack,
+    special_kind,
+    why_no_image,
+)
 from ..walk import (
     LOOKS,
     Folder,
@@ -38,7 +48,7 @@ from ..walk import (
 )
 from ..witness import image_folder
 from .left_out import beside_classes, left_out, note_gone
-from .refusals import behind, check_found, missing_split, naming_the_dataset
+from .refusals import check_found, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -336,7 +346,9 @@ def _take(
     known = () if inside else listed.actual_index
     offenders = []
     for image in images[:SHOWN]:
-        path = behind(folder, f"{name}/{image}", source)
+        path = f"{name}/{image}".lstrip("/")
+        if source:
+            path = behind(folder, path).removeprefix(f"{source}/").removeprefix(f"{folder}/")
         if image in listed.special:
             why = why_no_image(os.path.join(source or folder, path))
         else:

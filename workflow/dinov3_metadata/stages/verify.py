@@ -23,7 +23,7 @@ from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_h
 from ..layouts import SYSTEM
 from ..paths import StrPath
 from ..progress import progress
-from ..readdir import NOTHING, special_kind, why_no_image
+from ..readdir import NOTHING, behind, special_kind, why_no_image
 from ..readings import Naming
 from ..witness import image_folder
 from .left_out import notes_on
@@ -325,7 +325,7 @@ def _check_paths(
     root = os.fspath(root)
     paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
-        f"{_behind(f'{root}/{path}') if is_view else path} ({_why_not(f'{root}/{path}')})"
+        f"{behind(root, path) if is_view else path} ({_why_not(f'{root}/{path}')})"
         for path in paths
         if not os.path.isfile(f"{root}/{path}")
     ]
@@ -337,15 +337,6 @@ def _check_paths(
             listing(gone, len(gone)),
         )
     return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
-
-
-def _behind(path: str) -> str:
-    """Return the path in the dataset of an image in a view, whose link or whose class folder's link
-    leads there."""
-    folder, name = os.path.split(path)
-    if os.path.islink(path):
-        return os.readlink(path)
-    return f"{os.readlink(folder)}/{name}" if os.path.islink(folder) else path
 
 
 def _why_not(path: str) -> str:

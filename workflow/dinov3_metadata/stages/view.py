@@ -34,6 +34,7 @@ from ..layouts import (
     LAYOUTS,
     Folders,
     has_images,
+    holds_images,
     is_class,
     may_hold_images,
     part_of,
@@ -52,7 +53,7 @@ from ..walk import (
 )
 from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import images_in, note_gone, note_nested, tell_left_out, why_empty
+from .left_out import note_gone, note_nested, tell_left_out, why_empty
 from .links import ViewFolder
 from .refusals import flat_split, in_another, missing_split, no_images_in
 
@@ -260,7 +261,7 @@ class View:
             folders = [name for name, folder in kinds.items() if folder]
             files = [name for name, folder in kinds.items() if not folder]
             self.others = {"": self._left_out("", folders, files)}
-            takes = partial(is_class, self.layout, self.source, folders=self.folders or {"": []})
+            takes = partial(is_class, self.layout, self.source, in_view=True)
             return list(filter(takes, folders))
         return []
 
@@ -386,7 +387,7 @@ class View:
             self.notes = note_nested(self.split, self.dataset, classes)
 
     def _no_images(self, found: Found | None = None) -> MetadataError:
-        if self.part.classes and images_in(self.source):
+        if self.part.classes and holds_images(self.source):
             return flat_split(self.split, self.source)
         others = [known.others for known in (found or {}).values()]
         hint = in_another(self.dataset, self.split) if self.part.folder else ""
