@@ -12,6 +12,7 @@ from .names import alike
 from .tables import Column, Table
 
 FEW = 3  # ids and class folders that a message shows beside one another
+SEPARATORS = {"csv": ("comma", ","), "semicolon": ("semicolon", ";")}
 
 
 def misfit(
@@ -37,10 +38,7 @@ def misfit(
     table = next((table for table in tables if table.form == form), tables[0])
     odd = [row for row, cells in enumerate(table.rows) if len(cells) != 2]
     alone = len(table.rows[0]) == 1 and len(odd) == len(table.rows)
-    other = next((one for one in tables if one.form == "semicolon"), None)
-    if alone and other and all(len(cells) == 2 for cells in other.rows):
-        form, odd, alone = other.form, [], False
-    if odd and not alone and (form == "csv" or not columns):
+    if odd and not alone and (form in SEPARATORS or not columns):
         return _odd_row(source, table, odd[0], class_ids)
     return _missing(source, form, class_ids, columns, alone=alone)
 
@@ -69,9 +67,10 @@ def _unclear(source: str, column: Column, class_ids: Sequence[str]) -> MetadataE
 def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> MetadataError:
     """Return the message for a row of CSV that has one column, or more than two."""
     row, line = table.rows[at], table.lines[at]
+    what, sign = SEPARATORS.get(table.form, SEPARATORS["csv"])
     if len(row) < 2:
         return MetadataError(
-            f"{source}, line {line}: only one column ({row[0][:80]!r}), but an id, a comma and a "
+            f"{source}, line {line}: only one column ({row[0][:80]!r}), but an id, a {what} and a "
             "name are expected."
         )
     ids = set(class_ids)
@@ -87,8 +86,8 @@ def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> Me
     if not any(hits):
         return MetadataError(f"{said} No column has a class folder.", _beside(table, 0, class_ids))
     return MetadataError(
-        f"{said} A name with a comma needs quotes:",
-        f"  {_quoted(row[0])},{_quoted(','.join(row[1:]), always=True)}",
+        f"{said} A name with a {what} needs quotes:",
+        f"  {_quoted(row[0])}{sign}{_quoted(sign.join(row[1:]), always=True)}",
     )
 
 

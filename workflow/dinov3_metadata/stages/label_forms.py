@@ -81,7 +81,7 @@ def tables_of(text: str, path: str) -> list[Table]:
 
 
 def form_of(text: str) -> str:
-    """Tell the form of some lines for messages: ``csv``, ``blanks``, ``tab`` or ``colon``.
+    """Tell the form of some lines for messages: one of ``LINES``, ``csv`` or ``semicolon``.
 
     If the first line starts with a WordNet id, the character after it decides. Other ids may
     contain blanks and colons in CSV, as in ``great cat,Great Cat``, so such lines are CSV if every
@@ -97,6 +97,8 @@ def form_of(text: str) -> str:
     with suppress(csv.Error):
         if all(len(row) == 2 for row in csv.reader(lines)):
             return "csv"
+    if all(";" in line for line in lines):
+        return "semicolon"
     if first.startswith('"') or re.search(r",\S", first) or not re.search(r"\S[\s:]+\S", first):
         return "csv"
     return "colon" if ":" in first else "blanks"
@@ -132,7 +134,7 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
     if is_even(table) and any(cell != cell.strip(" ") for row in table.rows for cell in row[:-1]):
         yield _stripped(table, "padded")
     if all(";" in row for row in lines.texts):
-        yield from filter(is_even, [_stripped(_csv_table(text, path, ";"), "semicolon")])
+        yield _stripped(_csv_table(text, path, ";"), "semicolon")
     if all("\t" in row for row in lines.texts):
         yield from _cut(lines, "tab", lambda row: _cells_of(row.split("\t")))
         return

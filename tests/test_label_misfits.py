@@ -1,0 +1,32 @@
+"""Labels files that almost fit: what is read all the same, what is noted, and what is advised."""
+
+from pathlib import Path
+
+import pytest
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.readings import Naming
+from dinov3_metadata.stages.labels import read_labels
+
+W = ["n01440764", "n01443537"]
+
+
+def naming(tmp_path: Path, text: str, class_ids: list[str], name: str = "labels.txt") -> Naming:
+    path = tmp_path / name
+    path.write_text(text)
+    return read_labels(path).naming(class_ids)
+
+
+def refused(tmp_path: Path, text: str, class_ids: list[str]) -> str:
+    with pytest.raises(MetadataError) as refusal:
+        naming(tmp_path, text, class_ids)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("ids", [["a", "q"], ["p", "q"], ["A", "q"]])
+def test_a_table_with_semicolons_is_refused_like_one_with_tabs(
+    ids: list[str], tmp_path: Path
+) -> None:
+    said = refused(tmp_path, "a;C\nb;H\n", ids)
+    tabs = refused(tmp_path, "a\tC\nb\tH\n", ids)
+    assert said.replace("read as semicolon", "read as tab") == tabs
+    assert 'quotes:\n  a;"b;c"' in refused(tmp_path, "a;b;c\nd;e\n", ["a", "d"])
