@@ -30,3 +30,11 @@ def test_a_table_with_semicolons_is_refused_like_one_with_tabs(
     tabs = refused(tmp_path, "a\tC\nb\tH\n", ids)
     assert said.replace("read as semicolon", "read as tab") == tabs
     assert 'quotes:\n  a;"b;c"' in refused(tmp_path, "a;b;c\nd;e\n", ["a", "d"])
+
+
+def test_numbers_that_csv_has_as_names_are_noted(tmp_path: Path) -> None:
+    found = naming(tmp_path, "great cat,0\nbike ride,1\n", ["great cat", "bike ride"])
+    assert found.names == {"great cat": "0", "bike ride": "1"}
+    assert found.form == "csv"
+    assert [note.partition(",")[0] for note in found.notes] == ["The class names are numbers"]
+    assert naming(tmp_path, "a,0\nb,x\n", ["a", "b"]).notes == []
