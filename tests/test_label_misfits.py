@@ -38,3 +38,13 @@ def test_numbers_that_csv_has_as_names_are_noted(tmp_path: Path) -> None:
     assert found.form == "csv"
     assert [note.partition(",")[0] for note in found.notes] == ["The class names are numbers"]
     assert naming(tmp_path, "a,0\nb,x\n", ["a", "b"]).notes == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["['cat, big', 'dog, small']", '["cat, big", "dog, small"]', "cat, big\ndog, small\n"],
+)
+def test_names_alone_with_commas_may_be_the_class_folders(text: str, tmp_path: Path) -> None:
+    ids = ["cat, big", "dog, small"]
+    found = naming(tmp_path, text, ids)
+    assert (found.form, [*found.names.values()]) == ("folders", ids)

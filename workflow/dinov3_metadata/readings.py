@@ -25,7 +25,10 @@ NOTED = {
     "yaml": "YAML",
     "list": "a list of names",
 }
-"""Forms that are noted -> the form in words. The others are the usual ones."""
+"""Forms that are noted -> the form in words.
+
+The others are the usual ones, and ``lines``: lines of CSV that may be names as a whole.
+"""
 
 STRUCTURED = ("json", "python", "yaml")
 """Forms that say themselves which of their texts belong together."""
@@ -171,7 +174,9 @@ def _numbered(source: str, table: Table, class_ids: Sequence[str]) -> Naming | N
     Returns:
         None if the folders are not numbers, or it is not certain which name belongs to which.
     """
-    if any(len(row) != 1 for row in table.rows) or not all(map(_is_number, class_ids)):
+    if table.form == "lines" or any(len(row) != 1 for row in table.rows):
+        return None
+    if not all(map(_is_number, class_ids)):
         return None
     header = has_header(table, 0, set(class_ids))
     names = [row[0] for row in table.rows[header:]]

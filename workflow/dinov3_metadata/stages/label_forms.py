@@ -147,8 +147,9 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
         yield from _cut(lines, form, partial(_matched, LINES[form][0]))
     for pattern in THREE:
         yield from _cut(lines, "blanks", partial(_matched, pattern))
-    if not is_even(table):
-        yield Table("list", [[row] for row in lines.texts], lines.numbers)
+    if not is_even(table) or len(table.rows[0]) > 1:
+        form = "lines" if is_even(table) else "list"
+        yield Table(form, [[row] for row in lines.texts], lines.numbers)
 
 
 def _cut(lines: Lines, form: str, cut: Callable[[str], list[str]]) -> Iterator[Table]:
@@ -290,10 +291,11 @@ def _python_tables(text: str, path: str) -> list[Table]:
         tables = [table for node in tree.body for table in _of_statement(node)]
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return []
-    return [
+    first = [
         table._replace(rows=[[*row[:-1], _first_name(row[-1])] for row in table.rows])
         for table in tables
     ]
+    return first + [table for table in tables if len(table.rows[0]) == 1]  # folders with commas
 
 
 def _of_statement(node: ast.stmt) -> Iterator[Table]:
