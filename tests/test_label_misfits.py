@@ -48,3 +48,9 @@ def test_names_alone_with_commas_may_be_the_class_folders(text: str, tmp_path: P
     ids = ["cat, big", "dog, small"]
     found = naming(tmp_path, text, ids)
     assert (found.form, [*found.names.values()]) == ("folders", ids)
+
+
+def test_one_ambiguous_class_does_not_let_others_appear_as_missing(tmp_path: Path) -> None:
+    said = refused(tmp_path, "cat,C\ngreat\xa0cat,H\n", ["Cat", "CAT", "great cat"])
+    assert said.startswith("2 class folders have no row")
+    assert "great" not in said

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .errors import SHOWN, MetadataError, count, listing
-from .names import alike
+from .names import alike, match_alike
 from .tables import Column, Table
 
 FEW = 3  # ids and class folders that a message shows beside one another
@@ -84,7 +84,8 @@ def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> Me
             f"  {_quoted(row[best])},{_quoted(row[(best + 1) % len(row)])}",
         )
     if not any(hits):
-        return MetadataError(f"{said} No column has a class folder.", _beside(table, 0, class_ids))
+        read = [cells[0] for cells in table.rows]
+        return MetadataError(f"{said} No column has a class folder.", _beside(read, class_ids))
     return MetadataError(
         f"{said} A name with a {what} needs quotes:",
         f"  {_quoted(row[0])}{sign}{_quoted(sign.join(row[1:]), always=True)}",
@@ -97,11 +98,8 @@ def _quoted(cell: str, always: bool = False) -> str:
     return f'"{doubled}"' if always or doubled != cell or "," in cell else cell
 
 
-def _beside(table: Table, at: int, class_ids: Sequence[str]) -> list[str]:
-    """Return some ids that were read, and some class folders."""
-    cells, ids = [row[at] for row in table.rows if len(row) > at], set(class_ids)
-    read = [cell for cell in cells if cell not in ids]
-    looked_for = [one for one in class_ids if one not in {*cells}]
+def _beside(read: Sequence[str], looked_for: Sequence[str]) -> list[str]:
+    """Show some ids that were read and fit no class folder, and some folders that have no id."""
     return [
         f"  read: {', '.join(cell[:40] for cell in read[:FEW]) or 'nothing else'}",
         f"  class folders: {', '.join(looked_for[:FEW])}",
@@ -119,6 +117,9 @@ def _missing(
     column = next((one for one in likely if one.table.form == form), likely[0])
     cells = {*column.cells()}
     missing = [class_id for class_id in class_ids if class_id not in cells]
+    found = match_alike(missing, class_ids, cells)
+    read = [cell for cell in column.cells() if cell not in ids.union(found.values())]
+    missing = [class_id for class_id in missing if class_id not in found]
     shown = []
     for class_id in missing[:SHOWN]:
         similar = alike(class_id, sorted(cells))
@@ -145,6 +146,6 @@ def _missing(
     return MetadataError(
         f"{what} no row in {source}, read as {column.table.form}:",
         listing(shown, len(missing)),
-        [] if most and len(missing) < most else _beside(column.table, column.at, class_ids),
+        [] if most and len(missing) < most else _beside(read, missing),
         cure,
     )

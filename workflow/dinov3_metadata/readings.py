@@ -129,7 +129,9 @@ def _naming(source: str, column: Column, row_of: dict[str, str], notes: list[str
         )
     names = dict(zip(column.cells(), column.cells(name_at), strict=True))
     if all(map(_is_number, names.values())):
-        notes.append(f"The class names are numbers, as the second column of {source} has no others.")
+        notes.append(
+            f"The class names are numbers, as the second column of {source} has no others."
+        )
     line_of = dict(zip(column.cells(), column.rows, strict=True))
     for other in row_of.values():
         _check_ends(names[other], f"{source}, line {table.lines[line_of[other]]}")
