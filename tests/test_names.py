@@ -97,11 +97,21 @@ def test_class_folders_that_are_not_utf8_are_listed_with_the_command_that_rename
 
 @pytest.mark.parametrize("layout", ["imagenet", "folder"])
 def test_such_class_folders_are_refused_alike_in_all_layouts(layout: str, tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9")
-    root = make_tree(tmp_path / "root", [f"train/{name}/{name}_1.JPEG"])
+    some = [os.fsdecode(raw) for raw in (b"caf\xe9", b"th\xe9")]
+    root = make_tree(tmp_path / "root", [f"train/{name}/{name}_1.JPEG" for name in some])
     with pytest.raises(MetadataError) as refusal:
         dump_extra(root, tmp_path / "extra", ["TRAIN"], "folders", layout=layout)
     said = str(refusal.value)
-    assert f"1 class folder has a name in {root / 'train'} that DINOv3 cannot store" in said
-    assert "\n  caf\\udce9 (café)\n" in said
+    assert f"2 class folders have names in {root / 'train'} that DINOv3 cannot store" in said
+    assert "\n  caf\\udce9 (café)\n  th\\udce9 (thé)\n" in said
     assert said.endswith(f"  convmv -f LATIN1 -t UTF-8 -r --notest {root / 'train'}")
+
+
+@pytest.mark.parametrize("others", [["caf\xe9", "th\xe9"], ["caf\xe9"]])
+def test_class_folders_in_several_encodings_get_no_command(
+    others: list[str], tmp_path: Path
+) -> None:
+    raw = ["大白鲨".encode("gbk"), *(name.encode("latin-1") for name in others)]
+    with pytest.raises(MetadataError, match="not text in any one encoding") as refusal:
+        check_utf8(map(os.fsdecode, raw), tmp_path)
+    assert "convmv" not in str(refusal.value)

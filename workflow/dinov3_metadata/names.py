@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from .coding import COMMON as CODINGS
 from .coding import guess_coding
 from .errors import MetadataError, count, listing
 
@@ -121,12 +122,13 @@ def check_utf8(names: Iterable[str], folder: str | os.PathLike[str]) -> None:
         folder: The folder that contains the class folders.
 
     Raises:
-        MetadataError: Some are not. The message has the command that renames them.
+        MetadataError: Some are not. The message has the command that renames them, if there is one
+            encoding for all of them.
     """
     wrong = {name: os.fsencode(name) for name in names if not _is_utf8(name)}
     if not wrong:
         return
-    coding = guess_coding(b"\n".join(wrong.values()))
+    coding = _common_coding([*wrong.values()])
     raise MetadataError(
         f"{count(len(wrong), 'class folder has a name', 'class folders have names')} in {folder} "
         "that DINOv3 cannot store, because not all of it is UTF-8:",
@@ -136,11 +138,21 @@ def check_utf8(names: Iterable[str], folder: str | os.PathLike[str]) -> None:
         ),
         f"Read as {coding}, the names are those in parentheses. This command renames the folders:"
         if coding
-        else "Rename them. They are not text in any encoding that was tried.",
+        else "Rename them. They are not text in any one encoding that was tried.",
         [f"  convmv -f {coding} -t UTF-8 -r --notest {shlex.quote(os.fspath(folder))}"]
         if coding
         else [],
     )
+
+
+def _common_coding(names: Sequence[bytes]) -> str:
+    """Return the encoding in which all names read as text; empty if they need several."""
+    coding = guess_coding(b"\n".join(names))
+    for name in names:
+        accent = re.search(rb"[A-Za-z][\x80-\xff](?![\x80-\xff])", name)
+        if accent if coding in CODINGS else guess_coding(name) in CODINGS:
+            return ""
+    return coding
 
 
 def _is_utf8(name: str) -> bool:

@@ -82,10 +82,10 @@ class ImageNumbers:
             How many images the class has.
 
         Raises:
-            MetadataError: The name of the class does not fit DINOv3's format, or something in the
+            MetadataError: The name of the class is too long, or something in the
                 folder is not a link made by this program.
         """
-        self._check_name(class_id)
+        self._check_length(class_id)
         below = f"{self.folder.folder}/{class_id}".rstrip("/")
         self.folder.make(below)
         wanted = set(images)
@@ -159,9 +159,19 @@ class ImageNumbers:
                 links = self.folder.check(folder, f"{self.folder.folder}/{name}")
                 self._gone[name] = max(1, len(links))
 
-    def _check_name(self, class_id: str) -> None:
-        """Refuse a class whose name is too long for DINOv3's file names, or is not UTF-8."""
-        check_utf8([class_id], self.source)
+    def check_names(self, classes: Iterable[str]) -> None:
+        """Refuse classes whose names are not UTF-8. Call it before any class is linked.
+
+        Args:
+            classes: All classes of the split.
+
+        Raises:
+            MetadataError: Some are not. The message lists all of them.
+        """
+        check_utf8(classes, self.source)
+
+    def _check_length(self, class_id: str) -> None:
+        """Refuse a class whose name is too long for DINOv3's file names."""
         length = len(image_name(self.split, class_id, MAX_INDEX).encode())
         if length > LONGEST:
             raise MetadataError(

@@ -368,6 +368,7 @@ class View:
                 folders.setdefault(self._class_of(name), []).append(name)
         affected = set(map(self._class_of, changed))
         empty = []
+        self.numbers.check_names(folders)
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
             stale = class_id in affected or path in damaged or not os.path.isdir(path)
@@ -416,6 +417,7 @@ class View:
             raise self._no_images(found)
         classes, copies = by_annotation(images, class_of, self.annotations, self.source)
         self.notes = [f"{self.split}: {copies}"] if copies else []
+        self.numbers.check_names(classes)
         for class_id, some in classes.items():
             self.numbers.link_class(class_id, some)
         self.numbers.retire_classes(classes)
