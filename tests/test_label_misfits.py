@@ -54,3 +54,29 @@ def test_one_ambiguous_class_does_not_let_others_appear_as_missing(tmp_path: Pat
     said = refused(tmp_path, "cat,C\ngreat\xa0cat,H\n", ["Cat", "CAT", "great cat"])
     assert said.startswith("2 class folders have no row")
     assert "great" not in said
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
+def test_each_line_end_of_unicode_is_refused_in_a_name(end: str, tmp_path: Path) -> None:
+    assert "contains a line end" in refused(tmp_path, f"n01,great{end}cat\n", ["n01"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", "`git lfs pull`"),
+        ("\n<!DOCTYPE html>\n<html>", "is an HTML page"),
+    ],
+)
+def test_a_download_that_is_not_the_file_is_recognised(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    assert words in refused(tmp_path, text, W)
+
+
+def test_the_converted_file_never_replaces_another(tmp_path: Path) -> None:
+    (tmp_path / "labels.utf8.txt").touch()
+    (tmp_path / "labels.txt").write_bytes(b"n01,caf\xe9\n")
+    with pytest.raises(MetadataError) as refusal:
+        read_labels(tmp_path / "labels.txt")
+    assert str(refusal.value).endswith(f"> {tmp_path / 'labels.utf82.txt'}")

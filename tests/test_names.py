@@ -75,7 +75,7 @@ def test_bytes_that_are_no_text_in_any_encoding(content: bytes) -> None:
 
 
 def test_files_that_are_no_text_are_recognised() -> None:
-    for protocol in range(2, 6):
+    for protocol in range(6):
         assert binary_kind(pickle.dumps({"n01": "tench"}, protocol)) == "a Python pickle"
     assert binary_kind(b"MATLAB 5.0 MAT-file") == "a MATLAB file"
     assert binary_kind(b"PK\x03\x04...").startswith("a zip file")

@@ -42,7 +42,12 @@ def binary_kind(content: bytes) -> str:
     for start, kind in BINARY.items():
         if content.startswith(start):
             return kind
-    return "a Python pickle" if re.match(PICKLE, content) else ""
+    return "a Python pickle" if re.match(PICKLE, content) or _is_old_pickle(content) else ""
+
+
+def _is_old_pickle(content: bytes) -> bool:
+    """Return whether this is a pickle of protocol 0 or 1, which may be ASCII."""
+    return bool(re.match(rb"\(?[dl]p0\n|[\]}]q\x00", content)) and content.endswith(b".")
 
 
 def guess_coding(content: bytes) -> str:

@@ -4,7 +4,10 @@ Which form counts is known only when the class folders are, see ``readings``.
 """
 
 import os
+import re
 import shlex
+from itertools import chain
+from itertools import count as count_from
 
 from ..artefacts import Labels
 from ..coding import binary_kind, guess_coding
@@ -89,6 +92,16 @@ def _read(path: str, fingerprint: str | None) -> tuple[str, str]:
         ) from None
     except OSError as error:
         raise MetadataError(f"The labels file {path} cannot be read: {error.strerror}.") from None
+    if content.startswith(b"version https://git-lfs.github.com/spec/v1"):
+        raise MetadataError(
+            f"The labels file {path} is only a pointer of Git LFS. Get its content with "
+            "`git lfs pull`."
+        )
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)\b", content, re.IGNORECASE):
+        raise MetadataError(
+            f"The labels file {path} is an HTML page. Download the file itself, for instance with "
+            "the button `Raw`."
+        )
     if kind := binary_kind(content):
         raise MetadataError(f"The labels file {path} is not a text file, but {kind}.", FORMS)
     now = digest(content)
@@ -123,7 +136,8 @@ def _not_utf8(path: str, content: bytes, at: int) -> MetadataError:
             "so part of it may be damaged."
         )
     start, end = os.path.splitext(path)
-    new = f"{start}.utf8{end}"
+    some = (f"{start}.utf8{number}{end}" for number in chain([""], count_from(2)))
+    new = next(one for one in some if not os.path.lexists(one))
     shown = content.decode(coding).splitlines()[line - 1 : line] or [""]
     return MetadataError(
         f"{said} The file reads as text in {coding}, where this line is {shown[0][:80]!r}. Convert "
