@@ -80,3 +80,34 @@ def test_the_converted_file_never_replaces_another(tmp_path: Path) -> None:
     with pytest.raises(MetadataError) as refusal:
         read_labels(tmp_path / "labels.txt")
     assert str(refusal.value).endswith(f"> {tmp_path / 'labels.utf82.txt'}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# imagenet classes\nn01440764,tench\nn01443537,carp\n",
+        "n01440764,tench\n,\nn01443537,carp\n , \n",
+        "n01440764,tench,\nn01443537,carp,\n",
+        "n01440764;tench\nn01443537;carp\n;;\n",
+    ],
+)
+def test_comments_empty_rows_and_empty_columns_are_left_out_and_noted(
+    text: str, tmp_path: Path
+) -> None:
+    found = naming(tmp_path, text, W)
+    assert found.names == dict(zip(W, ["tench", "carp"], strict=True))
+    assert len(found.notes) == 1
+
+
+def test_the_advice_for_a_blank_before_quotes_leaves_the_name_whole(tmp_path: Path) -> None:
+    said = refused(tmp_path, 'n01440764, "tench, x"\nn01443537,carp\n', W)
+    assert said.endswith('\n  n01440764,"tench, x"')
+
+
+def test_names_alone_are_matched_to_folders_with_underscores(tmp_path: Path) -> None:
+    text, ids = "Apple pie\nBaby back ribs\nBaklava\n", ["apple_pie", "baby_back_ribs", "baklava"]
+    found = naming(tmp_path, text, ids)
+    assert [found.names[one] for one in ids] == text.splitlines()
+    assert found.notes[0].endswith("for instance Apple pie to apple_pie.")
+    refused(tmp_path, "Apple pie\napple PIE\nBaklava\n", ["apple_pie", "baklava"])
+    refused(tmp_path, text, ["apple_pie", "apple pie"])

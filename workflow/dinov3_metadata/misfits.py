@@ -86,9 +86,12 @@ def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> Me
     if not any(hits):
         read = [cells[0] for cells in table.rows]
         return MetadataError(f"{said} No column has a class folder.", _beside(read, class_ids))
+    name = sign.join(row[1:]).strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':  # a blank before the quotes makes them text
+        name = name[1:-1].replace('""', '"')
     return MetadataError(
         f"{said} A name with a {what} needs quotes:",
-        f"  {_quoted(row[0])}{sign}{_quoted(sign.join(row[1:]), always=True)}",
+        f"  {_quoted(row[0])}{sign}{_quoted(name.rstrip(sign), always=True)}",
     )
 
 

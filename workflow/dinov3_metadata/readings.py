@@ -19,6 +19,7 @@ SHOWN = 3  # class folders that a note shows
 
 NOTED = {
     "padded": "CSV whose columns are padded with blanks",
+    "tidy csv": "CSV without its comments, empty rows and empty columns",
     "semicolon": "a table with semicolons",
     "table": "a table with | or several blanks between its columns",
     "python": "Python",
@@ -91,6 +92,9 @@ def name_classes(
             if naming := _naming(source, column, row_of, [_alike_note(source, found)]):
                 return naming
             unclear.append(column)
+    for table in [] if unclear else tables:
+        if naming := _spelt_out(source, table, class_ids):
+            return naming
     raise misfit(source, form, tables, refusal, class_ids, columns, unclear)
 
 
@@ -203,6 +207,31 @@ def _numbered(source: str, table: Table, class_ids: Sequence[str]) -> Naming | N
     note = f"{source} has names alone. They were numbered from {first}, as the class folders are."
     found = {one: names[i - first] for one, i in zip(class_ids, numbers, strict=True)}
     return Naming(source, table.form, found, [note])
+
+
+def _spelt_out(source: str, table: Table, class_ids: Sequence[str]) -> Naming | None:
+    """Name class folders such as ``apple_pie`` by a list of names such as ``Apple pie``.
+
+    Returns:
+        None if a class has no such name or several, or if the file has more than names.
+    """
+    if any(len(row) != 1 for row in table.rows):
+        return None
+    line_of = {row[0]: line for row, line in zip(table.rows, table.lines, strict=True)}
+    spaced = {one: one.replace("_", " ") for one in class_ids}
+    found = match_alike(spaced.values(), [*spaced.values()], line_of)
+    if len(found) < len(class_ids):
+        return None
+    names = {one: found[spaced[one]] for one in class_ids}
+    for name in names.values():
+        _check_text(name, "class name", f"{source}, line {line_of[name]}")
+        _check_ends(name, f"{source}, line {line_of[name]}")
+    one = class_ids[0]
+    note = (
+        f"{source} has names alone. They were matched to the class folders, for instance "
+        f"{names[one]} to {one}."
+    )
+    return Naming(source, "list", names, [note])
 
 
 def _check_rows(source: str, column: Column, name_at: int) -> None:

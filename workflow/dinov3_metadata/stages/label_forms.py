@@ -129,12 +129,12 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
         form = {",": "csv", "\t": "tab"}.get(separator[1], "semicolon")
         yield from filter(is_even, [_stripped(table, form)])
         return
-    table = _csv_table(text, path, ",")
+    table = _tidied(_csv_table(text, path, ","), "tidy csv")
     yield table
     if is_even(table) and any(cell != cell.strip(" ") for row in table.rows for cell in row[:-1]):
         yield _stripped(table, "padded")
     if all(";" in row for row in lines.texts):
-        yield _stripped(_csv_table(text, path, ";"), "semicolon")
+        yield _tidied(_stripped(_csv_table(text, path, ";"), "semicolon"), "semicolon")
     if all("\t" in row for row in lines.texts):
         yield from _cut(lines, "tab", lambda row: _cells_of(row.split("\t")))
         return
@@ -190,6 +190,32 @@ def _first_name(cell: str) -> str:
 def is_even(table: Table) -> bool:
     """Return whether all rows of a table have as many cells."""
     return len({*map(len, table.rows)}) == 1
+
+
+def _tidied(table: Table, form: str) -> Table:
+    """Leave out comments at the start, rows of empty cells and, beyond the second, empty columns.
+
+    DINOv3 cannot read them, or would publish a class without id and name for them.
+
+    Args:
+        table: The table.
+        form: The form of the table if something is left out.
+
+    Returns:
+        The same table if nothing is left out, or if what remains is not even or has no two columns.
+    """
+    rows = [
+        (row, at)
+        for row, at in zip(table.rows, table.lines, strict=True)
+        if any(map(str.strip, row))
+    ]
+    while not is_even(table) and rows and rows[0][0][0].startswith("#"):
+        del rows[0]
+    cells = [row for row, _ in rows]
+    while cells and all(len(row) > 2 and not row[-1].strip() for row in cells):
+        cells = [row[:-1] for row in cells]
+    tidied = Table(form, cells, [at for _, at in rows])
+    return tidied if cells != table.rows and is_even(tidied) and len(cells[0]) > 1 else table
 
 
 def _stripped(table: Table, form: str) -> Table:
