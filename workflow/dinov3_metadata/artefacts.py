@@ -170,13 +170,18 @@ class Numbering:
             )
         if unknown:
             what = count(len(unknown), "class", "classes")
+            cure = (
+                "Correct their names or move their images elsewhere. Or set `classes: union` to "
+                "number both splits by the classes of both, or `classes: own` to number each split "
+                "by its own, as DINOv3's dump_extra() does, whatever an evaluation makes of it."
+            )
+            if all(alike(one, self.ids) for one in unknown):
+                cure = "Give them the names that these classes have in TRAIN."
             raise MetadataError(
                 f"VAL has {what} that TRAIN lacks in {self.folder}, so an evaluation would compare "
                 "wrong labels:",
                 listing((f"{one} ({self._nearest(one)})" for one in unknown), len(unknown)),
-                "Correct their names or move their images elsewhere. Or set `classes: union` to "
-                "number both splits by the classes of both, or `classes: own` to number each split "
-                "by its own, as DINOv3's dump_extra() does, whatever an evaluation makes of it.",
+                cure,
             )
         return [index[class_id] for class_id in class_ids]
 
