@@ -56,11 +56,6 @@ def test_one_ambiguous_class_does_not_let_others_appear_as_missing(tmp_path: Pat
     assert "great" not in said
 
 
-@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
-def test_each_line_end_of_unicode_is_refused_in_a_name(end: str, tmp_path: Path) -> None:
-    assert "contains a line end" in refused(tmp_path, f"n01,great{end}cat\n", ["n01"])
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [

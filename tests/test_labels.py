@@ -35,7 +35,7 @@ def read(tmp_path: Path, content: bytes, class_ids: Iterable[str] = ()) -> dict[
         (b"\n  \nn01,tench\r\n\r\n", {"n01": "tench"}),
         (b"n01, tench \n", {"n01": " tench "}),
         (b'n01,"tench, Tinca ""tinca"""\n', {"n01": 'tench, Tinca "tinca"'}),
-        ("n01,丁鱥\n".encode(), {"n01": "丁鱥"}),
+        ("n01,丁鱥\nn02,a\u2028b\x85c\n".encode(), {"n01": "丁鱥", "n02": "a\u2028b\x85c"}),
         (b"n01,crane\nn02,crane\n", {"n01": "crane", "n02": "crane"}),
     ],
 )

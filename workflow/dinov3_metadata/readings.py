@@ -257,7 +257,7 @@ def _check_text(value: str, what: str, where: str) -> None:
         raise MetadataError(
             f"{where}: the {what} contains a character that is not text. Remove it."
         )
-    if value.splitlines() != [value]:
+    if re.search(r"[\r\n]", value):
         raise MetadataError(
             f"{where}: the {what} {value[:40]!r} contains a line end. Each class must be on a line "
             "of its own: look for a quote that is missing or too many."
