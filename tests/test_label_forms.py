@@ -239,7 +239,7 @@ def test_no_name_has_half_a_pair_at_an_end(name: str, said: str, form: str, tmp_
 
 
 def test_no_name_of_a_list_has_half_a_pair_at_an_end(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match=r"line 2: the class name 'b\]' ends with \]"):
+    with pytest.raises(MetadataError, match=r"entry 2: the class name 'b\]' ends with \]"):
         naming(tmp_path, '["a", "b]"]', ["0", "1"])
 
 

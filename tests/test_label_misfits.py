@@ -106,3 +106,70 @@ def test_names_alone_are_matched_to_folders_with_underscores(tmp_path: Path) -> 
     assert found.notes[0].endswith("for instance Apple pie to apple_pie.")
     refused(tmp_path, "Apple pie\napple PIE\nBaklava\n", ["apple_pie", "baklava"])
     refused(tmp_path, text, ["apple_pie", "apple pie"])
+
+
+THREE = [*W, "n01484850"]
+NAMES = ["tench", "carp", "great shark"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# fish\nn01440764 tench\nn01443537 carp\n#\nn01484850 great shark\n", NAMES),
+        ("# id\tname\nn01440764\ttench\nn01443537\tcarp\nn01484850\tgreat shark\n", NAMES),
+        ("n01440764 - tench\nn01443537 \u2013 carp, x\nn01484850 - great shark\n", NAMES),
+        ("n01440764 -> tench\nn01443537 => carp\nn01484850 -> great shark\n", NAMES),
+        ("n01440764 = tench\nn01443537 = carp\nn01484850=great shark\n", NAMES),
+        ('"n01440764" => "tench",\n"n01443537" => "carp",\n"n01484850" => "great shark"', NAMES),
+        ("- n01440764: tench\n- n01443537: carp\n- n01484850: great shark\n", NAMES),
+        ("names:\n  n01440764: &a tench\n  n01443537: *a\n  n01484850: x\n", ["tench"] * 2 + ["x"]),
+        (
+            "n01440764 tench (fish, big)\nn01443537 carp, b (c, d)\nn01484850 [x, y] z, a\n",
+            ["tench (fish, big)", "carp", "[x, y] z"],
+        ),
+        (
+            '{"n01440764": "a, b",\n"n01443537": "[c,] d",\n"n01484850": "e",}',
+            ["a, b", "[c,] d", "e"],
+        ),
+        ('{"n01440764": ["tench", "x"], "n01443537": ["carp"], "n01484850": ["y", "z"]}', None),
+        ('{"tench": "n01440764", "carp": "n01443537", "great shark": "n01484850"}', NAMES),
+        ('[{"n01440764": "tench"}, {"n01443537": "carp"}, {"n01484850": "great shark"}]', NAMES),
+        (
+            "from collections import OrderedDict\n\nIMAGENET2012_CLASSES = OrderedDict(\n    {\n"
+            '"n01440764": "tench, Tinca tinca",\n"n01443537": "carp",\n"n01484850": "great shark",'
+            "\n    }\n)\n",
+            NAMES,
+        ),
+        ('names = dict(n01440764="tench", n01443537="carp", n01484850="great shark")', NAMES),
+        ('X: dict[str, str] = {"n01440764": "tench", "n01443537": "carp", "n01484850": "s"}', None),
+    ],
+)
+def test_forms_that_people_write_are_read(
+    text: str, names: list[str] | None, tmp_path: Path
+) -> None:
+    found = naming(tmp_path, text, THREE).names
+    if names is None:
+        assert [found[one] for one in W] == ["tench", "carp"]
+    else:
+        assert [found[one] for one in THREE] == names
+
+
+@pytest.mark.parametrize("text", ["1. cat\n2. dog\n", "1) cat\n2) dog\n"])
+def test_an_enumerated_list_has_names_alone_or_names_of_numbers(text: str, tmp_path: Path) -> None:
+    assert naming(tmp_path, text, ["cat", "dog"]).form == "folders"
+    assert naming(tmp_path, text, ["1", "2"]).names == {"1": "cat", "2": "dog"}
+
+
+def test_names_with_blanks_that_do_not_match_are_not_taken_for_ids(tmp_path: Path) -> None:
+    said = refused(tmp_path, "Apple pie\nBaby back ribs\nBaklava\n", ["apple_pie", "donuts"])
+    assert "It has 3 names without ids" in said
+    assert "class folders: apple_pie, donuts" in said
+
+
+def test_a_comment_does_not_shift_names_that_are_numbered(tmp_path: Path) -> None:
+    assert naming(tmp_path, "# classes\ncat\ndog\n", ["0", "1"]).names == {"0": "cat", "1": "dog"}
+
+
+def test_a_second_entry_of_json_is_called_an_entry(tmp_path: Path) -> None:
+    said = refused(tmp_path, '{"n01440764": "a",\n"n01443537": "b", "n01440764": "c"}', W)
+    assert "entry 3: the class id 'n01440764' is already in entry 1" in said

@@ -71,7 +71,7 @@ def test_rows_as_the_csv_module_reads_them(
         (b"n01,a\0\n", r"line 1: .*contains a character that is not text"),
         (b"n01," + b"x" * 200_000, r"line 1: field larger than"),
         (b"n02119789: 1: kit_fox", r"line 1: .* is not an id, a colon and a name"),
-        (b'{"0": ["n01", "a"], "0": ["n01", "b"]}', r"line 2: the class id 'n01' is already"),
+        (b'{"0": ["n01", "a"], "0": ["n01", "b"]}', r"entry 2: the class id 'n01' is already"),
         ("n01440764,x".encode("utf-16"), r"iconv -f UTF-16"),
         (b'n01,"a\nb"\nn02,x,y\n', r"line 1: the quote in '\"a' is not closed in its line"),
         (b'n01,a\nn02,x"y,"b\n', r"line 2: 3 columns"),

@@ -73,7 +73,7 @@ STAGES = {
         says="Read the labels",
         makes=("labels",),
         given=lambda chain, split: {"source": chain.labels, "content": chain.labels_content},
-        code=("stages/label_forms", "stages/labels"),
+        code=("stages/label_forms", "stages/labels", "structures"),
         splits=LABELLED,
         replaces="labels",
     ),

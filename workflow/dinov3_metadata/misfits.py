@@ -5,11 +5,12 @@ Each says what was read and what was looked for, and proposes only what helps wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .errors import SHOWN, MetadataError, count, listing
 from .names import alike, match_alike
-from .tables import Column, Table
+from .tables import Column, Table, is_wordnet
 
 FEW = 3  # ids and class folders that a message shows beside one another
 SEPARATORS = {"csv": ("comma", ","), "semicolon": ("semicolon", ";")}
@@ -33,11 +34,11 @@ def misfit(
     """
     if unclear:
         return _unclear(source, unclear[0], class_ids)
-    if refusal:
-        return MetadataError(refusal)
     table = next((table for table in tables if table.form == form), tables[0])
     odd = [row for row, cells in enumerate(table.rows) if len(cells) != 2]
     alone = len(table.rows[0]) == 1 and len(odd) == len(table.rows)
+    if refusal and not (alone and _are_names(table, class_ids)):
+        return MetadataError(refusal)
     if odd and not alone and (form in SEPARATORS or not columns):
         return _odd_row(source, table, odd[0], class_ids)
     return _missing(source, form, class_ids, columns, alone=alone)
@@ -48,17 +49,17 @@ def _unclear(source: str, column: Column, class_ids: Sequence[str]) -> MetadataE
     row = column.table.rows[column.rows.start]
     first = column.at + 1
     others = [i for i in range(len(row)) if i != column.at]
-    line = column.table.lines[column.rows.start]
+    place = column.table.place(column.rows.start)
     if len(row) == 2:
         return MetadataError(
-            f"{source}, line {line}: the class folders are in column {first}, but an id is "
+            f"{source}, {place}: the class folders are in column {first}, but an id is "
             "expected before its name. Exchange the two columns:",
             f"  {_quoted(row[column.at])},{_quoted(row[others[0]])}",
         )
     if column.table.form == "csv" and column.at == 0 and not column.table.header:
         return _odd_row(source, column.table, column.rows.start, class_ids)
     return MetadataError(
-        f"{source}, line {line}: {len(row)} columns, and the class folders are in column {first}. "
+        f"{source}, {place}: {len(row)} columns, and the class folders are in column {first}. "
         "It is not clear which of the others has the names. Keep two columns, the id and the name:",
         *(f"  {_quoted(row[column.at])},{_quoted(row[i])}" for i in others[:FEW]),
     )
@@ -66,16 +67,16 @@ def _unclear(source: str, column: Column, class_ids: Sequence[str]) -> MetadataE
 
 def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> MetadataError:
     """Return the message for a row of CSV that has one column, or more than two."""
-    row, line = table.rows[at], table.lines[at]
+    row, place = table.rows[at], table.place(at)
     what, sign = SEPARATORS.get(table.form, SEPARATORS["csv"])
     if len(row) < 2:
         return MetadataError(
-            f"{source}, line {line}: only one column ({row[0][:80]!r}), but an id, a {what} and a "
+            f"{source}, {place}: only one column ({row[0][:80]!r}), but an id, a {what} and a "
             "name are expected."
         )
     ids = set(class_ids)
     hits = [sum(cells[i] in ids for cells in table.rows if len(cells) > i) for i in range(len(row))]
-    said = f"{source}, line {line}: {len(row)} columns, but an id and a name are expected."
+    said = f"{source}, {place}: {len(row)} columns, but an id and a name are expected."
     if hits[0] < max(hits):
         best = hits.index(max(hits))
         return MetadataError(
@@ -95,6 +96,12 @@ def _odd_row(source: str, table: Table, at: int, class_ids: Sequence[str]) -> Me
     )
 
 
+def _are_names(table: Table, class_ids: Sequence[str]) -> bool:
+    """Return whether the lines of a table start with no id, so that they are names as a whole."""
+    first = {re.split(r"[\s:]", row[0].strip(), maxsplit=1)[0] for row in table.rows}
+    return first.isdisjoint(class_ids) and not any(map(is_wordnet, first))
+
+
 def _quoted(cell: str, always: bool = False) -> str:
     """Return a cell as CSV has it."""
     doubled = cell.replace('"', '""')
@@ -103,10 +110,8 @@ def _quoted(cell: str, always: bool = False) -> str:
 
 def _beside(read: Sequence[str], looked_for: Sequence[str]) -> list[str]:
     """Show some ids that were read and fit no class folder, and some folders that have no id."""
-    return [
-        f"  read: {', '.join(cell[:40] for cell in read[:FEW]) or 'nothing else'}",
-        f"  class folders: {', '.join(looked_for[:FEW])}",
-    ]
+    shown = [f"  read: {', '.join(cell[:40] for cell in read[:FEW])}"] if read else []
+    return [*shown, f"  class folders: {', '.join(looked_for[:FEW])}"]
 
 
 def _missing(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .errors import MetadataError, count
 from .misfits import misfit
 from .names import difference, match_alike
-from .tables import NAMES, Column, Table, columns_of, has_header
+from .tables import NAMES, Column, Table, columns_of, has_header, is_wordnet
 
 SHOWN = 3  # class folders that a note shows
 
@@ -21,7 +21,7 @@ NOTED = {
     "padded": "CSV whose columns are padded with blanks",
     "tidy csv": "CSV without its comments, empty rows and empty columns",
     "semicolon": "a table with semicolons",
-    "table": "a table with | or several blanks between its columns",
+    "table": "a table with |, =, -> or several blanks between its columns",
     "python": "Python",
     "yaml": "YAML",
     "list": "a list of names",
@@ -126,6 +126,8 @@ def _naming(source: str, column: Column, row_of: dict[str, str], notes: list[str
     _check_rows(source, column, name_at)
     if table.form in NOTED:
         notes.append(f"{source} was read as {NOTED[table.form]}.")
+    if name_at < column.at and table.form in STRUCTURED:
+        notes.append(f"{source} has the class ids behind the names.")
     if len(table.rows[0]) > 2 and table.form not in STRUCTURED:
         notes.append(
             f"{source} has {len(table.rows[0])} columns: the ids were read from column "
@@ -136,9 +138,9 @@ def _naming(source: str, column: Column, row_of: dict[str, str], notes: list[str
         notes.append(
             f"The class names are numbers, as the second column of {source} has no others."
         )
-    line_of = dict(zip(column.cells(), column.rows, strict=True))
+    found_at = dict(zip(column.cells(), column.rows, strict=True))
     for other in row_of.values():
-        _check_ends(names[other], f"{source}, line {table.lines[line_of[other]]}")
+        _check_ends(names[other], f"{source}, {table.place(found_at[other])}")
     named = {one: names[other] for one, other in row_of.items()}
     return Naming(source, table.form, names | named, notes)
 
@@ -154,7 +156,7 @@ def _name_column(column: Column) -> int | None:
     if table.form == "csv" and width == 2 and at == 0:
         return 1  # whatever it contains, because DINOv3 reads it like this
     others = [i for i in range(width) if i != at and not all(map(_is_number, column.cells(i)))]
-    others = [i for i in others if not all(map(_is_wordnet, column.cells(i)))] or others
+    others = [i for i in others if not all(map(is_wordnet, column.cells(i)))] or others
     header = table.header or (table.rows[0] if column.rows.start else [""] * width)
     titles = [title.strip().casefold() for title in header]
     for title in NAMES:
@@ -162,16 +164,13 @@ def _name_column(column: Column) -> int | None:
             return named[0]
     if not others:
         return at
-    known = others[0] > at or all(map(_is_number, column.cells()))
+    pairs = width == 2 and table.form in STRUCTURED
+    known = pairs or others[0] > at or all(map(_is_number, column.cells()))
     return others[0] if known and len(others) == 1 else None
 
 
 def _is_number(cell: str) -> bool:
     return cell.isascii() and cell.isdecimal()
-
-
-def _is_wordnet(cell: str) -> bool:
-    return bool(re.fullmatch(r"n\d{8}", cell))
 
 
 def _numbered(source: str, table: Table, class_ids: Sequence[str]) -> Naming | None:
@@ -199,9 +198,8 @@ def _numbered(source: str, table: Table, class_ids: Sequence[str]) -> Naming | N
         first = 1
     else:
         return None
-    lines = table.lines[header:]
     for number in numbers:
-        where = f"{source}, line {lines[number - first]}"
+        where = f"{source}, {table.place(header + number - first)}"
         _check_text(names[number - first], "class name", where)
         _check_ends(names[number - first], where)
     note = f"{source} has names alone. They were numbered from {first}, as the class folders are."
@@ -217,15 +215,16 @@ def _spelt_out(source: str, table: Table, class_ids: Sequence[str]) -> Naming | 
     """
     if any(len(row) != 1 for row in table.rows):
         return None
-    line_of = {row[0]: line for row, line in zip(table.rows, table.lines, strict=True)}
+    found_at = {row[0]: at for at, row in enumerate(table.rows)}
     spaced = {one: one.replace("_", " ") for one in class_ids}
-    found = match_alike(spaced.values(), [*spaced.values()], line_of)
+    found = match_alike(spaced.values(), [*spaced.values()], found_at)
     if len(found) < len(class_ids):
         return None
     names = {one: found[spaced[one]] for one in class_ids}
     for name in names.values():
-        _check_text(name, "class name", f"{source}, line {line_of[name]}")
-        _check_ends(name, f"{source}, line {line_of[name]}")
+        where = f"{source}, {table.place(found_at[name])}"
+        _check_text(name, "class name", where)
+        _check_ends(name, where)
     one = class_ids[0]
     note = (
         f"{source} has names alone. They were matched to the class folders, for instance "
@@ -236,18 +235,18 @@ def _spelt_out(source: str, table: Table, class_ids: Sequence[str]) -> Naming | 
 
 def _check_rows(source: str, column: Column, name_at: int) -> None:
     """Check that each row has an id of its own and a name."""
-    line_of: dict[str, int] = {}
+    found_at: dict[str, str] = {}
     pairs = zip(column.rows, column.cells(), column.cells(name_at), strict=True)
     for row, class_id, name in pairs:
-        line = column.table.lines[row]
-        if class_id in line_of:
+        place = column.table.place(row)
+        if class_id in found_at:
             raise MetadataError(
-                f"{source}, line {line}: the class id {class_id!r} is already in line "
-                f"{line_of[class_id]}. Each class must have one row: remove one of the two."
+                f"{source}, {place}: the class id {class_id!r} is already in "
+                f"{found_at[class_id]}. Each class must have one row: remove one of the two."
             )
-        line_of[class_id] = line
-        _check_text(class_id, "class id", f"{source}, line {line}")
-        _check_text(name, "class name", f"{source}, line {line}")
+        found_at[class_id] = place
+        _check_text(class_id, "class id", f"{source}, {place}")
+        _check_text(name, "class name", f"{source}, {place}")
 
 
 def _check_text(value: str, what: str, where: str) -> None:
@@ -304,6 +303,6 @@ def _alike_note(source: str, found: dict[str, str]) -> str:
         f"{one} (in the file {other}, which differs in {difference(one, other)})"
         for one, other in [*found.items()][:SHOWN]
     ]
-    shown = ", ".join(some) + (", ..." if found.keys() - [*found][:SHOWN] else "")
+    shown = ", ".join(some) + (" and others" if len(found) > SHOWN else "")
     what = count(len(found), "class folder differs", "class folders differ")
     return f"{what} from the id in {source} and got its name all the same: {shown}."

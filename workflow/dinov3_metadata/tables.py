@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+FORMS = """\
+A labels file has one class per line, its id before its name, in one of these forms:
+  n01440764,tench                    CSV; names with commas in quotes: n01443537,"goldfish, carp"
+  n01440764 tench, Tinca tinca       a space, a tab or a colon; of several names, the first is used
+or JSON, Python or YAML: {"n01440764": "tench", ...}, or Keras' {"0": ["n01440764", "tench"], ...}\
+""".splitlines()
+
+COMMENT = re.compile(r"#(\s|$)")
 
 NAMES = (
     *("name", "names", "class_name", "classname", "class name", "label_name", "category_name"),
@@ -24,6 +35,13 @@ TITLES = {
 MOST = 64  # columns of a table that is looked at
 
 
+class Lines(NamedTuple):
+    """The lines of a file that are not blank, without surrounding blanks, and their numbers."""
+
+    texts: list[str]
+    numbers: list[int]
+
+
 class Table(NamedTuple):
     """The rows of a labels file, read in some form.
 
@@ -31,7 +49,7 @@ class Table(NamedTuple):
         form: The form, see ``artefacts.Labels``.
         rows: The cells of each row. CSV may have rows of different lengths, which cannot be used,
             but shown in a message.
-        lines: The line of each row; in JSON, the number of the entry.
+        lines: The line of each row; in JSON and YAML, the number of the entry.
         header: The titles of the columns, if they are not a row. Otherwise empty.
     """
 
@@ -39,6 +57,11 @@ class Table(NamedTuple):
     rows: list[list[str]]
     lines: list[int]
     header: Sequence[str] = ()
+
+    def place(self, row: int) -> str:
+        """Return where a row is in its file."""
+        entry = self.form in ("json", "yaml")
+        return f"{'entry' if entry else 'line'} {self.lines[row]}"
 
 
 class Column(NamedTuple):
@@ -58,6 +81,35 @@ class Column(NamedTuple):
         """Return the cells of this column, or of the column at another position."""
         at = self.at if at is None else at
         return [self.table.rows[row][at] for row in self.rows]
+
+
+def lines_of(text: str) -> Lines:
+    """Return the lines of a text that are neither blank nor comments."""
+    rows = [(row.strip(), line) for line, row in enumerate(io.StringIO(text, newline=None), 1)]
+    kept = [(row, line) for row, line in rows if row and not COMMENT.match(row)]
+    return Lines([row for row, _ in kept], [line for _, line in kept])
+
+
+def unquoted(cell: str) -> str:
+    found = re.fullmatch(r"""(["'])(.*)\1,?""", cell)
+    return found[2] if found and not re.search(f"{found[1]}[ ]?,", found[2]) else cell
+
+
+def first_name(cell: str) -> str:
+    """Return the first of several names, or what is in quotes.
+
+    A comma in brackets does not end a name, as in ``crane (bird, grey)``.
+    """
+    inner = unquoted(cell)
+    if inner != cell:
+        return inner
+    first = re.match(r"(?:[^,([{]|\([^()]*\)|\[[^][]*\]|\{[^{}]*\})+(?=,|$)", cell)
+    return unquoted((first[0] if first else cell.partition(",")[0]).strip())
+
+
+def is_wordnet(cell: str) -> bool:
+    """Return whether a cell has a WordNet id (wnid)."""
+    return bool(re.fullmatch(r"n\d{8}", cell))
 
 
 def rows_for(tables: Sequence[Table], class_ids: Sequence[str]) -> list[str]:

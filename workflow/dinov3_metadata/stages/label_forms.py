@@ -1,25 +1,15 @@
 """Label forms: read the rows of a labels file in each form in which they can be read."""
 
-import ast
 import csv
 import io
-import json
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
 
 from ..errors import MetadataError
-from ..tables import Table
-
-FORMS = """\
-A labels file has one class per line, its id before its name, in one of these forms:
-  n01440764,tench                    CSV; names with commas in quotes: n01443537,"goldfish, carp"
-  n01440764 tench, Tinca tinca       a space, a tab or a colon; of several names, the first is used
-or JSON, Python or YAML: {"n01440764": "tench", ...}, or Keras' {"0": ["n01440764", "tench"], ...}\
-""".splitlines()
+from ..structures import structured_tables
+from ..tables import COMMENT, FORMS, Lines, Table, first_name, lines_of, unquoted
 
 LINES = {
     "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a space"),
@@ -34,28 +24,15 @@ Matching takes time linear in the length of the line, and not quadratic: either 
 two neighbouring parts of a pattern, or the first part is possessive and never gives a blank back.
 """
 
+SIGNS = r"(\S+?)(?:\s*(?:[-=]{1,2}>|=)\s*|\s+[-\u2013\u2014]\s+)(\S.*)"
+"""Lines with a sign between id and name: =, ->, => or a dash."""
+
 THREE = (r"(\S+)\s+(\d+)\s+(\S.*)", r"(\d+)[:.)]?\s+(\S+)\s+(\S.*)")
 """Lines with a number between id and name, or before both."""
 
+ENUMERATED = r"(\d+)[.)]\s*(\S.*)"
+
 RULE = re.compile(r"[-+|=:\s]+|\(\d+ rows?\)")  # a line of a table that has no cells
-
-LONGEST = 1 << 24  # most characters of a file to parse as Python or YAML
-DEPTH = 4  # how deep JSON, Python or YAML is searched for names
-CELLS = 8  # most columns of a table in JSON, Python or YAML
-YAML_KEYS = r"names|classes|class_names|labels|categories|id2label"
-NAMED = re.compile("name|class|label|categor|synset|wnid", re.IGNORECASE)
-STRUCTURED = r"""\s*(?:#.*\n\s*)*(?:\w+\s*=\s*)?[\[({]\s*(?:\d+\s*[:,]|["'\[({\]}]|#|$)"""
-
-
-class Lines(NamedTuple):
-    """The lines of a file that are not blank, without surrounding blanks, and their numbers."""
-
-    texts: list[str]
-    numbers: list[int]
-
-
-class Pairs(list[tuple[str, Any]]):
-    """The pairs of an object in JSON, Python or YAML. A key may occur twice."""
 
 
 def tables_of(text: str, path: str) -> list[Table]:
@@ -70,14 +47,7 @@ def tables_of(text: str, path: str) -> list[Table]:
     Raises:
         MetadataError: The text is JSON or Python that cannot be read, or a quote is not closed.
     """
-    for parse in (_json_tables, _python_tables, _yaml_tables):
-        if tables := parse(text, path):
-            return tables
-    if re.match(r'\s*[\[{]\s*[\["]', text):
-        raise _not_json(text, path)
-    if re.match(STRUCTURED, text):
-        raise _not_python(text, path)
-    return list(_text_tables(text, path))
+    return structured_tables(text, path) or list(_text_tables(text, path))
 
 
 def form_of(text: str) -> str:
@@ -114,13 +84,6 @@ def line_refusal(text: str, path: str, form: str) -> list[str]:
     return []
 
 
-def lines_of(text: str) -> Lines:
-    """Return the lines of a text that are not blank."""
-    rows = [(row.strip(), line) for line, row in enumerate(io.StringIO(text, newline=None), 1)]
-    kept = [(row, line) for row, line in rows if row]
-    return Lines([row for row, _ in kept], [line for _, line in kept])
-
-
 def _text_tables(text: str, path: str) -> Iterator[Table]:
     lines = lines_of(text)
     separator = re.match(r"sep=(.)\s*?(?:\n|$)", text.replace("\r\n", "\n"), re.IGNORECASE)
@@ -143,9 +106,10 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
     if all("|" in row for row in cells.texts):
         yield from _cut(cells, "table", lambda row: _cells_of(row.strip("|").split("|")))
     yield from _cut(cells, "table", lambda row: _cells_of(row.split("  ")))
+    yield from _cut(lines, "table", partial(_matched, SIGNS))
     for form in ("colon", "blanks"):
         yield from _cut(lines, form, partial(_matched, LINES[form][0]))
-    for pattern in THREE:
+    for pattern in (*THREE, ENUMERATED):
         yield from _cut(lines, "blanks", partial(_matched, pattern))
     if not is_even(table) or len(table.rows[0]) > 1:
         form = "lines" if is_even(table) else "list"
@@ -161,30 +125,19 @@ def _cut(lines: Lines, form: str, cut: Callable[[str], list[str]]) -> Iterator[T
             rows[0].insert(0, "")  # pandas and R write no title above row numbers
         if len(rows[-1]) != len(rows[0]):
             return
-    rows = [[*row[:-1], _first_name(row[-1])] for row in rows if row]
+    rows = [[*row[:-1], first_name(row[-1])] for row in rows if row]
     if rows and len(rows[0]) > 1 and all(row[-1] for row in rows):
         yield Table(form, rows, lines.numbers)
 
 
 def _matched(pattern: str, row: str) -> list[str]:
     found = re.fullmatch(pattern, row)
-    return [*map(_unquoted, found.groups()[:-1]), found[found.lastindex or 0]] if found else []
+    return [*map(unquoted, found.groups()[:-1]), found[found.lastindex or 0]] if found else []
 
 
 def _cells_of(cells: list[str]) -> list[str]:
     kept = [cell.strip() for cell in cells if cell.strip()]
-    return [*map(_unquoted, kept[:-1]), *kept[-1:]]
-
-
-def _unquoted(cell: str) -> str:
-    found = re.fullmatch(r"""(["'])(.*)\1,?""", cell)
-    return found[2] if found and not re.search(f"{found[1]}[ ]?,", found[2]) else cell
-
-
-def _first_name(cell: str) -> str:
-    """Return the first of several names, or what is in quotes."""
-    inner = _unquoted(cell)
-    return inner if inner != cell else _unquoted(cell.partition(",")[0].strip())
+    return [*map(unquoted, kept[:-1]), *kept[-1:]]
 
 
 def is_even(table: Table) -> bool:
@@ -193,7 +146,7 @@ def is_even(table: Table) -> bool:
 
 
 def _tidied(table: Table, form: str) -> Table:
-    """Leave out comments at the start, rows of empty cells and, beyond the second, empty columns.
+    """Leave out comments, rows of empty cells and, beyond the second, empty columns.
 
     DINOv3 cannot read them, or would publish a class without id and name for them.
 
@@ -202,20 +155,22 @@ def _tidied(table: Table, form: str) -> Table:
         form: The form of the table if something is left out.
 
     Returns:
-        The same table if nothing is left out, or if what remains is not even or has no two columns.
+        The same table if nothing is left out, or if what remains is not even or lost its names.
     """
     rows = [
         (row, at)
         for row, at in zip(table.rows, table.lines, strict=True)
         if any(map(str.strip, row))
     ]
-    while not is_even(table) and rows and rows[0][0][0].startswith("#"):
-        del rows[0]
+    alone = all(len(row) == 1 for row in table.rows)
+    if alone or not is_even(table):
+        rows = [(row, at) for row, at in rows if not COMMENT.match(row[0])]
     cells = [row for row, _ in rows]
     while cells and all(len(row) > 2 and not row[-1].strip() for row in cells):
         cells = [row[:-1] for row in cells]
     tidied = Table(form, cells, [at for _, at in rows])
-    return tidied if cells != table.rows and is_even(tidied) and len(cells[0]) > 1 else table
+    kept = is_even(tidied) and (alone or len(cells[0]) > 1)
+    return tidied if kept and cells != table.rows else table
 
 
 def _stripped(table: Table, form: str) -> Table:
@@ -259,180 +214,3 @@ def _open_quote(row: str, path: str, line: int, separator: str) -> MetadataError
         f"{path}, line {line}: the quote in {next(cells, row)[:40]!r} is not closed in its line, "
         "so the next lines would be part of it. Close it or remove it."
     )
-
-
-def _json_tables(text: str, path: str) -> list[Table]:
-    if not re.match(r"\s*[\[{]", text):
-        return []
-    try:
-        value = json.loads(text, object_pairs_hook=Pairs)
-    except (ValueError, RecursionError):
-        value = _json_lines(text)
-        if not value:
-            return []
-    tables = list(_tables(value, "json"))
-    if not tables:
-        raise _odd_entry(value, path)
-    return tables
-
-
-def _json_lines(text: str) -> list[Any]:
-    """Read JSON with an object in each line; nothing if it is not."""
-    try:
-        return [json.loads(line, object_pairs_hook=Pairs) for line in lines_of(text).texts]
-    except (ValueError, RecursionError):
-        return []
-
-
-def _not_json(text: str, path: str) -> MetadataError:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
-        line, why = getattr(error, "lineno", 1), str(error)
-    return MetadataError(f"{path}, line {line}: this is not JSON ({why}).", FORMS)
-
-
-def _not_python(text: str, path: str) -> MetadataError:
-    line, why = 1, "it has no names"
-    try:
-        _parsed(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        line, why = getattr(error, "lineno", None) or 1, getattr(error, "msg", str(error))
-    return MetadataError(f"{path}, line {line}: this is not a Python dict or list ({why}).", FORMS)
-
-
-def _parsed(text: str) -> ast.Module:
-    """Parse Python, without running it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about strings such as "\d"
-        return ast.parse(text)
-
-
-def _python_tables(text: str, path: str) -> list[Table]:
-    """Read the dicts and lists of constants of a Python file, also those that get a name."""
-    if len(text) > LONGEST or not re.search(r"^[ \t]*(\w+\s*=\s*)?[\[({]", text, re.MULTILINE):
-        return []
-    try:
-        tree = _parsed(text)
-        tables = [table for node in tree.body for table in _of_statement(node)]
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return []
-    first = [
-        table._replace(rows=[[*row[:-1], _first_name(row[-1])] for row in table.rows])
-        for table in tables
-    ]
-    return first + [table for table in tables if len(table.rows[0]) == 1]  # folders with commas
-
-
-def _of_statement(node: ast.stmt) -> Iterator[Table]:
-    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.Expr)) and node.value:
-        named = not isinstance(node, ast.Expr)
-        if isinstance(node.value, (ast.Dict, ast.List)) or named:
-            with suppress(ValueError, TypeError):
-                yield from _tables(_constant(node.value), "python", node.value)
-
-
-def _constant(node: ast.expr) -> Any:
-    """Return the value of an expression of constants, with the pairs of a dict as they are.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return Pairs((str(ast.literal_eval(key or node)), _constant(one)) for key, one in pairs)
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_constant(one) for one in node.elts]
-    return ast.literal_eval(node)
-
-
-def _yaml_tables(text: str, path: str) -> list[Table]:
-    keyed = re.search(rf"^({YAML_KEYS})\s*:\s*([\[{{#].*)?$", text, re.MULTILINE)
-    named = path.lower().endswith((".yaml", ".yml"))
-    if len(text) > LONGEST or not (keyed or named or re.match(r"\s*- \S", text)):
-        return []
-    import yaml  # few files are YAML
-
-    try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-        return list(_tables(_of_yaml(root, set()), "yaml")) if root else []
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return []
-
-
-def _of_yaml(node: Any, above: set[int]) -> Any:
-    """Return the value of a node with all scalars as text; an alias is not followed."""
-    if id(node) in above:
-        return None
-    above.add(id(node))
-    if isinstance(node.value, str):
-        return node.value
-    if node.id == "mapping":
-        return Pairs((str(key.value), _of_yaml(value, above)) for key, value in node.value)
-    return [_of_yaml(one, above) for one in node.value]
-
-
-def _tables(
-    value: Any, form: str, node: ast.expr | None = None, depth: int = DEPTH
-) -> Iterator[Table]:
-    """Yield the tables in a value: rows of texts, with a key, a list or titles.
-
-    Args:
-        value: The value: ``Pairs``, lists and scalars.
-        form: The form of the tables.
-        node: The expression of the value in Python, for the lines of its entries.
-        depth: How many more levels to search.
-    """
-    if not isinstance(value, list) or not value or not depth:
-        return
-    keyed = isinstance(value, Pairs)
-    items = [item for _, item in value] if keyed else value
-    lines = list(range(1, len(value) + 1))
-    if isinstance(node, (ast.Dict, ast.List, ast.Tuple)):
-        lines = [one.lineno for one in (node.values if isinstance(node, ast.Dict) else node.elts)]
-    keys = [[key] for key, _ in value] if keyed else [[] for _ in value]
-    titles = [[key for key, _ in item] if isinstance(item, Pairs) else [] for item in items]
-    if titles[0] and all(one == titles[0] for one in titles):
-        values = [[_cells(one) for _, one in item] for item in items]
-        kept = [i for i in range(len(titles[0])) if all(len(row[i]) == 1 for row in values)]
-        rows = [[*key, *(row[i][0] for i in kept)] for key, row in zip(keys, values, strict=True)]
-        header = [*([""] if keyed else []), *(titles[0][i] for i in kept)]
-        if kept and len(header) <= CELLS:
-            yield Table(form, rows, lines, header)
-    else:
-        rows = [[*key, *_cells(item)] for key, item in zip(keys, items, strict=True)]
-        wide = {len(row) - len(key) for row, key in zip(rows, keys, strict=True)}
-        numbers = not keyed and not any(isinstance(item, (str, list)) for item in items)
-        if len(wide) == 1 and 0 < min(wide) <= CELLS and not numbers:
-            yield Table(form, rows, lines)
-    for key, item in value if keyed else []:
-        if isinstance(item, Pairs) or NAMED.search(key):
-            yield from _tables(item, form, depth=depth - 1)
-
-
-def _cells(value: Any) -> list[str]:
-    """Return the texts of a scalar or a list of scalars; nothing for anything else."""
-    some = value if isinstance(value, list) else [value]
-    good = all(isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in some)
-    return [str(one) for one in some] if good and len(some) <= CELLS else []
-
-
-def _odd_entry(value: Any, path: str) -> MetadataError:
-    """Return the message for the first entry that is not like the one before it."""
-    if not isinstance(value, list) or not value:
-        return MetadataError(f"The labels file {path} has no rows.", FORMS)
-    keyed = isinstance(value, Pairs)
-    entries = value if keyed else list(enumerate(value, 1))
-    wide = [len(_cells(item)) for _, item in entries]
-    at = next((i for i, many in enumerate(wide) if not many or many != wide[0]), 0)
-    name, item = entries[at]
-    return MetadataError(
-        f"{path}: the entry {name!r} is {_shown(item)}, not an id and a name.", FORMS
-    )
-
-
-def _shown(value: object) -> str:
-    try:
-        return str(value)[:80]
-    except RecursionError:
-        return "nested too deeply"

@@ -15,7 +15,8 @@ from ..disk import read_file
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import check_content, digest
 from ..paths import LABEL_FILES, StrPath
-from .label_forms import FORMS, LINES, form_of, is_even, line_refusal, tables_of
+from ..tables import FORMS
+from .label_forms import LINES, form_of, is_even, line_refusal, tables_of
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".yaml", ".yml")
 
