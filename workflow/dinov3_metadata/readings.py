@@ -235,18 +235,20 @@ def _spelt_out(source: str, table: Table, class_ids: Sequence[str]) -> Naming | 
 
 def _check_rows(source: str, column: Column, name_at: int) -> None:
     """Check that each row has an id of its own and a name."""
-    found_at: dict[str, str] = {}
+    found_at: dict[str, int] = {}
+    place = column.table.place
     pairs = zip(column.rows, column.cells(), column.cells(name_at), strict=True)
     for row, class_id, name in pairs:
-        place = column.table.place(row)
         if class_id in found_at:
             raise MetadataError(
-                f"{source}, {place}: the class id {class_id!r} is already in "
-                f"{found_at[class_id]}. Each class must have one row: remove one of the two."
+                f"{source}, {place(row)}: the class id {class_id!r} is already in "
+                f"{place(found_at[class_id])}. Each class must have one row: remove one of the two."
             )
-        found_at[class_id] = place
-        _check_text(class_id, "class id", f"{source}, {place}")
-        _check_text(name, "class name", f"{source}, {place}")
+        found_at[class_id] = row
+        if not (class_id and class_id.isprintable()):
+            _check_text(class_id, "class id", f"{source}, {place(row)}")
+        if not (name and name.isprintable()):
+            _check_text(name, "class name", f"{source}, {place(row)}")
 
 
 def _check_text(value: str, what: str, where: str) -> None:

@@ -91,6 +91,9 @@ def lines_of(text: str) -> Lines:
 
 
 def unquoted(cell: str) -> str:
+    """Remove the quotes around a cell, unless they are the first of several names' own."""
+    if cell[:1] not in ("'", '"'):
+        return cell
     found = re.fullmatch(r"""(["'])(.*)\1,?""", cell)
     return found[2] if found and not re.search(f"{found[1]}[ ]?,", found[2]) else cell
 

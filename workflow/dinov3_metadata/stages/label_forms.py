@@ -106,11 +106,11 @@ def _text_tables(text: str, path: str) -> Iterator[Table]:
     if all("|" in row for row in cells.texts):
         yield from _cut(cells, "table", lambda row: _cells_of(row.strip("|").split("|")))
     yield from _cut(cells, "table", lambda row: _cells_of(row.split("  ")))
-    yield from _cut(lines, "table", partial(_matched, SIGNS))
+    yield from _cut(lines, "table", partial(_matched, re.compile(SIGNS)))
     for form in ("colon", "blanks"):
-        yield from _cut(lines, form, partial(_matched, LINES[form][0]))
+        yield from _cut(lines, form, partial(_matched, re.compile(LINES[form][0])))
     for pattern in (*THREE, ENUMERATED):
-        yield from _cut(lines, "blanks", partial(_matched, pattern))
+        yield from _cut(lines, "blanks", partial(_matched, re.compile(pattern)))
     if not is_even(table) or len(table.rows[0]) > 1:
         form = "lines" if is_even(table) else "list"
         yield Table(form, [[row] for row in lines.texts], lines.numbers)
@@ -130,8 +130,8 @@ def _cut(lines: Lines, form: str, cut: Callable[[str], list[str]]) -> Iterator[T
         yield Table(form, rows, lines.numbers)
 
 
-def _matched(pattern: str, row: str) -> list[str]:
-    found = re.fullmatch(pattern, row)
+def _matched(pattern: re.Pattern[str], row: str) -> list[str]:
+    found = pattern.fullmatch(row)
     return [*map(unquoted, found.groups()[:-1]), found[found.lastindex or 0]] if found else []
 
 
