@@ -30,7 +30,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import tomllib
 from mutations import Mutant, find_mutants
 
 REPOSITORY = Path(__file__).absolute().parent.parent

@@ -19,6 +19,7 @@ from dinov3_metadata.binding import Binding
 from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import printable
+from dinov3_metadata.extras import check_installed
 from dinov3_metadata.log import ending_plainly
 from dinov3_metadata.paths import WILDCARDS
 from dinov3_metadata.present import Chain

@@ -10,9 +10,11 @@ def pages():
         )
     if not any(re.match("--report(=|$)", argument) for argument in sys.argv):
         return []
-    from dinov3_metadata.report.pages import draw_report
-
     with ending_plainly():
+        for module in ("matplotlib", "pygments"):
+            check_installed(module, "workflow", "The report")
+        from dinov3_metadata.report.pages import draw_report
+
         drawn = draw_report(stages.extra, stages.chain.splits)
     files = []
     for page in drawn:

@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+import tomllib
 from helpers import REPOSITORY, alone, make_tree
 
 # A busy machine is no reason to fail.

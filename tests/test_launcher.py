@@ -176,7 +176,7 @@ def test_the_look_imports_nothing_heavy(tree: Path, extra: Path) -> None:
         "import os, sys\n"
         "os.execvp = lambda *command: print(*sys.modules)\n"
         "from dinov3_metadata.launcher import main\n"
-        "main()"
+        "main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, "--check", "--", "x", dataset_path("VAL", tree, extra)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")}
@@ -401,6 +401,6 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     with monkeypatch.context() as old:
         old.setattr(sys, "version_info", (3, 9, 18))
         with pytest.raises(
-            MetadataError, match=r"need Python 3.11 or newer, but this is Python 3.9"
+            MetadataError, match=r"need Python 3.10 or newer, but this is Python 3.9"
         ):
             guard({"--check": []}, ["x"])

@@ -139,7 +139,7 @@ def test_on_an_old_python_their_own_runs(
         with pytest.warns(match="dinov2's own dump_extra runs") as said:
             dataset.dump_extra()
     assert len(said) == 1
-    assert "it needs Python 3.11 or newer" in str(said[0].message)
+    assert "it needs Python 3.10 or newer" in str(said[0].message)
     assert capsys.readouterr().out == "theirs TEST\n"
 
 

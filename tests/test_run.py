@@ -350,7 +350,7 @@ def test_an_unknown_setting(given: dict, guess: str, tree: Path, tmp_path: Path)
 
 
 def test_help_lists_every_setting() -> None:
-    done = command("--help")
+    done = command("make", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     options = re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE)
     assert options == [f"--{one.name.replace('_', '-')}" for one in fields(Settings)]

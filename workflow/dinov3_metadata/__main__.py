@@ -1,7 +1,7 @@
-"""Make, update or check the metadata from the command line, without Snakemake.
+"""The command ``dinov3-metadata``, which is ``python -m dinov3_metadata``, too.
 
-Usage: ``python -m dinov3_metadata --root <ROOT> --extra <EXTRA>`` makes it, and
-``python -m dinov3_metadata check --root <ROOT> --extra <EXTRA>`` checks it.
+``make``, ``check``, ``audit`` and ``train`` need no Snakemake. The commands in ``commands`` use the
+workflow.
 """
 
 import argparse
@@ -11,49 +11,123 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from io import TextIOWrapper
+from typing import Any, NoReturn
 
+from . import __version__
 from .addresses import SPLITS
-from .errors import MetadataError
+from .errors import MetadataError, printable
 from .log import INTERRUPTED
 from .progress import progress_logger
-from .run import dump_extra
+from .run import audit_extra, dump_extra
 from .settings import Settings
 from .summary import summarise
 
 Command = Callable[[list[str]], None]
-"""A sub-command: takes the rest of the command line."""
+"""A command: takes the rest of the command line."""
 
 RIGHT, WRONG, NOT_CHECKED = 0, 1, 2
-"""Exit codes of ``check``."""
+"""Exit codes of ``check``. The last one is also that of a wrong command line."""
+
+USAGE = """\
+usage: dinov3-metadata COMMAND ..., for instance
+
+  dinov3-metadata make --root /data/imagenet --extra /data/extra   make or update the metadata
+  dinov3-metadata check --root /data/imagenet --extra /data/extra  check any metadata files
+  dinov3-metadata audit --root /data/imagenet --extra /data/extra  open every image
+  dinov3-metadata train --check -- torchrun dinov3/train/train.py  train if the metadata is right
+  dinov3-metadata snakemake --cores 4                              run the workflow in this folder
+  dinov3-metadata report report.html                               write a report about the metadata
+  dinov3-metadata init                                             write a config.yaml to edit
+  dinov3-metadata snakefile                                        print where the Snakefile is
+
+Each command explains its options with --help. --version prints the version.\
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the command line, and exit."""
+        found = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        known = [name for action in self._actions for name in action.option_strings]
+        if found:
+            message = f"there is no option {found}.{_nearest(found.partition('=')[0], known)}"
+        _refuse(f"{message.rstrip('.')}. See {self.prog} --help.")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    """Return a question with the word that was probably meant; empty if none is near."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, 1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"Error: {printable(message)}", file=sys.stderr)
+    sys.exit(NOT_CHECKED)
 
 
 def main() -> None:
-    """Run the sub-command that the first argument names; without one, make the metadata."""
+    """Run the command that the first argument names; with options alone, make the metadata."""
     arguments = sys.argv[1:]
-    command: Command = make
-    if arguments and arguments[0] in COMMANDS:
-        command = COMMANDS[arguments.pop(0)]
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    name = arguments[0] if arguments else ""
+    if name in ("--help", "-h", "help"):
+        print(USAGE)
+        return
+    if name == "--version":
+        print(f"dinov3-metadata {__version__}")
+        return
+    if name in COMMANDS:
+        del arguments[0]
+    elif name.startswith("-"):
+        name = "make"
+    elif name:
+        known = ", ".join(COMMANDS)
+        _refuse(f"there is no command {name!r}.{_nearest(name, [*COMMANDS])} There is {known}.")
+    else:
+        _refuse(f"no command. There is {', '.join(COMMANDS)}; see dinov3-metadata --help.")
     try:
-        command(arguments)
+        COMMANDS[name](arguments)
+    except MetadataError as error:
+        sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
 def make(arguments: list[str]) -> None:
     """Run the chain with the given options; print a summary, or exit with one error message."""
-    options = vars(_make_parser().parse_args(arguments))
+    description = "Make or update the metadata that DINOv3 trains from."
+    options = _settings(_settings_parser("make", description), arguments)
+    progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
+    print(summarise(dump_extra(**options)))
+
+
+def audit(arguments: list[str]) -> None:
+    """Open every image that is new or changed; print a summary."""
+    description = "Open every image as training will, and list those with a problem."
+    options = _settings(_settings_parser("audit", description), arguments)
+    print(summarise(audit_extra(**options)))
+
+
+def train(arguments: list[str]) -> None:
+    """Start a training command in which DINOv3 and DINOv2 use the metadata, see ``launcher``."""
+    from .launcher import main as launch
+
+    launch(arguments)
+
+
+def _settings(parser: argparse.ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+    """Return the settings of a command line, and show log messages as they say."""
+    options = vars(parser.parse_args(arguments))
     if "folders" in options:
         options["folders"] = _folders(options["folders"])
     level = options.get("log_level", "info").upper()
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
-    progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
-    try:
-        chain = dump_extra(**options)
-    except MetadataError as error:
-        sys.exit(f"Error: {error}")
-    print(summarise(chain))
+    return options
 
 
 def _folders(words: list[str]) -> dict[str, list[str]]:
@@ -83,13 +157,9 @@ def check(arguments: list[str]) -> None:
     sys.exit(RIGHT if result.ok else WRONG)
 
 
-COMMANDS: dict[str, Command] = {"check": check}
-"""Name of a sub-command -> its function."""
-
-
 def _check_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m dinov3_metadata check",
+    parser = Parser(
+        "dinov3-metadata check",
         description="Check whether metadata files, whoever made them, are right for a dataset.",
         epilog="The exit code is 0 if they are right, 1 if they are wrong, and 2 if they could not "
         "be checked.",
@@ -109,15 +179,14 @@ def _check_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _settings_parser(command: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with one option for each field of ``Settings``.
 
     The parser has no defaults: if an option is missing, the default of ``Settings`` applies.
     """
-    parser = argparse.ArgumentParser(
-        "python -m dinov3_metadata",
-        description="Make or update the metadata that DINOv3 trains from.",
-        epilog=f"Other commands, each with --help: {', '.join(COMMANDS)}.",
+    parser = Parser(
+        f"dinov3-metadata {command}",
+        description=description,
         argument_default=argparse.SUPPRESS,
     )
     for setting in fields(Settings):
@@ -137,6 +206,27 @@ def _make_parser() -> argparse.ArgumentParser:
             choices = setting.metadata["choices"]
             parser.add_argument(option, type=number, choices=choices, required=required, help=text)
     return parser
+
+
+def _in_workflow(name: str) -> Command:
+    """Return a command of ``commands``, which is imported only when it runs."""
+
+    def run(arguments: list[str]) -> None:
+        from . import commands
+
+        getattr(commands, name)(arguments)
+
+    return run
+
+
+COMMANDS: dict[str, Command] = {
+    "make": make,
+    "check": check,
+    "audit": audit,
+    "train": train,
+    **{name: _in_workflow(name) for name in ("snakemake", "report", "init", "snakefile")},
+}
+"""Name of a command -> its function."""
 
 
 if __name__ == "__main__":

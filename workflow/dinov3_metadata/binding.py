@@ -17,6 +17,7 @@ from snakemake.io import unpack
 from .chain import OF_SPLIT, STAGES, needs
 from .disk import read_file
 from .errors import logger
+from .extras import check_settings
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import path_of, pattern
@@ -41,6 +42,8 @@ class Binding:
         self.workflow, self.chain, self.extra = workflow, chain, chain.extra
         in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
         self.python = "python" if in_conda else sys.executable
+        if not in_conda:
+            check_settings(chain.settings)
         self.check_run()
 
     @property

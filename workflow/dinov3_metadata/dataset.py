@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torchvision.datasets import VisionDataset
 
 from .addresses import LABELLED, SPLITS, image_path, split_folder
 from .disk import read_file
@@ -20,6 +19,22 @@ from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .paths import StrPath, file_name, path_of
 from .published import changed_since_published, patiently
+
+try:
+    from torchvision.datasets import VisionDataset
+except ImportError:  # the paths, targets and images need no torchvision
+
+    class VisionDataset:  # type: ignore[no-redef]
+        """What ``ImageNetMetadata`` uses of torchvision's class."""
+
+        def __init__(
+            self, root: str, transforms: Any, transform: Any, target_transform: Any
+        ) -> None:
+            if transforms is not None and not transform is target_transform is None:
+                raise ValueError("transforms excludes transform and target_transform")
+            self.root, self.transforms = root, transforms
+            self.transform, self.target_transform = transform, target_transform
+
 
 PROBES = 16  # rows that are checked against the class arrays when the dataset is opened
 

@@ -51,7 +51,7 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
     after the call.
 
     ``dataset.dump_extra()`` then makes or updates the metadata of the dataset's split as
-    ``dinov3_metadata.dump_extra`` does, see ``loop.dump_split``. That needs Python 3.11. On an
+    ``dinov3_metadata.dump_extra`` does, see ``loop.dump_split``. That needs Python 3.10. On an
     older Python, DINOv3's own ``dump_extra()`` runs, and a warning says so.
 
     Args:
@@ -170,8 +170,8 @@ def _make_dump_extra(theirs: Callable[[Any], None], package: str) -> Callable[[A
 
     def dump_extra(self: Any) -> None:
         try:
-            if sys.version_info < (3, 11):  # noqa: UP036
-                raise ImportError("it needs Python 3.11 or newer")
+            if sys.version_info < (3, 10):  # noqa: UP036
+                raise ImportError("it needs Python 3.10 or newer")
             from .loop import dump_split
         except ImportError as error:
             warnings.warn(
@@ -243,4 +243,4 @@ class _Finder(MetaPathFinder):
 if __name__ == "__main__":
     from .launcher import main
 
-    main()
+    main(sys.argv[1:])

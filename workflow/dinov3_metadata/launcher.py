@@ -47,9 +47,8 @@ RANKS = {
 Open MPI, and MPICH or Intel MPI."""
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run the command after ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
-    arguments = sys.argv[1:]
     if "--" not in arguments[:-1]:
         sys.exit(
             "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
@@ -138,9 +137,9 @@ def guard(options: Mapping[str, Sequence[str]], command: Sequence[str]) -> None:
     Raises:
         MetadataError: The command must not start.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036
+    if sys.version_info < (3, 10):  # noqa: UP036
         raise MetadataError(
-            "--check and --make need Python 3.11 or newer, but this is Python "
+            "--check and --make need Python 3.10 or newer, but this is Python "
             f"{sys.version_info[0]}.{sys.version_info[1]}. Start the launcher with a newer Python; "
             "the command may use another one."
         )

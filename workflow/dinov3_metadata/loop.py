@@ -4,7 +4,7 @@
         ImageNet(split=split, root="<ROOT>", extra="<EXTRA>").dump_extra()
 
 ``dinov3`` lets ``dump_extra()`` of DINOv3 and DINOv2 call ``dump_split``. This module is imported
-only then, because it needs Python 3.11.
+only then, because it needs Python 3.10.
 
 Source: ``ImageNet.dump_extra`` in ``data/datasets/image_net.py`` of facebookresearch/dinov3 and
 facebookresearch/dinov2.

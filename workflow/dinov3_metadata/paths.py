@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, Union
 
 from .addresses import LABELLED, SPLITS
@@ -180,6 +181,20 @@ def array_names(split: str) -> list[str]:
 def published_names(split: str) -> list[str]:
     """Return the names of files that belong together: a split's arrays and their description."""
     return [*array_names(split), file_name("metadata", split=split)]
+
+
+def house() -> Path:
+    """Return the folder with the Snakefile, rules/, profiles/ and workflow/.
+
+    The wheel has it inside the package. In a checkout, it is the checkout.
+    """
+    inside = Path(__file__).with_name("house")
+    return inside if inside.is_dir() else Path(__file__).parents[2]
+
+
+def snakefile() -> str:
+    """Return the path of the Snakefile, for ``module`` in other workflows."""
+    return str(house() / "Snakefile")
 
 
 def work_folder(extra: StrPath) -> str:

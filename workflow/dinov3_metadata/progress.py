@@ -11,8 +11,16 @@ from .errors import logger
 
 progress_logger = logger.getChild("progress")
 
+bars = True  # whether a terminal shows a bar
+
 watchers: list[Callable[[str, int, int], None]] = []
 """Functions to call with ``what``, the number of items that were yielded, and ``total``."""
+
+
+def without_bars() -> None:
+    """Show lines in place of bars, which would overwrite those of other processes."""
+    global bars
+    bars = False
 
 
 def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
@@ -26,8 +34,9 @@ def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
         total: How many items there are.
         what: The text in front of the numbers.
     """
-    if sys.stderr and sys.stderr.isatty():  # a job has no terminal, and starts without tqdm
-        with suppress(ImportError):  # DINOv3's environment may have no tqdm
+    if bars and sys.stderr and sys.stderr.isatty():
+        # A job has no terminal, and starts without tqdm. DINOv3's environment may have none.
+        with suppress(ImportError):
             from tqdm import tqdm
 
             items = tqdm(items, what, total, leave=False)

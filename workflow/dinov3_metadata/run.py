@@ -1,14 +1,17 @@
 """Run: run one stage for its rule, or all stages in one process. Only this module calls them."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from . import progress
 from .chain import OF_SPLIT, STAGES, needs
 from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
+from .extras import check_settings
 from .fingerprint import changed_since
 from .lock import locked
 from .log import NO_MEMORY, refused
@@ -103,8 +106,43 @@ def dump_extra(
         >>> chain = dump_extra("/data/photos", "/data/extra", scan={"unaddressable": "skip"})
     """
     known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
+    return _lasting(_run, known, settings, threads)
+
+
+def audit_extra(
+    root: StrPath,
+    extra: StrPath,
+    splits: Sequence[str] = ("TRAIN", "VAL"),
+    labels: StrPath = "auto",
+    threads: int | None = None,
+    **settings: Any,
+) -> Chain:
+    """Open every image that is new or changed since the last audit, as ``snakemake audit`` does.
+
+    Nothing is published but the lists of the audit.
+
+    Args:
+        root, extra, splits, labels, settings: See ``dump_extra``.
+        threads: How many processes may open images at once; by default one per core.
+
+    Raises:
+        MetadataError: Something is wrong that the user can fix, or an image has a problem that
+            the setting ``fail_on`` names.
+    """
+    known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
+    return _lasting(_run_audit, known, settings, threads)
+
+
+def _lasting(
+    run: Callable[[Chain, int], None],
+    known: dict[str, Any],
+    settings: dict[str, Any],
+    threads: int | None,
+) -> Chain:
+    """Run stages on a dataset that may change meanwhile, and return its state."""
     more = flatten(settings)
     used = Settings(**known, **more)
+    check_settings(used)
     chain = Chain(used)
     level = logger.level
     if "log_level" in more:
@@ -115,7 +153,7 @@ def dump_extra(
                 logger.warning("%s", chain.doubt)
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    _run(chain, threads or os.cpu_count() or 1)
+                    run(chain, threads or os.cpu_count() or 1)
                     break
                 except (DatasetChangedError, DamagedError) as error:
                     if attempt == ATTEMPTS:
@@ -134,17 +172,9 @@ def dump_extra(
 def _run(chain: Chain, threads: int) -> None:
     """Run the stages whose files do not exist, and the stages that come after them."""
     for split in chain.splits:
-        state, ran = chain.now[split].state, set[str]()
-        for rule in OF_SPLIT:
-            stage = STAGES[rule]
-            names = [name for name in stage.makes if needs(name, state)]
-            files = [path_of(chain.extra, name, **state) for name in names]
-            missing = not all(map(os.path.exists, files))
-            if files and (missing or not ran.isdisjoint(stage.after)):
-                _run_one(chain, split, rule, threads)
-                ran.add(rule)
+        _run_needed(chain, split, OF_SPLIT, threads)
         if chain.settings.fail_on:
-            _audit(chain, state)
+            _audit(chain, split, chain.audit)
     receipt = path_of(chain.extra, "receipt", receipt=chain.receipt)
     if not os.path.exists(receipt):
         given = STAGES["publish"].given(chain, "")
@@ -153,6 +183,27 @@ def _run(chain: Chain, threads: int) -> None:
         from .stages.sweep import sweep  # with numpy, which not every job needs
 
         sweep(chain.extra, chain.root, chain.dataset, chain.states)
+
+
+def _run_audit(chain: Chain, threads: int) -> None:
+    """Audit each split anew, as pixels can change while their folders do not."""
+    audit = f"{chain.audit}-{time.time_ns():x}"
+    for split in chain.splits:
+        _run_needed(chain, split, ("link_view", "scan_split", "number_classes"), threads)
+        _audit(chain, split, audit, threads)
+
+
+def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) -> None:
+    """Run those of some stages whose files do not exist, and those that come after them."""
+    state, ran = chain.now[split].state, set[str]()
+    for rule in rules:
+        stage = STAGES[rule]
+        names = [name for name in stage.makes if needs(name, state)]
+        files = [path_of(chain.extra, name, **state) for name in names]
+        missing = not all(map(os.path.exists, files))
+        if files and (missing or not ran.isdisjoint(stage.after)):
+            _run_one(chain, split, rule, threads)
+            ran.add(rule)
 
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
@@ -167,10 +218,25 @@ def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
         raise
 
 
-def _audit(chain: Chain, state: dict[str, str]) -> None:
-    """Audit a split, if not done yet, in one share: Pillow's warnings do not work in threads."""
-    state = {**state, "audit": chain.audit, "scatteritem": "1-of-1"}
-    if not os.path.exists(path_of(chain.extra, "audited", **state)):
-        for rule, more in (("audit_images", {}), ("audit_split", {"shares": 1})):
-            given = STAGES[rule].given(chain, state["split"])
-            run_stage(rule, chain.extra, state, given | more)
+def _audit(chain: Chain, split: str, audit: str, shares: int = 1) -> None:
+    """Audit a split, if that is not done yet, in shares that are processes of their own.
+
+    Threads would not do, because Pillow's warnings are those of the whole process.
+    """
+    state = {**chain.now[split].state, "audit": audit}
+    if os.path.exists(path_of(chain.extra, "audited", **state)):
+        return
+    given = STAGES["audit_images"].given(chain, split)
+    each = [state | {"scatteritem": f"{number}-of-{shares}"} for number in range(1, shares + 1)]
+    if shares == 1:
+        run_stage("audit_images", chain.extra, each[0], given)
+    else:
+        from concurrent.futures import ProcessPoolExecutor  # jobs of Snakemake do without
+        from multiprocessing import get_context
+
+        with ProcessPoolExecutor(shares, get_context("fork"), progress.without_bars) as pool:
+            jobs = [pool.submit(run_stage, "audit_images", chain.extra, one, given) for one in each]
+            for job in jobs:
+                job.result()
+    given = STAGES["audit_split"].given(chain, split) | {"shares": shares}
+    run_stage("audit_split", chain.extra, state, given)

@@ -22,7 +22,7 @@ GIT_LFS = re.compile(
 GIT_ANNEX = re.compile(rf"[^<>\n]*/{ANNEX}\S".encode())
 """The first line of a pointer of git-annex, or of a link that was checked out as a text."""
 
-PROLOG = re.compile(rb"(?:\s+|<!--(?>.*?-->)|<\?(?>.*?\?>))*+", re.DOTALL)
+PROLOG = re.compile(rb"\s+|<!--.*?-->|<\?.*?\?>", re.DOTALL)
 """What may come before the first tag: blanks, comments and instructions such as ``<?xml ...?>``."""
 
 HTML = re.compile(
@@ -56,7 +56,10 @@ def stand_in(start: bytes) -> str:
         return "git-lfs-pointer"
     if GIT_ANNEX.match(text.replace(b"\\", b"/")):
         return "annex-link"
-    if HTML.match(PROLOG.sub(b"", text, count=1)):
+    at = 0
+    while found := PROLOG.match(text, at):
+        at = found.end()
+    if HTML.match(text, at):
         return "html-page"
     return "" if CONTROL.search(text) or text.startswith(DOCUMENTS) else "text"
 

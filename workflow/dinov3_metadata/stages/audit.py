@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -234,7 +234,7 @@ def audit_split(
         summary = AuditSummary(
             split=split,
             root=root,
-            audited=datetime.now(UTC).isoformat(timespec="seconds"),
+            audited=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             images=Count(len(rows)),
             ok=Count(len(rows) - len(bad)),
             problems={name: Count(many) for name, many in found.items() if many},

@@ -13,15 +13,15 @@ from ..tables import COMMENT, FORMS, Lines, Table, first_name, lines_of, unquote
 
 LINES = {
     "blanks": (r"(\S+)(?!\s+\d+\s+\S)\s+(.+)", "a space"),
-    "tab": (r"([^\t]*[^\t ]) *\t\s*+([^\t]+)", "a tab"),
-    "colon": (r"([^:]*[^:\s])\s*:(?!\s*\d+\s*:)\s*+(.+)", "a colon"),
+    "tab": (r"([^\t]*[^\t ]) *\t\s*([^\t\s][^\t]*)", "a tab"),
+    "colon": (r"([^:]*[^:\s])\s*:(?!\s*\d+\s*:)\s*(\S.*)", "a colon"),
 }
 """Form -> the pattern of a line without surrounding blanks, and the separator in words.
 
 A number between id and name, as in a file with three columns, does not start a name.
 
-Matching takes time linear in the length of the line, and not quadratic: either no blank can match
-two neighbouring parts of a pattern, or the first part is possessive and never gives a blank back.
+Matching takes time linear in the length of the line, and not quadratic: no blank can match two
+neighbouring parts of a pattern, unless the second takes whatever comes.
 """
 
 SIGNS = r"(\S+?)(?:\s*(?:[-=]{1,2}>|=)\s*|\s+[-\u2013\u2014]\s+)(\S.*)"

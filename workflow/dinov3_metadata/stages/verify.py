@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -170,7 +170,7 @@ def check_files(
                 for name, path in files.items()
             },
             checks=checks,
-            verified=datetime.now(UTC).isoformat(timespec="seconds"),
+            verified=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             numbering=NumberedBy(classes, numbering.by or [split], numbering.sha256)
             if labels
             else None,

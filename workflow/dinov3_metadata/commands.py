@@ -1,0 +1,112 @@
+"""Commands: use the workflow's own files from the command line, wherever they are installed."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from .config import config_yaml
+from .errors import MetadataError
+from .extras import check_installed
+from .paths import house
+from .paths import snakefile as path_of_snakefile
+
+MODULE = """\
+from dinov3_metadata import snakefile
+
+configfile: "config.yaml"
+
+module meta:
+    snakefile: snakefile()
+    config: config
+
+use rule * from meta as meta_*
+"""
+"""A workflow to extend: it uses ours as a module."""
+
+
+def snakemake(arguments: list[str]) -> NoReturn:
+    """Run our Snakefile with Snakemake's own options, in the current folder.
+
+    A ``config.yaml`` there counts, unless the options name another. ``--workflow-profile`` takes
+    the names of our profiles, too.
+
+    Raises:
+        MetadataError: Snakemake is not installed.
+    """
+    check_installed("snakemake", "workflow", "This command")
+    words = ["--snakefile", path_of_snakefile(), *map(_profile, ["", *arguments], arguments)]
+    own = Path("config.yaml")
+    named = any(word.split("=")[0] in ("--configfile", "--configfiles") for word in arguments)
+    if own.is_file() and not named and not own.samefile(house() / "config.yaml"):
+        words.insert(0, f"--configfile={own}")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
+
+
+def _profile(before: str, word: str) -> str:
+    """Return a word of a command line, with the name of one of our profiles as its path."""
+    option, equals, name = word.rpartition("=")
+    if "--workflow-profile" not in (option, before) or os.path.exists(name):
+        return word
+    ours = house() / "profiles" / name
+    return f"{option}{equals}{ours}" if ours.is_dir() else word
+
+
+def report(arguments: list[str]) -> NoReturn:
+    """Write the report about the published metadata: one file of HTML.
+
+    Raises:
+        MetadataError: Snakemake is not installed.
+    """
+    parser = argparse.ArgumentParser(
+        "dinov3-metadata report", description="Write a report about the published metadata."
+    )
+    parser.add_argument("file", nargs="?", default="report.html", help="default: report.html")
+    for name, text in (("root", "folder with train/, val/, test/"), ("extra", "its metadata")):
+        parser.add_argument(f"--{name}", help=f"{text}; default: that of ./config.yaml")
+    options = vars(parser.parse_args(arguments))
+    file = options.pop("file")
+    given = [f"{key}={json.dumps(os.path.abspath(at))}" for key, at in options.items() if at]
+    snakemake(["--report", file, *(["--config", *given] if given else [])])
+
+
+def init(arguments: list[str]) -> None:
+    """Write a config.yaml with all settings, and with ``--workflow`` a Snakefile that uses ours.
+
+    Raises:
+        MetadataError: One of the files exists, or cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        "dinov3-metadata init", description="Write a config.yaml with a comment for each setting."
+    )
+    parser.add_argument("folder", nargs="?", default=".", help="default: the current folder")
+    parser.add_argument(
+        "--workflow", action="store_true", help="also write a Snakefile that uses ours as a module"
+    )
+    options = parser.parse_args(arguments)
+    folder = Path(options.folder)
+    files = {folder / "config.yaml": config_yaml()}
+    if options.workflow:
+        files[folder / "Snakefile"] = MODULE
+    for path in files:
+        if os.path.lexists(path):
+            raise MetadataError(f"{path} exists. Remove it first, or choose another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text)
+            print(f"Written: {path}")
+    except OSError as error:
+        raise MetadataError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
+def snakefile(arguments: list[str]) -> None:
+    """Print the path of our Snakefile, for other workflows."""
+    argparse.ArgumentParser(
+        "dinov3-metadata snakefile", description="Print the path of the Snakefile."
+    ).parse_args(arguments)
+    print(path_of_snakefile())
