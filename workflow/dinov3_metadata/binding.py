@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from snakemake.io import unpack
@@ -20,14 +19,14 @@ from .errors import logger
 from .extras import check_settings
 from .lock import lock_run
 from .log import ending_plainly
-from .paths import path_of, pattern
+from .paths import house, path_of, pattern
 from .preflight import check_cluster_paths, check_slurm_extra, estimate_images, one_word
 from .present import Chain
 
 RUN = "DINOV3_METADATA_RUN"
 """The environment variable that tells a job to which run it belongs."""
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "run_stage.py"
+SCRIPT = house() / "workflow/scripts/run_stage.py"
 
 
 class Binding:
