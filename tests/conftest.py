@@ -74,7 +74,8 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
                 command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
                 command += ["--constraint", REPOSITORY / "envs/constraints.txt"]
-                command += project["optional-dependencies"][extra]
+                wanted = project["optional-dependencies"][extra]
+                command += [one for one in wanted if not one.startswith(project["name"])]
                 subprocess.run(command, check=True)
         return folder
 

@@ -70,7 +70,11 @@ def report(arguments: list[str]) -> NoReturn:
         parser.add_argument(f"--{name}", help=f"{text}; default: that of ./config.yaml")
     options = vars(parser.parse_args(arguments))
     file = options.pop("file")
-    given = [f"{key}={json.dumps(os.path.abspath(at))}" for key, at in options.items() if at]
+    given = [
+        f"{key}={json.dumps(os.path.abspath(at), ensure_ascii=False)}"
+        for key, at in options.items()
+        if at
+    ]
     snakemake(["--report", file, *(["--config", *given] if given else [])])
 
 
