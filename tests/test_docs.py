@@ -442,6 +442,7 @@ ELSEWHERE = {
     "snakemake --workflow-profile": "tests/slurm/test_slurm.py",
     "python benchmarks/run.py": "tests/test_benchmarks.py",
     "python benchmarks/mutants.py": "tests/test_mutants.py",
+    "python -m build": "tests/test_wheel.py",
 }
 """Commands that another test or the CI runs."""
 
@@ -450,7 +451,9 @@ def commands(document: str) -> Iterator[str]:
     """The command lines of a document, those within its sentences included."""
     for block in blocks(document):
         for line in block.splitlines():
-            if re.match("snakemake|python|pip|pytest|ruff|<COMMAND>", line):
+            if re.match(
+                "snakemake|python|pip|pytest|ruff|dinov3-metadata|PYTHONPATH|<COMMAND>", line
+            ):
                 yield line
     text = (REPOSITORY / document).read_text()
     yield from re.findall(
@@ -475,6 +478,7 @@ def test_each_command_runs(document: str, tmp_path: Path) -> None:
     annotations.write_text("val_0.JPEG\tn01440764\t0\t0\t1\t1\n")
     (house / "my.yaml").write_text(f"root: {data}\nextra: {tmp_path / 'extra'}\n")
     names = {"ROOT": data, "DATA": data, "EXTRA": tmp_path / "extra", "COMMAND": "python -c pass"}
+    names["CHECKOUT"] = house
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": f"{house}/workflow"}
     ran = 0
