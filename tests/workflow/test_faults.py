@@ -1,7 +1,6 @@
 """Faults for real: whatever fails or is killed, the published files stay whole, and the next plain
 run of the same command makes them correct."""
 
-import json
 import os
 import random
 import re
@@ -10,13 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from dinov3_metadata.lock import lock_run
 from dinov3_metadata.paths import WORK
@@ -127,7 +124,7 @@ def kill_somewhere(run: subprocess.Popen, chance: random.Random) -> str:
     return what
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))  # tests/harm kills at each call of a publication
 def test_kill_anywhere(seed: int, victim: Victim) -> None:
     chance = random.Random(seed)
     new = victim.fresh()
@@ -317,39 +314,6 @@ def test_a_dry_run_needs_no_lock(victim: Victim) -> None:
         command = [*victim.command(), "-n"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Scan TRAIN: 2 of 5 folders changed" in done.stderr + done.stdout
-
-
-def test_a_reader_during_runs(victim: Victim) -> None:
-    """One that mapped the old files keeps their bytes; one that opens gets whole files."""
-    mapped = np.load(victim.extra / "entries-TRAIN.npy", mmap_mode="r")
-    old = mapped.tolist()
-    seen: set[int] = set()
-    failures: list[Exception] = []
-    stop = threading.Event()
-
-    def read() -> None:
-        while not stop.is_set():
-            try:
-                for path in victim.extra.glob("*.npy"):
-                    rows = np.load(path, mmap_mode="r", allow_pickle=False)
-                    assert path.stat().st_size > rows.nbytes
-                    if path.name == "entries-TRAIN.npy":
-                        seen.add(len(rows.tolist()))
-                for path in victim.extra.glob("*.json"):
-                    json.loads(path.read_text())
-            except Exception as error:
-                failures.append(error)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for _ in range(3):
-        victim.edit()
-        victim.run()
-    stop.set()
-    reader.join()
-    assert failures == []
-    assert {len(old), len(old) + 1, len(old) + 2} <= seen
-    assert mapped.tolist() == old
 
 
 # A work file, what damages it, and one that is removed so that the damaged one is read.
