@@ -17,31 +17,29 @@ def recognise(dataset: str, folders: Folders) -> bool:
     known = not folders.keys().isdisjoint(LABELLED)
     if known or not os.path.isfile(f"{dataset}/wnids.txt"):
         return False
-    train, val = class_folders_of(f"{dataset}/train"), class_folders_of(f"{dataset}/val")
-    nested = any(os.path.isdir(f"{folder}/images") for folder in train)
-    return nested or any(map(_holds_own_names, val))
+    train, val = f"{dataset}/train", f"{dataset}/val"
+    nested = any(os.path.isdir(f"{folder}/images") for folder in class_folders_of(train))
+    return nested or any(map(_holds_own_names, [val, *class_folders_of(val)]))
 
 
 def list_part(dataset: str, split: str, folders: Folders) -> Part:
     """Return where the images are.
 
     They are one folder deeper than in ImageNet. ``val`` is flat, and a file lists the classes.
-    Users have moved the images of ``train`` up, and sorted ``val`` into class folders.
+    Users have moved the images of ``train``, ``val`` or ``test`` up, and sorted ``val`` into class
+    folders. So the images of ``val`` and ``test`` may be at any depth.
     """
     if split == "TRAIN":
         return Part("train", inside="images", whole=True)
     if split == "TEST":
-        below = "test/images" if os.path.isdir(f"{dataset}/test/images") else "test"
-        return Part(below, classes=False)
-    is_sorted = any(
-        os.path.basename(folder) != "images" for folder in class_folders_of(f"{dataset}/val")
-    )
-    needed = not is_sorted or has_images(f"{dataset}/val/images")
-    if needed or os.path.lexists(f"{dataset}/{ANNOTATIONS}"):
-        below = "val" if is_sorted else "val/images"
-        return Part(below, classes=False, annotations=ANNOTATIONS, read=read_annotation)
-    note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
-    return Part("val", others=("images",), note=note)
+        return Part("test", classes=False)
+    val = f"{dataset}/val"
+    if not os.path.lexists(f"{dataset}/{ANNOTATIONS}"):
+        is_sorted = any(os.path.basename(folder) != "images" for folder in class_folders_of(val))
+        if is_sorted and not has_images(f"{val}/images"):
+            note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
+            return Part("val", others=("images",), note=note)
+    return Part("val", classes=False, annotations=ANNOTATIONS, read=read_annotation)
 
 
 def explain() -> str:
@@ -56,8 +54,8 @@ def read_annotation(line: str) -> tuple[str, str]:
 
 
 def _holds_own_names(folder: str) -> bool:
-    """Return whether a folder in ``val``, or the one named ``images`` in it, contains an image with
-    the name that Tiny ImageNet gave it."""
+    """Return whether ``val``, a folder in it, or the one named ``images`` in that contains an image
+    with the name that Tiny ImageNet gave it."""
     for path in (folder, f"{folder}/images"):
         if os.path.isdir(path):
             with os.scandir(path) as entries:

@@ -80,11 +80,13 @@ def by_annotation(
     """
     strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
     if strangers:
+        cure = "Add a row for each, or move them elsewhere."
+        if any(os.path.dirname(path) not in (source, f"{source}/images") for path in strangers):
+            cure += " If the folders that they are in are their classes, set `layout: folder`."
         raise MetadataError(
             f"{count(len(strangers), 'image')} in {source} with no class in {annotations}:",
             listing(map(os.path.basename, strangers), len(strangers)),
-            "Add a row for each, or move them elsewhere. If the folders that they are in are their "
-            "classes, set `layout: folder`.",
+            cure,
         )
     known = {*class_of.values()}
     classes: dict[str, list[str]] = {}
