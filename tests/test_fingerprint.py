@@ -13,11 +13,11 @@ from dinov3_metadata.fingerprint import (
     folder_state,
     folder_states,
     has_times,
-    of_tree,
     read_record,
     was_folder,
     write_record,
 )
+from dinov3_metadata.trees import of_tree
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,10 +8,10 @@ import pytest
 from dinov3_metadata import readdir
 from dinov3_metadata.addresses import image_path
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import of_tree
 from dinov3_metadata.stages.entries import write_entries
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
+from dinov3_metadata.trees import of_tree
 from helpers import digests, dump, make_scan, make_tree, named
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -14,10 +14,11 @@ from dinov3_metadata.addresses import LABELLED, split_folder
 from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.fingerprint import FolderState, Record, of_tree, read_record, write_record
+from dinov3_metadata.fingerprint import FolderState, Record, read_record, write_record
 from dinov3_metadata.paths import existing, folder_of, path_of
 from dinov3_metadata.readdir import WATCHED, Listing
 from dinov3_metadata.stages.scan import found_before, last_scan, scan_images, scan_split
+from dinov3_metadata.trees import of_tree
 from helpers import exchange, make_tree
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -15,12 +15,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .disk import read_file, read_json
-from .errors import DatasetChangedError, count, printable
+from .errors import DatasetChangedError
 from .files import write_atomically
 from .paths import StrPath
 
@@ -343,106 +342,40 @@ def last_records(paths: Iterable[str], settings: str) -> Iterator[tuple[str, Rec
             yield path, record
 
 
+def view_in(names: Iterable[str]) -> str:
+    """Return the split folder of a view, from the names in its record; empty if it is no view's."""
+    return min(filter(os.path.isabs, names), key=len, default="")
+
+
 def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
     """Return the paths of the folders and files that differ from what was noted, sorted.
 
     If the list is empty, all of them were as noted at one moment: when this function was called.
+    "The view of" a folder in the dataset stands for the folder of the view with the links to it.
 
     Args:
         records: Folder -> the record of the states of that folder and of others.
         contents: File -> its fingerprint, see ``of_content``.
     """
     changed = {path for path, content in contents.items() if of_content(path) != content}
+    noted = dict[str, Record]()
     state_of = lru_cache(maxsize=None)(folder_state)
     for folder, path in records.items():
         record = read_record(path)
         if not record:
             changed |= {folder, path}
             continue
+        noted[folder] = record
         now = {
             name: state_as_noted(os.path.join(folder, name), state, state_of=state_of)
             for name, state in record.folders.items()
         }
         changed.update(os.path.join(folder, name) for name in changed_folders(record.folders, now))
+    views = {view_in(record.folders): folder for folder, record in noted.items()} if changed else {}
+    for view in filter(None, views):
+        for path in [path for path in changed if f"{path}/".startswith(f"{view}/")]:
+            changed.remove(path)
+            behind = f"{views[view]}{path[len(view) :]}"
+            if behind not in changed:
+                changed.add(f"the view of {behind}")
     return sorted(changed)
-
-
-class Tree(NamedTuple):
-    """The scan (or view) that matches the current state of a folder.
-
-    Attributes:
-        name: Its name.
-        why: Why it must be made, if it must.
-        states: The states of the folders that were compared, see ``of_tree``.
-        all_changed: Whether each folder has changed since the last scan.
-    """
-
-    name: str = ""
-    why: str = ""
-    states: Mapping[str, State] = {}
-    all_changed: bool = False
-
-
-def of_tree(
-    folder: StrPath,
-    records: Iterable[tuple[str, StrPath]],
-    settings: str,
-    *,
-    classes: bool = True,
-    trust_timestamps: bool = True,
-    after: str = "",
-    published: str = "",
-    tops: Sequence[str] = ("",),
-) -> Tree:
-    """Find the scan that matches a split folder's current state, or a name for a new scan.
-
-    A scan matches if all of this is true:
-
-    - It was made with the same settings and from the same view.
-    - The folders that it visited, those that its links lead into, and the links that might have led
-      to a folder are in the state that it noted.
-    - There is no other folder, except those that it left out (see ``Record``).
-
-    A new name also hashes the outdated records, so it can never equal the name of an outdated scan.
-
-    Args:
-        folder: The split folder.
-        records: The name of each existing scan, and the path of its record.
-        settings: The fingerprint of everything else that a scan depends on.
-        classes: Whether there are class folders in the split folder.
-        trust_timestamps: See ``folder_state``.
-        after: See ``Record``.
-        published: The name of the scan that was published last. A new name differs from it even if
-            its record is missing, so that what was published does not count as current.
-        tops: See ``folder_states``.
-    """
-    now = folder_states(folder, classes, trust_timestamps, tops)
-    why = f"{count(len(now), 'folder')}, none of them scanned before"
-    outdated = []
-    states, all_changed = now, False
-    state_of = lru_cache(maxsize=None)(folder_state)
-    for name, path in records:
-        record = read_record(path)
-        outdated.append((name, record))
-        if record is None or record.settings != settings:
-            why = f"{count(len(now), 'folder')}, scanned before with other settings or code"
-            continue
-        retired = set(record.retired)
-        states = {below: state for below, state in now.items() if below not in retired}
-        for below, noted in record.folders.items():
-            special = trust_timestamps and noted and (noted.watched or noted.names)
-            if below not in now or special:
-                inner = os.path.join(folder, below)
-                states[below] = state_as_noted(inner, noted, trust_timestamps, state_of)
-        changed = changed_folders(states, record.folders)
-        if not changed and record.after != after:
-            why = "the view of the dataset changed"
-            continue
-        if not changed:
-            return Tree(name, "nothing changed", states)
-        all_changed = {below for below in record.folders if not os.path.isabs(below)} <= {*changed}
-        shown = ", ".join(printable(below) or "the split folder" for below in islice(changed, 3))
-        more = ", ..." if len(changed) > 3 else ""
-        why = f"{len(changed):,} of {count(len(states), 'folder')} changed: {shown}{more}"
-    new = digest(settings, after, sorted(now.items()), outdated, published)
-    return Tree(f"{len(now)}-folders-{new}", why, states, all_changed)

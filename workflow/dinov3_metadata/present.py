@@ -11,7 +11,7 @@ from functools import cached_property
 from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES, code_of, of_layout
 from .class_ids import class_ids_of
-from .fingerprint import Tree, digest, folder_states, of_content, of_tree
+from .fingerprint import digest, folder_states, of_content
 from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_folders, check_layout, check_root, find_labels
@@ -25,6 +25,7 @@ from .published import (
 )
 from .settings import Settings
 from .times import doubt
+from .trees import Tree, of_tree
 
 NUMBERED_BY = {"own": (), "train": ("TRAIN",), "union": LABELLED}
 """The setting ``classes`` -> the splits by whose classes a split is numbered, if not by its own."""

@@ -223,7 +223,7 @@ def scan_images(
     _log_changes(previous, found, listed)
     logger.info(
         "%s: %s in %s; %d of %s listed",
-        folder,
+        source or folder,
         count(len(scan.actual_index), "image"),
         count(len(classes), "class", "classes"),
         len(listed.intersection(visited)),
@@ -336,7 +336,9 @@ def _take(
     others = left_out(listed.files, system)
     special = len(images) == len(listed.special)
     logger.debug(
-        "listed %s: %d images", path_below(folder, name), len(images) + len(listed.actual_index)
+        "listed %s: %d images",
+        path_below(Path(source or folder), name),
+        len(images) + len(listed.actual_index),
     )
     if split in LABELLED and not name:  # images next to the class folders belong to no class
         if below:

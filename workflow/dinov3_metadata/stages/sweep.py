@@ -69,7 +69,7 @@ def sweep(extra: StrPath, root: str, dataset: str, states: States) -> None:
         except (OSError, MetadataError) as error:
             logger.warning("%s: old links of the view could not be removed (%s).", root, error)
         else:
-            logger.info("%s: %s removed", folder.path, count(len(removed), "old link"))
+            logger.info("view of %s: %s removed", split, count(len(removed), "old link"))
 
 
 def _remove(

@@ -362,13 +362,14 @@ def _check_witness(
 ) -> str:
     """Compare the split with an independent listing by ImageFolder, or by ``os.walk`` for TEST."""
     folder = Path(root, split_folder(split))
+    where = f"the view of {split}" if is_view else folder
     left_out = partial(_is_left_out, folder=folder, retired=retired, is_view=is_view)
     if split in LABELLED:
         witness = "torchvision.datasets.ImageFolder"
         dataset = image_folder(folder)
         classes = [class_id for class_id in dataset.classes if class_id not in retired]
         if classes != scan.class_ids.tolist():
-            raise MetadataError(f"{split}: {witness} finds other classes in {folder}.")
+            raise MetadataError(f"{split}: {witness} finds other classes in {where}.")
         numbers = dict(zip(classes, index.tolist(), strict=True))
         found = [
             (os.path.relpath(path, root), numbers[dataset.classes[own_index]])
@@ -399,11 +400,12 @@ def _check_witness(
         for path in others
         if _is_addressable(path, split) and not special_kind(f"{os.fspath(root)}/{path}")
     ]
+    shown = overlooked or others
     if overlooked or len(others) != skipped or [row for row in found if row in known] != ours:
         raise MetadataError(
-            f"{split}: {witness} finds {count(len(found), 'image')} in {folder}, "
+            f"{split}: {witness} finds {count(len(found), 'image')} in {where}, "
             f"{len(others):,} of them not in the entries ({skipped:,} skipped):",
-            listing(overlooked or others, len(overlooked or others)),
+            listing((behind(root, one) if is_view else one for one in shown), len(shown)),
         )
     return f"the whole split against a fresh {witness}"
 

@@ -197,7 +197,7 @@ class View:
             self.folder.old_links = bool(self.numbers.retired)
         logger.info("layout %s: %s", self.layout, LAYOUTS[self.layout].explain())
         more, less = count(self.numbers.added, "link"), self.numbers.less
-        logger.info("%s: %s more, %d less", self.target, more, less)
+        logger.info("view of %s: %s more, %d less", self.source, more, less)
         return states
 
     def _check_places(self) -> None:
