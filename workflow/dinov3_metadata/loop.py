@@ -135,7 +135,7 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
                 settings["unaddressable"] = "skip"
             if about.empty_classes:
                 settings["empty_classes"] = "keep"
-            if about.folders != find_folders(about.dataset, None, [*about.folders]):
+            if about.folders != find_folders(about.dataset, {}, [*about.folders]):
                 settings["folders"] = about.folders
             if about.labels and not _is_found(about, about.labels.file):
                 settings["labels"] = about.labels.file or "folders"

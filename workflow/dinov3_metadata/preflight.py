@@ -11,11 +11,12 @@ from typing import Any
 
 from .addresses import SPLITS, is_image, split_folder
 from .errors import MetadataError
+from .fingerprint import class_folders
 from .layouts import (
     LAYOUTS,
     Folders,
     folders_like_splits,
-    has_images,
+    folders_with_images,
     may_be,
     may_hold_images,
     part_of,
@@ -126,23 +127,19 @@ def _meant(dataset: str) -> str:
     parent, name = os.path.split(dataset)
     if split_of(name):
         return f"Use the folder that contains {name}/: {parent}."
-    with os.scandir(dataset) as entries:
-        below = sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir() and not split_of(entry.name) and may_hold_images(dataset, entry.name)
-        )
+    below = sorted(one for one in class_folders(dataset) if not split_of(one))
     for one in below:
-        if any(folders_like_splits(f"{dataset}/{one}").values()):
+        like = folders_like_splits(f"{dataset}/{one}")
+        if may_hold_images(dataset, one) and any(like.values()):
             return f"{dataset}/{one} does: use it as `root`."
-    full = [one for one in below if has_images(f"{dataset}/{one}")]
+    full = [*folders_with_images(dataset, below)]
     shown = ", ".join(full[:3]) + (", ..." if full[3:] else "")
     if any(is_image(name) for one in full for name in os.listdir(f"{dataset}/{one}")):
         return (
             f"If its folders ({shown}) are classes, move them to {dataset}/train/. If they are "
             "not, set `layout: flat`."
         )
-    train = next((one for one in full if may_be(one, "TRAIN")), "<FOLDER>")
+    train = next((one for one in full if may_be(one, "TRAIN") and one.isprintable()), "<FOLDER>")
     if full:
         return (
             f"Its images are in folders below {shown}. If one of these contains class folders, set "

@@ -69,7 +69,7 @@ class Chain:
         inside = data_of_kaggle(self.dataset) if settings.layout in ("folder", "imagenet") else ""
         wanted = {*settings.splits, *NUMBERED_BY[settings.classes]}
         splits = [split for split in SPLITS if split in wanted]
-        folders = find_folders(self.dataset, settings.folders, splits, inside)
+        folders = find_folders(self.dataset, settings.folders or {}, splits, inside)
         self.folders = folders
         self.layout = settings.layout
         if settings.layout == "auto":

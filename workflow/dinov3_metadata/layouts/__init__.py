@@ -13,8 +13,10 @@ from .part import (
     Layout,
     Part,
     class_folders_of,
+    folders_with_images,
     has_images,
     holds_images,
+    images_in,
     may_hold_images,
 )
 from .split_folders import Folders, find_folders, folders_like_splits, may_be, split_of
@@ -30,8 +32,10 @@ __all__ = [
     "data_of_kaggle",
     "find_folders",
     "folders_like_splits",
+    "folders_with_images",
     "has_images",
     "holds_images",
+    "images_in",
     "is_class",
     "may_be",
     "may_hold_images",

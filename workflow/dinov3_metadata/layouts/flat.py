@@ -1,9 +1,10 @@
 """The layout ``flat``: unlabelled images, which become one class with the name of their folder."""
 
 import os
+from itertools import islice
 
 from ..addresses import SPLITS, split_folder
-from .part import Part, has_images, is_picture, may_hold_images, names_of, places
+from .part import Part, folders_with_images, is_picture, names_of, places
 from .split_folders import Folders
 
 
@@ -16,24 +17,15 @@ def recognise(dataset: str, folders: Folders) -> bool:
     folder = _folder(dataset, folders)
     try:
         with os.scandir(f"{dataset}/{folder}") as entries:
-            below, images = [], False
+            below, images = set[str](), False
             for entry in entries:
                 if entry.is_dir():
-                    below.append(entry.name)
+                    below.add(entry.name)
                 images = images or is_picture(entry.name)
     except OSError:
         return False
-    return images and (bool(folder) or len(folders_with_images(dataset, below, folders)) < 2)
-
-
-def folders_with_images(dataset: str, names: list[str], folders: Folders) -> list[str]:
-    """Return those of some folders in root that contain images and belong to no split, sorted."""
-    own = {name for split in SPLITS for name in names_of(split, folders)}
-    return [
-        name
-        for name in sorted({*names} - own)
-        if may_hold_images(dataset, name) and has_images(f"{dataset}/{name}")
-    ]
+    below.difference_update(*(names_of(split, folders) for split in SPLITS))
+    return images and (bool(folder) or len([*islice(folders_with_images(dataset, below), 2)]) < 2)
 
 
 def list_part(dataset: str, split: str, folders: Folders) -> Part:

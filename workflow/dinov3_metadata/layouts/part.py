@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..addresses import is_image, other_suffix, split_folder
-from ..paths import MARK, WORK
+from ..fingerprint import class_folders
+from ..paths import MARK, WORK, StrPath
 from .split_folders import Folders
 
 LOOKED_AT = 20  # class folders to look at, spread over a split
@@ -135,6 +137,16 @@ def holds_images(folder: str) -> bool:
         return False
 
 
+def images_in(folder: StrPath) -> list[str]:
+    """Return the sorted names of the images directly in a folder, without hidden ones.
+
+    The list is empty if the folder cannot be listed.
+    """
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(folder) if is_image(name) and name[0] != ".")
+    return []
+
+
 def is_picture(name: str) -> bool:
     """Return whether a file is an image, be it one with a suffix that torchvision passes over."""
     return is_image(name) or bool(other_suffix(name))
@@ -157,3 +169,16 @@ def has_images(
         if any(map(is_one, names)):
             return True
     return False
+
+
+def folders_with_images(folder: str, names: Iterable[str] | None = None) -> Iterator[str]:
+    """Yield the sorted names of the folders in a folder that have images in them or below, where
+    ``may_hold_images`` allows.
+
+    Args:
+        folder: The folder.
+        names: The folders in it to look into; None for all of them.
+    """
+    for name in sorted(class_folders(folder) if names is None else names):
+        if may_hold_images(folder, name) and has_images(f"{folder}/{name}"):
+            yield name

@@ -52,7 +52,8 @@ def may_be(name: str, split: str) -> bool:
 
 
 def _words(name: str) -> set[str]:
-    return {*re.findall(r"[^\W\d_]+", name.casefold())}
+    """Return the words of a name. A byte that is not UTF-8 is a letter in some other encoding."""
+    return {*re.findall(r"(?:[^\W\d_]|[\udc80-\udcff])+", name.casefold())}
 
 
 def folders_like_splits(dataset: str) -> dict[str, list[str]]:
@@ -71,7 +72,7 @@ def folders_like_splits(dataset: str) -> dict[str, list[str]]:
 
 def find_folders(
     dataset: str,
-    given: Mapping[str, str | Sequence[str]] | None,
+    given: Folders,
     splits: Collection[str],
     inside: str = "",
 ) -> dict[str, list[str]]:
@@ -79,7 +80,7 @@ def find_folders(
 
     Args:
         dataset: The dataset's folder.
-        given: The setting ``folders``; a path counts as a list of one.
+        given: The setting ``folders``.
         splits: The splits to make metadata for, and those by whose classes they are numbered.
         inside: The path below the dataset of a folder that may contain the folders of the splits.
 
@@ -91,10 +92,7 @@ def find_folders(
         MetadataError: Several folders are called like one of ``splits``, or two of those that are
             given for a split are the same, or one is in the other.
     """
-    folders = {
-        split: [paths] if isinstance(paths, str) else [*paths]
-        for split, paths in (given or {}).items()
-    }
+    folders = {split: [*paths] for split, paths in given.items()}
     for split, paths in folders.items():
         _refuse_overlaps(dataset, split, paths)
     unknown = [
