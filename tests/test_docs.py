@@ -61,6 +61,22 @@ def flat(root: Path) -> None:
     scan_images(make_tree(root, ["val/ILSVRC2012_val_00000001.JPEG"]), "VAL")
 
 
+def one_folder(root: Path) -> None:
+    """The images of VAL are in a folder that is no class."""
+    (root / "val").rename(root / "old")
+    make_tree(root, ["val/images/ILSVRC2012_val_00000001.JPEG"])
+    dump_extra(root, root / "extra")
+
+
+def deeper(root: Path) -> None:
+    """Archives were unpacked into folders of the same name."""
+    for name in ("train", "val"):
+        (root / name).rename(root / "old")
+        (root / name).mkdir()
+        (root / "old").rename(root / name / name)
+    dump_extra(root, root / "extra", labels="folders")
+
+
 def missing(root: Path) -> None:
     (root / "val").rename(root / "validation")
     scan_images(root, "VAL")
@@ -302,6 +318,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "class folder that is not UTF-8": not_utf8,
     "a class without a label": unlabelled,
     "a class that TRAIN lacks": other_capitals,
+    "classes in a deeper folder": deeper,
+    "images of VAL in one folder": one_folder,
     "split missing": missing,
     "split flat": flat,
     "not addressable": not_addressable,

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from dinov3_metadata import dump_extra
 from dinov3_metadata.addresses import SPLITS
+from dinov3_metadata.artefacts import Labels, Scan
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.guarding import check
 from dinov3_metadata.layouts import LAYOUTS, SYSTEM, find_folders, recognise, split_of
 from dinov3_metadata.layouts.split_folders import WORDS
+from dinov3_metadata.named import Split
+from dinov3_metadata.paths import array_names, path_of
 from dinov3_metadata.settings import Settings
+from dinov3_metadata.stages.verify import check_files
 from dinov3_metadata.summary import summarise
 from helpers import make_tree
 
@@ -96,6 +102,7 @@ class Made:
         ),
         *(("bullet_train", ""), ("trainer", ""), ("train_val", ""), ("images", ""), ("训练", "")),
         *(("val_annotations", ""), ("validated", ""), ("train_masks", ""), ("Meta", "")),
+        *(("val\udce9", ""), ("\udce9val", ""), ("val_\udce9", ""), ("valé", "")),
     ],
 )
 def test_a_name_tells_the_split(name: str, split: str) -> None:
@@ -248,6 +255,11 @@ def test_one_folder_beside_images_is_flat(files: list[str], tmp_path: Path) -> N
     assert made.chain.layout == "flat"
     others = (".thumbs", "@eaDir", "test", "val")
     assert sorted(made.paths("TRAIN")) == [one for one in files if not one.startswith(others)]
+
+
+def test_images_in_train_are_flat_whatever_is_beside(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["train/1.jpg", "a/2.jpg", "b/3.jpg"], splits=["TRAIN"])
+    assert made.paths("TRAIN") == ["train/1.jpg"]
 
 
 def test_all_is_one_class_if_the_user_says_so(tmp_path: Path) -> None:
@@ -518,7 +530,7 @@ def test_all_words_of_the_splits_are_different() -> None:
 
 def test_a_folder_that_is_given_is_of_no_other_split(tmp_path: Path) -> None:
     make_tree(tmp_path, ["valid/test/1.jpg", "test_set/2.jpg", "train/1.jpg"])
-    assert find_folders(str(tmp_path), {"VAL": "valid/test"}, SPLITS) == {
+    assert find_folders(str(tmp_path), {"VAL": ["valid/test"]}, SPLITS) == {
         "VAL": ["valid/test"],
         "TEST": ["test_set"],
     }
@@ -690,3 +702,229 @@ def test_a_path_to_a_folder_may_be_written_in_other_ways(path: str, tmp_path: Pa
     folders = {"VAL": path.format(root=tmp_path / "图 root")}
     made = Made(tmp_path, ["train/a/1.jpg", "valid/a/2.jpg"], folders=folders)
     assert made.about["VAL"]["folders"] == {"VAL": ["valid"]}
+
+
+CAT_AND_DOG = [f"{one}/{i}.jpg" for one in ("cat", "dog") for i in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "setting"),
+    [
+        ("train/train", "val/val", "{TRAIN: train/train, VAL: val/val}"),
+        ("seg_train/seg_train", "val/val", "{TRAIN: seg_train/seg_train, VAL: val/val}"),
+        ("train", "val/val", "{VAL: val/val}"),
+        ("Train", "val/val", "{TRAIN: Train, VAL: val/val}"),
+        ("train", "val/images/all", "{VAL: val/images/all}"),
+        ("train/images", "val", "{TRAIN: train/images}"),
+    ],
+)
+def test_classes_in_deeper_folders_are_said_with_the_setting(
+    train: str, val: str, setting: str, tmp_path: Path
+) -> None:
+    files = [f"{folder}/{one}" for folder in (train, val) for one in CAT_AND_DOG]
+    system = ["train/__MACOSX/1.jpg"] if train.startswith("train/") else []
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files + system)
+    said = str(raised.value)
+    assert f"But {train}/ and {val}/ contain 2 folders of the same names (for instance cat)" in said
+    assert f"set `folders: {setting}`" in said
+    assert not any(text in said for text in ("union", "most similar", "has only one class"))
+    made = Made(tmp_path / "set", files + system, folders=yaml.safe_load(setting))
+    assert made.classes("TRAIN") == made.classes("VAL") == ["cat", "dog"]
+    assert made.paths("VAL") == files[4:]
+
+
+def test_the_setting_for_deeper_folders_is_that_of_this_run(tmp_path: Path) -> None:
+    files = [f"{folder}/{one}" for folder in ("train", "a/a", "b/b") for one in CAT_AND_DOG]
+    for folder in "ab":
+        with pytest.raises(MetadataError, match=rf"`folders: {{VAL: {folder}/{folder}}}`"):
+            Made(tmp_path, files if folder == "a" else [], folders={"VAL": folder})
+
+
+def test_deeper_folders_of_kaggle_are_not_proposed(tmp_path: Path) -> None:
+    files = [one.replace("train/", "train/train/") for one in KAGGLE]
+    with pytest.raises(MetadataError, match=r"cannot address 2 images") as raised:
+        Made(tmp_path, files, labels="folders", splits=["TRAIN"])
+    assert "`folders" not in str(raised.value)
+
+
+def test_classes_in_several_deeper_folders(tmp_path: Path) -> None:
+    files = ["train/a/cat/1.jpg", "train/b/dog/2.jpg", "val/cat/3.jpg", "val/dog/4.jpg"]
+    with pytest.raises(MetadataError, match=r"set `folders: {TRAIN: \[train/a, train/b\]}`"):
+        Made(tmp_path, files)
+    made = Made(tmp_path / "set", files, folders={"TRAIN": ["train/a", "train/b"]})
+    assert made.classes("TRAIN") == ["cat", "dog"]
+
+
+def test_folders_with_the_same_name_in_each_class_are_no_classes(tmp_path: Path) -> None:
+    files = ["train/cat/images/1.jpg", "train/dog/images/2.jpg", "val/images/3.jpg"]
+    with pytest.raises(MetadataError, match=r"all in one folder, \S+ root/val/images: 1 image "):
+        Made(tmp_path, files)
+
+
+def test_deeper_folders_without_a_common_name_are_named(tmp_path: Path) -> None:
+    files = [f"train/train/{one}/1.jpg" for one in "ab"] + [f"val/val/{one}/1.jpg" for one in "cd"]
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files)
+    for split, folder, name in (("TRAIN", "train/train", "a"), ("VAL", "val/val", "c")):
+        assert f"{split} has only one class, " in str(raised.value)
+        assert f"2 folders in {folder}/ (for instance {name})" in str(raised.value)
+        assert f"`folders: {{{split}: {folder}}}`" in str(raised.value)
+
+
+@pytest.mark.parametrize("split", ["TRAIN", "VAL"])
+def test_deeper_classes_with_dinov3_s_names_for_images(split: str, tmp_path: Path) -> None:
+    files = [f"train/n0{i}/n0{i}_1.JPEG" for i in (1, 2)]
+    files += [f"val/n0{i}/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2)]
+    name = split.lower()
+    files = [one.replace(f"{name}/", f"{name}/{name}/", 1) for one in files]
+    with pytest.raises(MetadataError, match=r"DINOv3 cannot address 2 images") as raised:
+        Made(tmp_path, files, labels="folders")
+    assert f"set `folders: {{{split}: {name}/{name}}}`" in str(raised.value)
+    assert "layout: folder" not in str(raised.value)
+    folders = {split: f"{name}/{name}"}
+    made = Made(tmp_path / "set", files, labels="folders", folders=folders)
+    assert made.classes("TRAIN") == made.classes("VAL") == ["n01", "n02"]
+
+
+def test_the_folder_proposed_for_val_is_the_one_with_its_classes(tmp_path: Path) -> None:
+    names = ("seg_train", "seg_test")
+    files = [f"{name}/{name}/{one}" for name in names for one in CAT_AND_DOG]
+    with pytest.raises(MetadataError, match=r"set `folders: {VAL: seg_test/seg_test}`"):
+        Made(tmp_path, files)
+    with pytest.raises(
+        MetadataError, match=r"{TRAIN: seg_train/seg_train, VAL: seg_test/seg_test}"
+    ):
+        Made(tmp_path / "2", files, folders={"VAL": "seg_test/seg_test"})
+
+
+@pytest.mark.parametrize("folder", ["val/images", "val/images/all"])
+def test_a_val_in_one_folder_is_told_the_ways_out(folder: str, tmp_path: Path) -> None:
+    files = [*(f"train/{one}" for one in CAT_AND_DOG), f"{folder}/7.jpg", f"{folder}/8.jpg"]
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files)
+    said = str(raised.value)
+    assert f"all in one folder, {tmp_path}/图 root/{folder}: 2 images (for instance 7.jpg)" in said
+    assert "one folder per class in val/, as in TRAIN" in said
+    assert "union" not in said
+    setting = f"`folders: {{TEST: {folder}}}` and `splits: [TRAIN, TEST]`"
+    assert setting in said
+    made = Made(tmp_path / "set", files, folders={"TEST": folder}, splits=["TRAIN", "TEST"])
+    assert made.about["TEST"]["images"] == 2
+    with pytest.raises(MetadataError, match=r"all in one folder") as raised:
+        Made(tmp_path / "test", [*files, "Test/9.jpg"])
+    assert "TEST" not in str(raised.value)
+
+
+def test_a_val_in_one_folder_beside_images_with_dinov3_s_names(tmp_path: Path) -> None:
+    """TEST would need names of DINOv3's."""
+    files = [*(f"train/n0{i}/n0{i}_1.JPEG" for i in (1, 2)), "val/x/ILSVRC2012_val_00000001.JPEG"]
+    with pytest.raises(MetadataError, match=r"all in one folder") as raised:
+        Made(tmp_path, files, labels="folders")
+    assert "TEST" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/cat/1.jpg", "train/dog/2.jpg", "val/cats/3.jpg"],
+        ["train/cat/1.jpg", "val/images/3.jpg"],
+        ["train/cat/1.jpg", "train/dog/2.jpg", "val/owl/3.jpg", "val/elk/3.jpg"],
+        ["train/cat/1.jpg", "train/dog/2.jpg", "val/owl/3.jpg", "val/cat/3.jpg"],
+    ],
+)
+def test_classes_that_only_val_has_may_be_meant(files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"Correct their names .*`classes: union`"):
+        Made(tmp_path, files)
+
+
+def test_a_name_in_another_encoding_is_no_split(tmp_path: Path) -> None:
+    files = ["train/cat/1.jpg", "val\udce9/cat/2.jpg"]
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, files)
+    expected = r"If VAL is in val\udce9/, whose name is not UTF-8, rename it to val/."
+    assert expected in str(raised.value)
+    files = ["train\udce9/cat/1.jpg", "train_mini/cat/1.jpg", "val/cat/2.jpg"]
+    with pytest.raises(MetadataError, match=r"If TRAIN is in train_mini/, set"):
+        Made(tmp_path / "2", files)
+    with pytest.raises(MetadataError, match=r"set `folders: {TRAIN: <FOLDER>}`"):
+        Made(tmp_path / "3", ["train_\udce9/a/cat/1.jpg"])
+
+
+TESTED = ["test/test_0.JPEG", "test/test_1.JPEG"]
+
+
+@pytest.mark.parametrize("train", [TINY, FLAT])
+@pytest.mark.parametrize("inside", [(), (0,), (0, 1)])
+@pytest.mark.parametrize("left_over", [True, False])
+def test_tiny_imagenet_with_val_and_test_flattened(
+    train: list[str], inside: tuple[int, ...], left_over: bool, tmp_path: Path
+) -> None:
+    """Some of the images are still in ``images``."""
+    images = ["val/val_0.JPEG", "val/val_1.JPEG"], TESTED
+    val, test = (
+        [one.replace("/", "/images/") if i in inside else one for i, one in enumerate(some)]
+        for some in images
+    )
+    texts = {"wnids.txt": "n01440764\n", "words.txt": "n01440764\ta\nn01440765\tb\n"}
+    texts |= {"val/val_annotations.txt": ANNOTATIONS}
+    folders = ["val/images/", "test/images/"] if left_over else []
+    made = Made(tmp_path, [*train, *val, *test, *folders], texts, splits=SPLITS)
+    assert made.chain.layout == "tiny-imagenet"
+    assert made.paths("VAL") == val
+    assert sorted(made.paths("TEST")) == sorted(test)
+
+
+@pytest.mark.parametrize("train", [TINY, FLAT])
+def test_tiny_imagenet_flattened_needs_the_annotations(train: list[str], tmp_path: Path) -> None:
+    files, texts = [*train, "val/val_0.JPEG", "val/val_9.JPEG"], {"wnids.txt": "n01440764\n"}
+    with pytest.raises(MetadataError, match=r"val_annotations.txt, .* cannot be read: .*Put it"):
+        Made(tmp_path, files, texts, labels="folders")
+    texts |= {"val/val_annotations.txt": ANNOTATIONS}
+    with pytest.raises(MetadataError, match=r"no class in .*\n +val_9.JPEG\n.*elsewhere\.$"):
+        Made(tmp_path / "2", files, texts, labels="folders")
+
+
+@pytest.mark.parametrize("kind", ["folder", "whole"])
+def test_no_line_of_the_log_names_a_path_below_the_view(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    files = ["train/007/1.jpg", "train/007/2.jpg", "train/008/3.jpg"]
+    if kind == "whole":
+        files = [f"Train/00{i}/00{i}_{i}.JPEG" for i in (7, 8)] + ["Train/007/007_1.JPEG"]
+    made = Made(tmp_path, files, splits=["TRAIN"], labels="folders", log_level="debug")
+    (made.root / files[0]).unlink()
+    made.run()
+    (made.root / files[0]).parent.joinpath("9.jpg" if kind == "folder" else "007_9.JPEG").touch()
+    made.run()
+    if kind == "folder":
+        next(Path(made.chain.root, "train/007").iterdir()).unlink()
+        with pytest.raises(MetadataError) as raised:
+            check([Split("TRAIN", str(made.root), str(made.extra))])
+        assert f"for instance the view of {made.root}/train/007" in str(raised.value)
+        made.run()
+        said = "Link TRAIN as DINOv3 reads it: 1 of 3 folders changed: "
+        assert f"{said}007" in caplog.messages
+        assert f"{said}the view of 007" in caplog.messages
+        next(Path(made.chain.root, "train/007").iterdir()).unlink()
+        (made.root / "train/007/10.jpg").touch()  # both changed, which is one folder to the user
+        with pytest.raises(MetadataError, match=r": 1 folder .* instance [^ ]+ root/train/007\."):
+            check([Split("TRAIN", str(made.root), str(made.extra))])
+        caplog.clear()
+        made.run()
+        assert f"{said}007" in caplog.messages
+    assert not [one for one in caplog.messages if f"{made.chain.root}/train" in one]
+
+
+def test_images_that_only_the_view_has_are_named_without_its_path(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["train/cat/1.jpg"], splits=["TRAIN"], labels="folders")
+    scan, planted = made.chain.now["TRAIN"], Path(made.chain.root, "train/cat/cat_7.JPEG")
+    planted.symlink_to(made.root / "train/cat/1.jpg")
+    files = {name: str(made.extra / name) for name in array_names("TRAIN")}
+    found = Scan.load(path_of(made.extra, "scan", **scan.state))
+    settings = {"root": made.chain.root, "split": "TRAIN", "level": "full", "is_view": True}
+    with pytest.raises(MetadataError, match=r"in the view of TRAIN, 1 of them not") as raised:
+        check_files(files, found, Labels("", "folders", []), **settings)
+    assert f"{made.root}/train/cat/1.jpg" in str(raised.value)
+    assert made.chain.root not in str(raised.value)

@@ -315,7 +315,7 @@ def test_folders_that_change_before_they_are_numbered(tmp_path: Path) -> None:
     root = make(tmp_path / "root", ["a", "b"], ["a"])
     classes = Chain(dump_extra(root, tmp_path / "extra").settings).numbered_by
     (root / "train/c").mkdir()
-    given = {"dataset": str(root), "layout": "imagenet", "classes": classes}
+    given = {"dataset": str(root), "layout": "imagenet", "classes": classes, "parts": {}}
     with pytest.raises(DatasetChangedError, match="changed during this run"):
         numbering.number_classes(numbering=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()

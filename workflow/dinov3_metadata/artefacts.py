@@ -12,17 +12,16 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 from .disk import open_regular, read_file
 from .documents import NONE, Count, parse, to_json
-from .errors import DatasetChangedError, MetadataError, count, listing
+from .errors import DatasetChangedError, MetadataError, count
 from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .formats import SMALL, FileDigest, LabelsSource, NumberedBy
-from .names import alike
+from .nested import unknown_classes
 from .paths import StrPath, array_names
 from .readings import Naming, name_classes
 from .tables import Table
@@ -126,12 +125,15 @@ class Numbering:
     Attributes:
         ids: The class ids, in the order of class_index.
         by: The splits whose classes these are; empty if they are those of the scan.
-        folder: The folder with the classes of the first of these splits, for messages.
+        dataset, layout: The dataset's folder and its layout, for messages.
+        folders: Split -> the paths of its folders below the dataset, for messages.
     """
 
     ids: list[str]
     by: list[str] = field(default_factory=list)
-    folder: str = ""
+    dataset: str = ""
+    layout: str = ""
+    folders: dict[str, list[str]] = field(default_factory=dict)
 
     def save(self, path: StrPath) -> None:
         """Write the numbering to ``path`` as JSON, with a digest of its content."""
@@ -158,8 +160,7 @@ class Numbering:
 
         Raises:
             DatasetChangedError: Some classes were made after all classes were numbered.
-            MetadataError: Some classes of VAL are not in TRAIN. The message names them, each with
-                the class that may have been meant.
+            MetadataError: Some classes of VAL are not in TRAIN, see ``nested.unknown_classes``.
         """
         index = {class_id: i for i, class_id in enumerate(self.ids)}
         unknown = [class_id for class_id in class_ids if class_id not in index]
@@ -169,30 +170,8 @@ class Numbering:
                 f"{unknown[0]}. Run the same command again."
             )
         if unknown:
-            what = count(len(unknown), "class", "classes")
-            cure = (
-                "Correct their names or move their images elsewhere. Or set `classes: union` to "
-                "number both splits by the classes of both, or `classes: own` to number each split "
-                "by its own, as DINOv3's dump_extra() does, whatever an evaluation makes of it."
-            )
-            if all(alike(one, self.ids) for one in unknown):
-                cure = "Give them the names that these classes have in TRAIN."
-            raise MetadataError(
-                f"VAL has {what} that TRAIN lacks in {self.folder}, so an evaluation would compare "
-                "wrong labels:",
-                listing((f"{one} ({self._nearest(one)})" for one in unknown), len(unknown)),
-                cure,
-            )
+            raise unknown_classes(self.dataset, self.layout, self.folders, self.ids, class_ids)
         return [index[class_id] for class_id in class_ids]
-
-    def _nearest(self, class_id: str) -> str:
-        """Say which class may have been meant by an unknown one."""
-        if similar := alike(class_id, self.ids):
-            return f"TRAIN has {' and '.join(similar)}"
-        close = get_close_matches(class_id, self.ids, 1) or get_close_matches(
-            class_id, self.ids, 1, cutoff=0
-        )
-        return f"the most similar one in TRAIN is {close[0]}"
 
 
 @dataclass(frozen=True)

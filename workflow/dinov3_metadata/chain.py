@@ -16,7 +16,7 @@ from .published import CODE
 
 COMMON = (
     *("addresses", "artefacts", "coding", "disk", "documents", "files", "fingerprint", "formats"),
-    *("misfits", "names", "paths", "readings", "replace", "tables"),
+    *("misfits", "names", "nested", "paths", "readings", "replace", "tables"),
 )
 """The modules that every stage depends on."""
 
@@ -130,6 +130,7 @@ STAGES = {
             "dataset": chain.dataset,
             "layout": chain.layout,
             "classes": chain.numbered_by,
+            "parts": {split: chain.now[split].part.paths for split in LABELLED},
             "folders": chain.folders,
         },
         code=("class_ids", "stages/numbering"),

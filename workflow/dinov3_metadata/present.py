@@ -290,7 +290,7 @@ class Present:
         numbered = self.classes
         if by := self.numbered_by:
             layout = of_layout(chain.layout)
-            source = (chain.dataset, [chain.now[split].part.paths for split in by])
+            source = (chain.dataset, [chain.now[split].part.paths for split in LABELLED])
             numbered += f"-{digest(*source, by, layout, code_of('number_classes'))}"
         return {
             "split": self.split,

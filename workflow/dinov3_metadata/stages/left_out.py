@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..addresses import is_image, other_suffix
 from ..errors import count, logger
-from ..fingerprint import Others, Record, class_folders
-from ..layouts import SYSTEM, has_images, holds_images
+from ..fingerprint import Others, Record
+from ..layouts import SYSTEM
 from ..paths import StrPath
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ MOST = 60  # suffixes or names that a note shows; each has an example
 
 BESIDE, GONE = "*", "->"
 """What ``Others`` calls images beside the class folders, and links there that lead to nothing."""
-
-DEEPEST = 10  # folders inside each other to look into for the classes of a split
 
 
 def left_out(files: Iterable[str], folders: Iterable[str] = ()) -> Others:
@@ -101,46 +97,6 @@ def note_gone(found: Mapping[str, Folder], top: str) -> None:
 def is_suffix(what: str) -> bool:
     """Return whether ``Others`` means the suffix of files."""
     return what[0] == "." and what[-1] != "/"
-
-
-def images_in(folder: StrPath) -> list[str]:
-    """Return the sorted names of the images directly in a folder, without hidden ones.
-
-    The list is empty if the folder cannot be listed.
-    """
-    with suppress(OSError):
-        return sorted(name for name in os.listdir(folder) if is_image(name) and name[0] != ".")
-    return []
-
-
-def note_nested(split: str, dataset: str, folders: Sequence[str]) -> list[str]:
-    """Return a note if the only class of a split has no images of its own, but several folders with
-    images: these may be the classes.
-
-    Args:
-        split: ``TRAIN`` or ``VAL``.
-        dataset: The dataset's folder.
-        folders: The paths of the class folder below it; several if the split is in several folders.
-    """
-    path, below = "", list[str]()
-    for _ in range(DEEPEST):
-        places = [f"{dataset}/{folder}{path}" for folder in folders]
-        if any(map(holds_images, places)):
-            return []
-        found = {(place, name) for place in places for name in class_folders(place)}
-        below = sorted({name for place, name in found if has_images(f"{place}/{name}")})
-        if len(below) != 1:
-            break
-        path += f"/{below[0]}"
-    if len(below) < 2:
-        return []
-    deeper = [f"{folder}{path}" for folder in folders]
-    setting = deeper[0] if len(deeper) == 1 else f"[{', '.join(deeper)}]"
-    return [
-        f"{split} has only one class, {os.path.basename(folders[0])}, whose images are in "
-        f"{count(len(below), 'folder')} in {deeper[0]}/ (for instance {below[0]}). If these are "
-        f"the classes, set `folders: {{{split}: {setting}}}`."
-    ]
 
 
 def why_empty(others: Iterable[Others]) -> str:

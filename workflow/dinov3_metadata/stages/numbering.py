@@ -4,13 +4,11 @@ Whoever trains takes the labels from both TRAIN and VAL. So a class must have th
 both, even if VAL lacks some classes of TRAIN.
 """
 
-import os
-
 from ..artefacts import Numbering
 from ..class_ids import class_ids_of
 from ..errors import logger
 from ..fingerprint import check_content, digest
-from ..layouts import Folders, part_of
+from ..layouts import Folders
 from ..paths import StrPath
 
 
@@ -20,6 +18,7 @@ def number_classes(
     dataset: str,
     layout: str,
     classes: dict[str, str],
+    parts: dict[str, list[str]],
     folders: Folders | None = None,
 ) -> None:
     """Number the classes of some splits together, in sorted order, as ImageFolder does for one.
@@ -29,6 +28,7 @@ def number_classes(
         dataset: The dataset's folder.
         layout: Its layout, see ``layouts``.
         classes: Split -> the fingerprint of its class ids, see ``class_ids``.
+        parts: Split -> the paths of its folders below the dataset, for messages.
         folders: See ``layouts.split_folders``.
 
     Raises:
@@ -41,5 +41,4 @@ def number_classes(
         check_content(f"The list of classes of {split} in {dataset}", digest(found), expected)
         ids.update(found)
     logger.info("%s: %d classes", " and ".join(classes), len(ids))
-    part = part_of(dataset, layout, next(iter(classes)), folders)
-    Numbering(sorted(ids), [*classes], os.path.join(dataset, part.folder)).save(numbering)
+    Numbering(sorted(ids), [*classes], dataset, layout, parts).save(numbering)

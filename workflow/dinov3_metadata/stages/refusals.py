@@ -8,22 +8,24 @@ from pathlib import Path
 
 from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import SHOWN, MetadataError, count, listing, logger
-from ..fingerprint import Others, class_folders
+from ..fingerprint import Others
 from ..layouts import (
     LAYOUTS,
     SOLUTION,
     SYSTEM,
     class_folders_of,
     folders_like_splits,
+    folders_with_images,
     has_images,
+    images_in,
     may_be,
-    may_hold_images,
     top_of_kaggle,
 )
 from ..names import check_utf8
+from ..nested import deeper, note_nested
 from ..paths import StrPath
 from ..walk import Found
-from .left_out import images_in, why_empty
+from .left_out import why_empty
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 
@@ -55,23 +57,21 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
 def in_another(dataset: str, split: str) -> str:
     """Return a hint which other folder in a dataset may be a split; empty if there is none."""
     like, own = folders_like_splits(dataset), split_folder(split)
-    folders = sorted(name for name in class_folders(dataset) if may_hold_images(dataset, name))
-    names = [name for name in folders if may_be(name, split) and name != own]
+    full = [one for one in folders_with_images(dataset) if one != own]
+    nested = [one for one in full if any(map(has_images, class_folders_of(f"{dataset}/{one}")))]
+    names = [one for one in full if may_be(one, split)]
     if split == "VAL":  # many datasets have two splits, and call the second one test
-        tests = [f"{dataset}/{name}" for name in like["TEST"]]
-        full = [path for path in tests if any(map(has_images, class_folders_of(path)))]
-        names += map(os.path.basename, full)
+        names += [one for one in nested if one in like["TEST"]]
     if not names:
         known = {*map(split_folder, SPLITS), *(name for some in like.values() for name in some)}
-        names = [
-            name
-            for name in folders
-            if name not in known and any(map(has_images, class_folders_of(f"{dataset}/{name}")))
-        ]
-    if not names:
-        return ""
-    shown = " or ".join(f"{name}/" for name in names[:3])
-    return f" If {split} is in {shown}, set `folders: {{{split}: {names[0]}}}`."
+        names = [one for one in nested if one not in known]
+    usable = [deeper(dataset, one) for one in names if one.isprintable()]
+    if usable:
+        shown = " or ".join(f"{name}/" for name in usable[:3])
+        return f" If {split} is in {shown}, set `folders: {{{split}: {usable[0]}}}`."
+    if names:
+        return f" If {split} is in {names[0]}/, whose name is not UTF-8, rename it to {own}/."
+    return ""
 
 
 def flat_split(split: str, folder: str) -> MetadataError:
@@ -159,6 +159,7 @@ def check_found(
     *,
     unaddressable: str,
     empty_classes: str,
+    in_view: bool = False,
 ) -> None:
     """Warn of images that are left out, and refuse what cannot become metadata.
 
@@ -166,6 +167,7 @@ def check_found(
         folder, split, found: The split folder, the split, and what was found there.
         classes: The sorted names of its class folders; for TEST, one empty string.
         unaddressable, empty_classes: See ``scan.scan_images``.
+        in_view: Whether DINOv3 reads the split through a view.
 
     Raises:
         MetadataError: There are no images, a class has none or a name that is not UTF-8, or some
@@ -183,6 +185,9 @@ def check_found(
         shown = [*islice((text for name in folders for text in found[name].offenders), SHOWN)]
         special = all(found[name].special for name in folders if found[name].skipped)
         refusal = (_unopened if special else _refusal)(folder, split, shown, total)
+        if len(classes) == 1 and split in LABELLED and not in_view:
+            hint = note_nested(split, str(folder.parent), [folder.name], classes[0])
+            refusal.args = (*refusal.args[:-1], *hint) if hint else refusal.args
         if unaddressable == "refuse":
             raise refusal
         logger.warning("%s", refusal)

@@ -208,6 +208,7 @@ def scan_images(
         classes,
         unaddressable=unaddressable,
         empty_classes=empty_classes,
+        in_view=bool(source),
     )
     visited = sorted(name for name in found if was_folder(found[name].state))
     indices = [found[name].actual_index for name in classes]

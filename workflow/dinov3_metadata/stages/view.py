@@ -39,6 +39,7 @@ from ..layouts import (
     may_hold_images,
     part_of,
 )
+from ..nested import note_nested
 from ..paths import StrPath, existing
 from ..readdir import Listing, list_folder
 from ..walk import (
@@ -53,7 +54,7 @@ from ..walk import (
 )
 from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import note_gone, note_nested, tell_left_out, why_empty
+from .left_out import note_gone, tell_left_out, why_empty
 from .links import ViewFolder
 from .refusals import flat_split, in_another, missing_split, no_images_in
 
@@ -384,8 +385,7 @@ class View:
             raise no_images_in(self.split, self.source, lacking, all_of_them=everything)
         self.numbers.retire_classes(folders)
         if len(folders) == 1 and self.part.classes:
-            classes = [f"{path}/{class_id}" for path in self.part.paths for class_id in folders]
-            self.notes = note_nested(self.split, self.dataset, classes)
+            self.notes = note_nested(self.split, self.dataset, self.part.paths, next(iter(folders)))
 
     def _no_images(self, found: Found | None = None) -> MetadataError:
         if self.part.classes and holds_images(self.source):
