@@ -173,3 +173,8 @@ def test_a_comment_does_not_shift_names_that_are_numbered(tmp_path: Path) -> Non
 def test_a_second_entry_of_json_is_called_an_entry(tmp_path: Path) -> None:
     said = refused(tmp_path, '{"n01440764": "a",\n"n01443537": "b", "n01440764": "c"}', W)
     assert "entry 3: the class id 'n01440764' is already in entry 1" in said
+
+
+def test_a_single_class_may_be_the_folder_of_the_classes(tmp_path: Path) -> None:
+    said = refused(tmp_path, "n01440764,tench\nn01443537,carp\n", ["train"])
+    assert "set `folders`, for instance `folders: {TRAIN: train/train}`." in said

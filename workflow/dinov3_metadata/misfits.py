@@ -146,6 +146,11 @@ def _missing(
             "Several rows or several folders look the same, so none was chosen. Write the ids as "
             "the folders are named."
         )
+    elif not most and len(class_ids) == 1 < len(read):
+        cure = (
+            f"It is the only class. If the classes are the folders in it, set `folders`, for "
+            f"instance `folders: {{TRAIN: train/{class_ids[0]}}}`."
+        )
     elif not most:
         cure = (
             "If this is the file of another dataset, set `labels:` to the right one, or `labels: "
