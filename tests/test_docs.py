@@ -109,8 +109,8 @@ def no_images(root: Path) -> None:
 
 
 def not_utf8(root: Path) -> None:
-    name = os.fsdecode("狗".encode("gbk"))
-    scan_images(make_tree(root, [f"train/{name}/{name}_1.JPEG"]), "TRAIN")
+    names = [os.fsdecode(name.encode("gbk")) for name in ("狗", "金鱼")]
+    scan_images(make_tree(root, [f"train/{name}/{name}_1.JPEG" for name in names]), "TRAIN")
 
 
 def loop(root: Path) -> None:
@@ -299,6 +299,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "labels missing": labels(None),
     "labels empty": labels(b"\n"),
     "labels not UTF-8": labels(b"n01440764,caf\xe9\n"),
+    "labels in one of several encodings": labels("n01440764,大白鲨\n".encode("gbk")),
+    "labels in two encodings": labels("n01440764,丁鱥\n".encode() + b"n01443537,caf\xe9\n"),
     "labels with a third column": labels(
         b"n01440764,tench\nn01443537,goldfish, Carassius auratus\n"
     ),

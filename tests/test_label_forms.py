@@ -304,11 +304,11 @@ def test_an_alias_in_yaml_is_not_followed(tmp_path: Path) -> None:
 
 def test_files_that_are_not_text_or_in_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "my labels.txt"
-    path.write_bytes("n01,丁鱥\n".encode("gbk"))
+    path.write_bytes("n01,tench\nn02,丁鱥\nn03,金鱼\n".encode("gbk"))
     with pytest.raises(MetadataError) as refusal:
         read_labels(path)
     said = str(refusal.value)
-    assert "The file reads as text in GBK, where this line is 'n01,丁鱥'." in said
+    assert "The file reads as text in GBK, where this line is 'n02,丁鱥'." in said
     command = f"iconv -f GBK -t UTF-8 '{path}' > '{tmp_path / 'my labels.utf8.txt'}'"
     assert said.endswith(f"\n  {command}")
     path.write_bytes(b"n01,\x81\n")
@@ -318,6 +318,36 @@ def test_files_that_are_not_text_or_in_another_encoding(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04")
     with pytest.raises(MetadataError, match="is not a text file, but a zip file"):
         read_labels(path)
+
+
+def test_a_file_that_reads_in_several_encodings_is_shown_in_each(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(b"n01,tench\nn02,\xe9t\xe9,caf\xe9\nn03,chat\nn04,ch\xe8vre\n")
+    with pytest.raises(MetadataError) as refusal:
+        read_labels(path)
+    lines = str(refusal.value).splitlines()
+    assert "line 2: byte 0xe9 is not UTF-8. The file reads as text in several" in lines[0]
+    assert "the one in which line 4 is right" in lines[0]
+    new = tmp_path / "labels.utf8.txt"
+    assert lines[1:5] == [
+        "  line 4 in LATIN1: 'n04,chèvre'",
+        f"  iconv -f LATIN1 -t UTF-8 {path} > {new}",
+        "  line 4 in WINDOWS-1250: 'n04,chčvre'",
+        f"  iconv -f WINDOWS-1250 -t UTF-8 {path} > {new}",
+    ]
+
+
+def test_a_file_of_which_some_lines_are_utf8_is_not_to_be_converted(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes("n01,tench\nn02,金鱼\n".encode() + b"n03,caf\xe9\nn04,th\xe9\n")
+    with pytest.raises(MetadataError) as refusal:
+        read_labels(path)
+    assert str(refusal.value) == (
+        f"{path}, line 3: byte 0xe9 is not UTF-8. Line 2 is UTF-8, so no one command converts the "
+        "file. Write all lines in UTF-8:\n"
+        "  line 2 in UTF-8: 'n02,金鱼'\n"
+        "  line 3 in LATIN1: 'n03,café'"
+    )
 
 
 def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from .coding import COMMON as CODINGS
-from .coding import guess_coding
+from .coding import guess_codings
 from .errors import MetadataError, count, listing
 
 CODES = 4  # most characters that a difference spells out
@@ -128,31 +127,43 @@ def check_utf8(names: Iterable[str], folder: str | os.PathLike[str]) -> None:
     wrong = {name: os.fsencode(name) for name in names if not _is_utf8(name)}
     if not wrong:
         return
-    coding = _common_coding([*wrong.values()])
+    codings = [one for one in guess_codings(b"\n".join(wrong.values())) if one not in NO_CONVMV]
+    commands = [
+        f"  convmv -f {coding} -t UTF-8 -r --notest {shlex.quote(os.fspath(folder))}"
+        for coding in codings
+    ]
+    if len(codings) > 1:
+        cure = (
+            "In several encodings, the names read as in parentheses. Rename the folders with the "
+            "command for the one that is right:"
+        )
+    elif codings:
+        cure = (
+            f"Read as {codings[0]}, the names are those in parentheses. This command renames the "
+            "folders:"
+        )
+    else:
+        cure = "Rename them. They are not text in any one encoding that was tried."
     raise MetadataError(
         f"{count(len(wrong), 'class folder has a name', 'class folders have names')} in {folder} "
         "that DINOv3 cannot store, because not all of it is UTF-8:",
-        listing(
-            (f"{one} ({raw.decode(coding)})" if coding else one for one, raw in wrong.items()),
-            len(wrong),
-        ),
-        f"Read as {coding}, the names are those in parentheses. This command renames the folders:"
-        if coding
-        else "Rename them. They are not text in any one encoding that was tried.",
-        [f"  convmv -f {coding} -t UTF-8 -r --notest {shlex.quote(os.fspath(folder))}"]
-        if coding
-        else [],
+        listing((f"{one}{_as_read(raw, codings)}" for one, raw in wrong.items()), len(wrong)),
+        cure,
+        commands,
     )
 
 
-def _common_coding(names: Sequence[bytes]) -> str:
-    """Return the encoding in which all names read as text; empty if they need several."""
-    coding = guess_coding(b"\n".join(names))
-    for name in names:
-        accent = re.search(rb"[A-Za-z][\x80-\xff](?![\x80-\xff])", name)
-        if accent if coding in CODINGS else guess_coding(name) in CODINGS:
-            return ""
-    return coding
+NO_CONVMV = ("GB18030", "UTF-16", "UTF-16LE", "UTF-16BE")
+"""Encodings that convmv does not know, or that no file name can have."""
+
+
+def _as_read(raw: bytes, codings: Sequence[str]) -> str:
+    """Return, in parentheses, how a name reads in each of some encodings."""
+    if not codings:
+        return ""
+    if len(codings) == 1:
+        return f" ({raw.decode(codings[0])})"
+    return f" ({', '.join(f'{coding}: {raw.decode(coding)}' for coding in codings)})"
 
 
 def _is_utf8(name: str) -> bool:

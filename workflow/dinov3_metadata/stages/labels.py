@@ -10,7 +10,7 @@ from itertools import chain
 from itertools import count as count_from
 
 from ..artefacts import Labels
-from ..coding import binary_kind, guess_coding
+from ..coding import binary_kind, find_utf8_line, guess_codings
 from ..disk import read_file
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import check_content, digest
@@ -111,7 +111,7 @@ def _read(path: str, fingerprint: str | None) -> tuple[str, str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _not_utf8(path, content, error.start) from None
-    if "\0" in text and guess_coding(content):  # UTF-16 without a mark
+    if "\0" in text and guess_codings(content):  # UTF-16 without a mark
         raise _not_utf8(path, content, content.index(b"\0"))
     return text, now
 
@@ -130,18 +130,55 @@ def _not_utf8(path: str, content: bytes, at: int) -> MetadataError:
     """Return the message for a file in another encoding, with the command that converts it."""
     line = content.count(b"\n", 0, at) + 1
     said = f"{path}, line {line}: byte 0x{content[at]:02x} is not UTF-8."
-    coding = guess_coding(content)
-    if not coding:
+    utf8, others = find_utf8_line(content)
+    if utf8:
+        return MetadataError(
+            f"{said} Line {utf8} is UTF-8, so no one command converts the file. Write all lines in "
+            "UTF-8:",
+            _as_read(content, utf8, ["UTF-8"]),
+            _as_read(content, line, others),
+        )
+    codings = guess_codings(content)
+    if not codings:
         return MetadataError(
             f"{said} Save the file as UTF-8. It is not text in any other encoding that was tried, "
-            "so part of it may be damaged."
+            "so part of it may be damaged or in yet another one."
         )
     start, end = os.path.splitext(path)
     some = (f"{start}.utf8{number}{end}" for number in chain([""], count_from(2)))
     new = next(one for one in some if not os.path.lexists(one))
-    shown = content.decode(coding).splitlines()[line - 1 : line] or [""]
+    commands = [
+        f"  iconv -f {coding} -t UTF-8 {shlex.quote(path)} > {shlex.quote(new)}"
+        for coding in codings
+    ]
+    if len(codings) == 1:
+        return MetadataError(
+            f"{said} The file reads as text in {codings[0]}, where this line is "
+            f"{_line(content, line, codings[0])!r}. Convert it, and set `labels:` to the new file, "
+            f"{new}:",
+            commands,
+        )
+    telling = _telling_line(content, codings)
+    readings = zip(_as_read(content, telling, codings), commands, strict=True)
     return MetadataError(
-        f"{said} The file reads as text in {coding}, where this line is {shown[0][:80]!r}. Convert "
-        f"it, and set `labels:` to the new file, {new}:",
-        f"  iconv -f {coding} -t UTF-8 {shlex.quote(path)} > {shlex.quote(new)}",
+        f"{said} The file reads as text in several encodings. Convert it from the one in which "
+        f"line {telling} is right, and set `labels:` to the new file, {new}:",
+        [one for reading in readings for one in reading],
     )
+
+
+def _line(content: bytes, line: int, coding: str) -> str:
+    """Return the start of a line of a text, by its number."""
+    return content.decode(coding, "replace").split("\n")[line - 1].strip()[:80]
+
+
+def _as_read(content: bytes, line: int, codings: list[str]) -> list[str]:
+    """Return a line of a text as it reads in each of some encodings."""
+    return [f"  line {line} in {one}: {_line(content, line, one)!r}" for one in codings]
+
+
+def _telling_line(content: bytes, codings: list[str]) -> int:
+    """Return the first line that reads differently in most of some encodings."""
+    texts = [content.decode(coding).split("\n") for coding in codings]
+    different = [len({*readings}) for readings in zip(*texts, strict=True)]
+    return different.index(max(different)) + 1
