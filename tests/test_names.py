@@ -29,6 +29,20 @@ NFC, NFD = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
         ("001.Albatross", "1.Albatross", "leading zeros"),
         ("7", "\uff17", "full-width characters (U+FF17)"),
         ("Cat", "cat\xa0", "blanks and capitals (U+00A0)"),
+        ("cat", "\u0441\u0430t", "letters of other scripts (U+0430, U+0441)"),
+        ("собака", "собакa", "letters of other scripts (U+0430)"),
+        ("Tiger", "\u0422iger", "letters of other scripts (U+0422)"),
+        ("Owl", "\u039fwl", "letters of other scripts (U+039F)"),
+        ("fish", "\ufb01sh", "compatibility characters (U+FB01)"),
+        ("m2", "m\xb2", "compatibility characters (U+00B2)"),
+        ("T-shirt", "T\u2010shirt", "dashes (U+2010)"),
+        ("T-shirt", "T\u2015shirt", "dashes (U+2015)"),
+        ("T-shirt", "T\u2212shirt", "dashes (U+2212)"),
+        ("dog's", "dog\u2019s", "quotes (U+2019)"),
+        ('"x"', "\u201cx\u201d", "quotes (U+201C, U+201D)"),
+        ("КОТ", "кот", "capitals (U+041A, U+041E, U+0422, U+043A, ...)"),
+        ("ΟΧΙ", "οχι", "capitals (U+0399, U+039F, U+03A7, U+03B9, ...)"),
+        ("BMW-ТРАК", "bmw-трак", "capitals (U+0410, U+041A, U+0420, U+0422, ...)"),
     ],
 )
 def test_each_difference_that_nobody_sees_is_spelt_out(name: str, other: str, said: str) -> None:
@@ -40,7 +54,19 @@ def test_each_difference_that_nobody_sees_is_spelt_out(name: str, other: str, sa
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("cat", "cut"), ("1.05", "1.5"), ("10", "1"), ("ab", "a b"), ("0", "00x")]
+    ("name", "other"),
+    [
+        ("cat", "cut"),
+        ("1.05", "1.5"),
+        ("10", "1"),
+        ("ab", "a b"),
+        ("0", "00x"),
+        ("кот", "kot"),
+        ("нос", "hoc"),
+        ("ВОЛК", "BOAK"),
+        ("νους", "vous"),
+        ("a-b", "a_b"),
+    ],
 )
 def test_other_names_do_not_look_equal(name: str, other: str) -> None:
     assert fold(name) != fold(other)

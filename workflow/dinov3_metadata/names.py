@@ -1,7 +1,8 @@
 """Names: find names that look equal and are not, and say in what they differ.
 
 A class folder and its row in a labels file often differ only in what nobody sees: a blank at the
-end, a zero-width character, or an accent that is one character here and two there.
+end, a zero-width character, a Cyrillic letter, or an accent that is one character here and two
+there.
 """
 
 from __future__ import annotations
@@ -32,30 +33,60 @@ def _narrow(name: str) -> str:
     )
 
 
+def _latin(name: str) -> str:
+    """Replace Cyrillic and Greek letters that look exactly like Latin ones."""
+    return re.sub(r"[^\W\d_]+", lambda word: _latin_word(word[0]), name)
+
+
+def _latin_word(word: str) -> str:
+    """Replace the letters of one word.
+
+    Capitals whose small letters look different are replaced only beside Latin letters and where no
+    others are left, because both forms of a Cyrillic or Greek word must stay the same.
+    """
+    others = {ord(char) for char in word if not char.isascii()}
+    if others <= TWINS.keys() | CAPITAL_TWINS.keys() and len(others) < len({*word}):
+        word = word.translate(CAPITAL_TWINS)
+    return word.translate(TWINS)
+
+
+TWINS = str.maketrans("аеорсухіјѕАЕОРСУХІЈЅοΟ", "aeopcyxijsAEOPCYXIJSoO")
+CAPITAL_TWINS = str.maketrans("ВКМНТΑΒΕΖΗΙΚΜΝΡΤΥΧ", "BKMHTABEZHIKMNPTYX")
+"""Cyrillic and Greek letters -> Latin ones, from confusables.txt of Unicode Technical Standard 39.
+
+``TWINS`` look the same as capitals and as small letters, ``CAPITAL_TWINS`` only as capitals.
+"""
+
+DASHES = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
+QUOTES = dict.fromkeys(map(ord, "‘’‚‛′"), "'") | dict.fromkeys(map(ord, "“”„‟″"), '"')
+
 STEPS: dict[str, Callable[[str], str]] = {
     "invisible characters": _visible,
     "full-width characters": _narrow,
-    "blanks": lambda name: " ".join(name.split()),
-    "capitals": str.casefold,
     "Unicode form": lambda name: unicodedata.normalize("NFC", name),
+    "dashes": lambda name: name.translate(DASHES),
+    "quotes": lambda name: name.translate(QUOTES),
+    "blanks": lambda name: " ".join(name.split()),
+    "compatibility characters": lambda name: unicodedata.normalize("NFKC", name),
+    "letters of other scripts": _latin,
+    "capitals": str.casefold,
     "leading zeros": lambda name: re.sub(r"^0+(?=\d)", "", name),
 }
 """What names may differ in and still look equal -> how to remove it. The order matters."""
 
 
-NOT_ASCII = ("invisible characters", "full-width characters", "Unicode form")
+ASCII_STEPS = ("blanks", "capitals", "leading zeros")
 
 
-def fold(name: str, without: str = "") -> str:
-    """Return what is left of a name once everything in ``STEPS`` is removed.
+def _steps(*names: str) -> list[str]:
+    """Return the steps that may change one of some names."""
+    return [*ASCII_STEPS] if all(name.isascii() for name in names) else [*STEPS]
 
-    Args:
-        name: The name.
-        without: One of ``STEPS`` to leave as it is.
-    """
-    for what, step in STEPS.items():
-        if what != without and not (name.isascii() and what in NOT_ASCII):
-            name = step(name)
+
+def fold(name: str) -> str:
+    """Return what is left of a name once everything in ``STEPS`` is removed."""
+    for what in _steps(name):
+        name = STEPS[what](name)
     return name
 
 
@@ -66,13 +97,22 @@ def difference(name: str, other: str) -> str:
         >>> difference("cat", "Cat"), difference("cat", "cat\\xa0")
         ('capitals', 'blanks (U+00A0)')
     """
-    what = [step for step in STEPS if fold(name, step) != fold(other, step)]
-    counts = Counter(name), Counter(other)
-    odd = {*(counts[0] - counts[1]), *(counts[1] - counts[0])}
+    what, odd = [], _odd(name, other)
     codes = [f"U+{ord(char):04X}" for char in sorted(odd) if char == " " or not char.isascii()]
+    for step in _steps(name, other):
+        name, other = STEPS[step](name), STEPS[step](other)
+        if len(_odd(name, other)) < len(odd):
+            what.append(step)
+        odd = _odd(name, other)
     shown = ", ".join(codes[:CODES]) + (", ..." if codes[CODES:] else "")
     said = " and ".join(what) or "characters that look alike"
     return f"{said} ({shown})" if codes else said
+
+
+def _odd(name: str, other: str) -> set[str]:
+    """Return the characters that one of two names has more often."""
+    counts = Counter(name), Counter(other)
+    return {*(counts[0] - counts[1]), *(counts[1] - counts[0])}
 
 
 def match_alike(missing: Iterable[str], ids: Sequence[str], there: Iterable[str]) -> dict[str, str]:
