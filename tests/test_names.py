@@ -32,6 +32,7 @@ NFC, NFD = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
         ("cat", "\u0441\u0430t", "letters of other scripts (U+0430, U+0441)"),
         ("собака", "собакa", "letters of other scripts (U+0430)"),
         ("Tiger", "\u0422iger", "letters of other scripts (U+0422)"),
+        ("тигр", "Тигp", "letters of other scripts and capitals (U+0422, U+0440, U+0442)"),
         ("Owl", "\u039fwl", "letters of other scripts (U+039F)"),
         ("fish", "\ufb01sh", "compatibility characters (U+FB01)"),
         ("m2", "m\xb2", "compatibility characters (U+00B2)"),
@@ -80,8 +81,9 @@ def test_what_could_mean_several_is_not_matched() -> None:
 
 NAMES = {
     "GBK": "丁鱥 金鱼 大白鲨 虎鲨 锤头鲨 公鸡 鸵鸟 苍头燕雀 喜鹊",
-    "BIG5": "鯉魚 金魚 大白鯊 虎鯊 雙髻鯊 公雞 鴕鳥 鸚鵡 喜鵲",
+    "BIG5": "鯉魚 金魚 大白鯊 虎鯊 雙髻鯊 公雞 鴕鳥 鸚鵡 喜鵲 寶寶",
     "SHIFT_JIS": "金魚 ホオジロザメ イタチザメ おんどり ダチョウ 犬 猫",
+    "CP932": "髙橋 ホオジロザメ イタチザメ おんどり ダチョウ 犬 猫",
     "EUC-JP": "金魚 ホオジロザメ イタチザメ おんどり ダチョウ 犬 猫",
     "EUC-KR": "개 고양이 말 호랑이 사자 코끼리 기린 원숭이 너구리 금붕어",
     "CP949": "똠방각하 고양이 말 호랑이 사자 코끼리 기린 원숭이 너구리",
@@ -89,6 +91,7 @@ NAMES = {
     "KOI8-R": "собака Кошка лошадь корова овца медведь слон",
     "KOI8-U": "собака кіт їжак ведмідь слон віслюк кінь",
     "CP866": "собака Кошка лошадь корова овца медведь слон",
+    "ISO-8859-5": "собака Кошка лошадь корова овца медведь слон",
     "LATIN1": "chèvre léopard éléphant zèbre écureuil forêt",
     "WINDOWS-1252": "bœuf œillet forêt île août dogs\u2019 chèvre léopard éléphant",
     "CP850": "Bär Löwe Käfer Möwe Größe Küken",
@@ -96,10 +99,12 @@ NAMES = {
     "ISO-8859-2": "kočka kůň kráva králík medvěd žirafa veverka včela",
     "WINDOWS-1254": "köpek ördek tavşan ayı zürafa balık şemsiye şişe",
     "WINDOWS-1257": "šuo katė žąsis višta vėžlys voverė lūšis žuvėdra",
+    "WINDOWS-1258": "gâ\u0301u hô\u0309 tho\u0309 vi\u0323t ngư\u0323a sư tư\u0309 khi\u0309",
     "WINDOWS-1253": "σκύλος γάτα άλογο αγελάδα πρόβατο ελέφαντας",
+    "ISO-8859-7": "σκύλος Άλογο γάτα αγελάδα πρόβατο ελέφαντας",
     "WINDOWS-1255": "כלב חתול סוס פרה כבשה אריה פיל",
     "WINDOWS-1256": "كلب قطة حصان بقرة خروف أسد فيل",
-    "CP874": "สุนัข แมว ม้า ไก่ เป็ด กระต่าย ช้าง",
+    "CP874": "สุนัข แมว ม้า ไก่ เป็ด กระต่าย ช้าง โต๊ะ",
 }
 FORMS = {
     "names": "{name}",
@@ -171,6 +176,11 @@ def test_lines_in_different_encodings_read_in_none(coding: str, latin: bytes) ->
     assert guess_codings(others + b"\n" + latin + b"\n") == []
 
 
+def test_a_line_in_cyrillic_among_latin_ones_reads_in_none() -> None:
+    others = "\n".join(lines_of("LATIN1", "CSV")).encode("latin-1")
+    assert guess_codings(others + "\nn99,собака".encode("cp1251")) == []
+
+
 @pytest.mark.parametrize("at", [0, 3, 5])
 @pytest.mark.parametrize("coding", NAMES)
 def test_a_line_that_is_utf8_among_others_is_found(coding: str, at: int) -> None:
@@ -183,9 +193,17 @@ def test_a_line_that_is_utf8_among_others_is_found(coding: str, at: int) -> None
     assert raw[1].decode(others[0]) == lines[1]
 
 
-@pytest.mark.parametrize("text", ["n01,帽\nn02,金鱼\n", "n01,小\nn02,鹦鹉\nn03,金鱼"])
-def test_a_line_that_is_utf8_by_accident_is_not_taken_for_it(text: str) -> None:
-    raw = text.encode("gbk")
+@pytest.mark.parametrize(
+    ("coding", "text"),
+    [
+        ("GBK", "n01,帽\nn02,金鱼\n"),
+        ("GBK", "n01,小\nn02,鹦鹉\nn03,金鱼"),
+        ("CP866", "n01,улитка\nn02,собака\nn03,корова"),
+        ("CP874", "n01,รถ\nn02,แมว\nn03,สุนัข"),
+    ],
+)
+def test_a_line_that_is_utf8_by_accident_is_not_taken_for_it(coding: str, text: str) -> None:
+    raw = text.encode(coding)
     raw.splitlines()[0].decode()
     assert find_utf8_line(raw)[0] == 0
 

@@ -345,8 +345,6 @@ def _log_order(before: str, char: str, kind: str) -> float:
         score = math.log(0.05 if kind in BLOCKS else 0.0002)
     if char.isupper() and before.islower() and not (before + char).isascii():
         score += math.log(0.001)
-    if unicodedata.combining(char) and not before.isalpha():
-        score += math.log(0.001)
     return score
 
 
