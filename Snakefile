@@ -3,47 +3,50 @@
 #   load_labels → (link_view →) scan_split → (number_classes →) dump_entries → dump_class_arrays → verify → publish
 #
 # config.yaml contains the settings, rules/ one file per stage, workflow/ the code of the stages.
+# docs/module.md shows how another workflow uses this one.
 
+from snakemake.sourcecache import LocalSourceFile
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+HOUSE = workflow.current_basedir
+if not isinstance(HOUSE, LocalSourceFile):
 
-configfile: f"{workflow.basedir}/config.yaml"
-
-
-report: "workflow/report/overview.rst"
-
-
-include: "rules/common.smk"
-include: "rules/labels.smk"
-include: "rules/view.smk"
-include: "rules/scan.smk"
-include: "rules/numbering.smk"
-include: "rules/entries.smk"
-include: "rules/classes.smk"
-include: "rules/verify.smk"
-include: "rules/audit.smk"
-include: "rules/publish.smk"
-include: "rules/report.smk"
+    include: HOUSE.join("rules/fetch.smk")  # sets HOUSE
 
 
-localrules:
-    all,
-    audit,
-    audit_split,
-    load_labels,
-    number_classes,
-    publish,
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+if not IS_MODULE:
+
+    configfile: f"{HOUSE}/config.yaml"
+
+    report: f"{HOUSE}/workflow/report/overview.rst"
+
+
+include: f"{HOUSE}/rules/common.smk"
+include: f"{HOUSE}/rules/labels.smk"
+include: f"{HOUSE}/rules/view.smk"
+include: f"{HOUSE}/rules/scan.smk"
+include: f"{HOUSE}/rules/numbering.smk"
+include: f"{HOUSE}/rules/entries.smk"
+include: f"{HOUSE}/rules/classes.smk"
+include: f"{HOUSE}/rules/verify.smk"
+include: f"{HOUSE}/rules/audit.smk"
+include: f"{HOUSE}/rules/publish.smk"
+include: f"{HOUSE}/rules/report.smk"
 
 
 rule all:
-    default_target: True
     input:
         stages.artefacts,
         pages(),
+    localrule: True
     message:
         "Everything is in place"
+
+
+stages.complete()
 
 
 onsuccess:

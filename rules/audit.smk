@@ -34,6 +34,7 @@ rule audit_split:
     log:
         stages.where("audit_split.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
+    localrule: True
     conda:
         "../envs/dinov3-metadata.yaml"
     params:
@@ -48,5 +49,6 @@ rule audit_split:
 rule audit:
     input:
         stages.audits,
+    localrule: True
     message:
         "All images were opened"

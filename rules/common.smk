@@ -4,38 +4,46 @@ import os
 import re
 import sys
 
-from snakemake.utils import validate
+# A checkout has the package beside its rules. A wheel has the rules in the package.
+if os.path.isdir(f"{HOUSE}/workflow/dinov3_metadata"):
+    sys.path.insert(0, f"{HOUSE}/workflow")
+try:
+    from dinov3_metadata.paths import house
 
-# Each job is a new process, and must run the code of this checkout, whatever is installed.
-PACKAGES = os.path.join(workflow.basedir, "workflow")
-if os.pathsep in PACKAGES:
-    sys.exit(f"Error: {workflow.basedir} contains a {os.pathsep!r}. Move it to a path without one.")
-sys.path.insert(0, PACKAGES)
-os.environ.update(
-    PYTHONPATH=os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
-)
+    is_same = os.path.samefile(house(), HOUSE)
+except ImportError:
+    is_same = False
+if not is_same:
+    loaded = sys.modules.get("dinov3_metadata")
+    found = f"that in {os.path.dirname(loaded.__file__)}" if loaded else "none"
+    sys.exit(
+        f"Error: The rules in {HOUSE} need the dinov3_metadata of the same copy, but the Python that runs "
+        f"Snakemake, {sys.executable}, has {found}. Use one copy for all modules, or install "
+        "dinov3-metadata for this Python and name its Snakefile."
+    )
 
 from dinov3_metadata.binding import Binding
-from dinov3_metadata.config import explain, is_good, prepare, settings_of, with_defaults
+from dinov3_metadata.config import check_config, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
-from dinov3_metadata.errors import printable
 from dinov3_metadata.extras import check_installed
 from dinov3_metadata.log import ending_plainly
 from dinov3_metadata.paths import WILDCARDS
 from dinov3_metadata.present import Chain
 from dinov3_metadata.summary import failures, summarise
 
-config |= with_defaults(prepare(config))
-try:
-    if not is_good(config):
-        validate(config, "../workflow/schemas/config.schema.yaml")
-except WorkflowError as error:
-    sys.exit(f"Error: {printable(explain(error.__context__))}")
+config = with_defaults(prepare(config))  # another object: an importer's config stays as it is
 with ending_plainly():
-    settings = settings_of(config)
-    if not config["root"]:
-        make_demo(settings.root, f"{PACKAGES}/demo_labels.txt", config["demo"]["images"])
-    stages = Binding(workflow, Chain(settings))
+    check_config(config)
+    settings = settings_of(config, IS_MODULE)
+    if IS_MODULE:
+        from dinov3_metadata.imported import bind
+
+        stages = bind(workflow, settings)
+        published = stages.published
+    else:
+        if not config["root"]:
+            make_demo(settings.root, f"{HOUSE}/workflow/demo_labels.txt", config["demo"]["images"])
+        stages = Binding(workflow, Chain(settings))
 
 
 wildcard_constraints:

@@ -4,6 +4,7 @@ rule load_labels:
     log:
         stages.where("load_labels.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
+    localrule: True
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

@@ -4,6 +4,7 @@ rule number_classes:
     log:
         stages.where("number_classes.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
+    localrule: True
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

@@ -9,6 +9,7 @@ rule publish:
     log:
         stages.where("publish.log"),
     retries: 0  # overrides a cluster's profile, whose retries are for killed jobs
+    localrule: True
     conda:
         "../envs/dinov3-metadata.yaml"
     params:

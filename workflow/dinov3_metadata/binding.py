@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from snakemake.io import unpack
@@ -17,6 +18,7 @@ from .chain import OF_SPLIT, STAGES, needs
 from .disk import read_file
 from .errors import logger
 from .extras import check_settings
+from .fingerprint import digest
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import house, path_of, pattern
@@ -24,9 +26,10 @@ from .preflight import check_cluster_paths, check_slurm_extra, estimate_images, 
 from .present import Chain
 
 RUN = "DINOV3_METADATA_RUN"
-"""The environment variable that tells a job to which run it belongs."""
+"""The start of the name of the environment variable that tells a job to which run it belongs."""
 
 SCRIPT = house() / "workflow/scripts/run_stage.py"
+PACKAGES = Path(__file__).parents[1]
 
 
 class Binding:
@@ -43,7 +46,11 @@ class Binding:
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
             check_settings(chain.settings)
-        self.check_run()
+
+    def complete(self) -> None:
+        """Let `all` be the default target. Each Snakefile asks for this at its end, because a
+        Snakefile that includes another one keeps its own default target."""
+        self.workflow.default_target = "all"
 
     @property
     def shares_of_an_audit(self) -> Callable[..., list[str]]:
@@ -82,7 +89,7 @@ class Binding:
                 "level": self.chain.settings.log_level,
             }
             with ending_plainly():
-                return [self.python, str(SCRIPT), one_word(call)]
+                return [self.python, str(SCRIPT), str(PACKAGES), one_word(call)]
 
         return words
 
@@ -147,6 +154,7 @@ class Binding:
         workflow, used = self.workflow, self.chain.settings
         if workflow.non_local_exec:
             paths = [used.root, used.extra, used.view, used.labels, workflow.basedir, os.getcwd()]
+            paths += [SCRIPT, PACKAGES]
             check_cluster_paths(map(str, paths))
         if workflow.executor_plugin.name == "slurm":
             from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
@@ -158,25 +166,40 @@ class Binding:
 
     def check_run(self) -> None:
         """End a job that waited in a cluster's queue while its run was killed and another began."""
-        run = os.environ.get(RUN)
+        run = os.environ.get(self._variable)
         if not self.workflow.is_main_process and run and run != self._run_in_progress():
             sys.exit(
                 "Error: The run that this job belongs to has ended, and another one is in progress."
             )
+
+    @property
+    def _runs(self) -> bool:
+        """Whether this process is to run anything, and is not a job."""
+        workflow = self.workflow
+        settings = workflow.execution_settings
+        return bool(workflow.is_main_process and settings and not workflow.dryrun)
+
+    @property
+    def _variable(self) -> str:
+        """``RUN`` for this work folder: a workflow may have several, each with a run of its own."""
+        return f"{RUN}_{digest(self.extra)}"
 
     def _run_in_progress(self) -> str:
         return read_file(path_of(self.extra, "run")).decode()
 
     @cached_property  # holds the lock until this process ends
     def _lock(self) -> BinaryIO | None:
-        """Become the only run on the work folder. Ask for this before any state is read."""
-        workflow = self.workflow
-        if not workflow.is_main_process or not workflow.execution_settings or workflow.dryrun:
+        """The lock of the only run on the work folder. Ask for it before any state is read."""
+        return self.become_only_run()
+
+    def become_only_run(self) -> BinaryIO | None:
+        """Lock the work folder, if this process is to run anything."""
+        if not self._runs:
             return None
         with ending_plainly():
             self.check_cluster()
             held = lock_run(self.extra)
-            os.environ[RUN] = self._run_in_progress()
+            os.environ[self._variable] = self._run_in_progress()
             return held
 
     @cached_property
@@ -186,6 +209,7 @@ class Binding:
     def _state_of_job(self, rule: str, wildcards: Any) -> dict[str, str]:
         """Return the wildcards of a job's files. A job on a cluster need not see every folder."""
         _ = self._lock
+        self.check_run()
         state = dict(wildcards.items())
         if "view" in STAGES[rule].reads:
             state["view"] = self.chain.now[state["split"]].view.name

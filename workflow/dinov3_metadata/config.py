@@ -34,6 +34,7 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
             whole.setdefault(key, None if nothing else _plain(field.default))
         elif isinstance(inside := whole.get(section, {}), dict):
             whole[section] = {key: _plain(field.default)} | inside
+    whole.setdefault("demo", {key: value for key, (value, _) in DEMO.items()})
     return whole
 
 
@@ -54,12 +55,37 @@ def is_good(config: dict[str, Any]) -> bool:
     return config.get("demo") == {key: value for key, (value, _) in DEMO.items()}
 
 
-def settings_of(config: dict[str, Any]) -> Settings:
-    """Return the settings of a validated config.yaml, or those of the demo if ``root`` is empty.
+def check_config(config: dict[str, Any]) -> None:
+    """Check that a config with its defaults fits its schema.
 
     Raises:
-        MetadataError: Only one of ``root`` and ``extra`` is set.
+        MetadataError: It does not.
     """
+    if is_good(config):
+        return
+    from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
+
+    try:
+        Draft202012Validator(schema()).validate(config)
+    except ValidationError as error:
+        raise MetadataError(explain(error)) from None
+
+
+def settings_of(config: dict[str, Any], is_module: bool = False) -> Settings:
+    """Return the settings of a config that was checked, or those of the demo if ``root`` is empty.
+
+    Args:
+        config: The config.
+        is_module: Whether it is that of a module in another workflow, which gets no demo.
+
+    Raises:
+        MetadataError: Only one of ``root`` and ``extra`` is set, or none for a module.
+    """
+    if is_module and not config["root"] and not config["extra"]:
+        raise MetadataError(
+            "config: a module needs `root` (the dataset's folder) and `extra` (the folder for the "
+            'metadata files): write config: {"root": ..., "extra": ...} in the `module` statement.'
+        )
     if config["root"] and not config["extra"]:
         raise MetadataError(
             "config: `root` is set, but not `extra`: name the folder for the metadata files "

@@ -155,10 +155,8 @@ def failures(extra: StrPath, logs: Iterable[str]) -> str:
         logs: The files of Snakemake's own log. Only they show that a run was interrupted while its
             jobs waited.
     """
-    start = os.path.getmtime(path_of(extra, "run"))  # from the same clock as the times of the logs
-    own = (path for rule in STAGES for path, _ in existing(extra, f"{rule}.log"))
-    found = [error_in(path) for path in own if os.path.getmtime(path) >= start]
-    if not any(found):
+    found = errors(extra)
+    if not found:
         said = "".join(read_file(path).decode(errors="replace") for path in logs)
         if shutil.disk_usage(extra).free < 1 << 16:
             found = [f"{extra}: No space left on device, not even for a log."]
@@ -166,4 +164,17 @@ def failures(extra: StrPath, logs: Iterable[str]) -> str:
             found = [INTERRUPTED]
         else:
             found = [SILENT]
-    return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found if error))
+    return show(found)
+
+
+def errors(extra: StrPath) -> list[str]:
+    """Return the messages of the stages that failed in the last run, from their logs."""
+    start = os.path.getmtime(path_of(extra, "run"))  # from the same clock as the times of the logs
+    own = (path for rule in STAGES for path, _ in existing(extra, f"{rule}.log"))
+    found = (error_in(path) for path in own if os.path.getmtime(path) >= start)
+    return [error for error in found if error]
+
+
+def show(found: Iterable[str]) -> str:
+    """Return messages as the last lines of a run."""
+    return "\n".join(dict.fromkeys(f"\nError: {error}" for error in found))
