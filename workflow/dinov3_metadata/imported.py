@@ -145,9 +145,22 @@ class Imported(Binding):
         if not all(map(os.path.exists, [receipt, *self.audits_needed({})])):
             if not self.publication:
                 sys.exit("Error: published() needs the rule publish: `use rule * from` the module.")
+            # A missing file that only other jobs need is ignored if these have their outputs
+            # (snakemake#1978).
+            self.workflow.dag.forcefiles.add(receipt)
             self.publication.get(receipt=self.chain.receipt)
+        self._reconsider(receipt)
         self._say_what_is_published()
         self._release()
+
+    def _reconsider(self, receipt: str) -> None:
+        """Drop the plan to run all jobs that wait for the publication. Snakemake keeps it for those
+        that come after a job which, as it turns out, needs not run."""
+        dag = self.workflow.dag
+        done = [job for job in dag.finished_jobs if receipt in job.output]
+        for job in dag.bfs(dag.depending, *done):
+            if job not in done:
+                dag.reason(job).clear()
 
     def _release(self) -> None:
         """Let other runs use the work folder while the importer's rules run, maybe for days."""
