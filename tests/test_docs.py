@@ -37,6 +37,7 @@ TWINS = {
     "README.md": "README.zh-CN.md",
     "docs/check.md": "docs/check.zh-CN.md",
     "docs/errors.md": "docs/errors.zh-CN.md",
+    "docs/module.md": "docs/module.zh-CN.md",
 }
 
 

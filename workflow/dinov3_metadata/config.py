@@ -84,7 +84,7 @@ def settings_of(config: dict[str, Any], is_module: bool = False) -> Settings:
     if is_module and not config["root"] and not config["extra"]:
         raise MetadataError(
             "config: a module needs `root` (the dataset's folder) and `extra` (the folder for the "
-            'metadata files): write config: {"root": ..., "extra": ...} in the `module` statement.'
+            "metadata files). Set both in the `config:` of its `module` statement."
         )
     if config["root"] and not config["extra"]:
         raise MetadataError(

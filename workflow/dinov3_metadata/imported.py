@@ -159,7 +159,7 @@ class Imported(Binding):
         dag = self.workflow.dag
         done = [job for job in dag.finished_jobs if receipt in job.output]
         for job in dag.bfs(dag.depending, *done):
-            if job not in done:
+            if job not in done and not job.rule.norun:
                 dag.reason(job).clear()
 
     def _release(self) -> None:
