@@ -15,7 +15,9 @@ except ImportError:
     is_same = False
 if not is_same:
     loaded = sys.modules.get("dinov3_metadata")
-    found = f"version {loaded.__version__} in {os.path.dirname(loaded.__file__)}" if loaded else "none"
+    found = (
+        f"version {loaded.__version__} in {os.path.dirname(loaded.__file__)}" if loaded else "none"
+    )
     sys.exit(
         f"Error: The rules in {HOUSE} need the dinov3_metadata of the same copy, but the Python that runs "
         f"Snakemake, {sys.executable}, has {found}. Use one copy for all modules, or install "
