@@ -57,12 +57,13 @@ class Cluster:
             "PYTHONPATH": str(plugin),
             "PATH": f"{conf.parent / 'bin'}:{os.environ['PATH']}",
         }
+        self.snakefile = REPOSITORY / "Snakefile"
         self.before = set(self.jobs())
 
     def start(self, *options: str, splits: str = "[TRAIN]") -> subprocess.Popen:
         # A process that a shell starts in the background ignores SIGINT, and so would its children.
         command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
-        command += ["-s", str(REPOSITORY / "Snakefile")]
+        command += ["-s", str(self.snakefile)]
         command += ["--workflow-profile", str(REPOSITORY / "profiles/slurm"), *IMPATIENT]
         command += ["--directory", str(self.workdir), *options, "--config", f"root={self.root}"]
         return subprocess.Popen(
@@ -240,3 +241,26 @@ def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
     (log,) = cluster.workdir.glob(f".snakemake/slurm_logs/*/{jobs[0]['JobId']}.log")
     assert "The run that this job belongs to has ended" in log.read_text()
     assert cluster.is_true(snakemake)
+
+
+def test_a_module_and_a_training_that_waits_for_it(cluster: Cluster) -> None:
+    (cluster.workdir / "Snakefile").write_text(f"""
+module meta:
+    snakefile: {str(REPOSITORY / "Snakefile")!r}
+    config: {{"root": {str(cluster.root)!r}, "extra": {str(cluster.extra)!r}, "splits": ["TRAIN"]}}
+use rule * from meta as meta_*
+rule train:
+    input: meta.published()
+    output: "model.txt"
+    shell: "cat {{input:q}} > {{output}}"
+""")
+    cluster.snakefile = cluster.workdir / "Snakefile"
+    of_split = ("scan_split", "dump_entries", "dump_class_arrays", "verify")
+    groups = ["--groups", *(f"meta_{rule}=split" for rule in of_split)]
+    said, jobs = cluster.run(*groups)
+    assert f"DINOv3 metadata, verified, in {cluster.extra}:" in said
+    assert len(jobs) == 2  # the split, and the training
+    assert '"images": 4' in (cluster.workdir / "model.txt").read_text()
+    said, jobs = cluster.run(*groups)
+    assert NOTHING in said
+    assert jobs == []
