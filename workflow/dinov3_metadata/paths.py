@@ -184,7 +184,7 @@ def published_names(split: str) -> list[str]:
 
 
 def house() -> Path:
-    """Return the folder with the Snakefile, rules/, profiles/ and workflow/.
+    """Return the folder with the Snakefile, rules/, profiles/ and workflow/ of this package.
 
     The wheel has it inside the package. In a checkout, it is the checkout.
     """
