@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dinov3_metadata.coding import guess_codings
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.readings import Naming
 from dinov3_metadata.stages.labels import read_labels
@@ -178,3 +179,63 @@ def test_a_second_entry_of_json_is_called_an_entry(tmp_path: Path) -> None:
 def test_a_single_class_may_be_the_folder_of_the_classes(tmp_path: Path) -> None:
     said = refused(tmp_path, "n01440764,tench\nn01443537,carp\n", ["train"])
     assert "set `folders`, for instance `folders: {TRAIN: train/train}`." in said
+
+
+COCO = '{"categories": [{"id": 1, "name": "tench", "supercategory": "fish"}]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "names"),
+    [
+        (COCO, ["tench"], ["tench"]),
+        (COCO, ["1"], ["tench"]),
+        ("1.0,apple\n2.0,pear\n", ["1", "2"], ["apple", "pear"]),
+        ("id,name\n1.0,apple\n2.0,pear\n", ["1", "2"], ["apple", "pear"]),
+        ('// names\n{"a": "x", // first\n"b": /* , */ "y // z",}', ["a", "b"], ["x", "y // z"]),
+        ("sep=\\t\na\tx\nb\ty\n", ["a", "b"], ["x", "y"]),
+    ],
+)
+def test_exports_of_other_programs_are_read(
+    text: str, ids: list[str], names: list[str], tmp_path: Path
+) -> None:
+    found = naming(tmp_path, text, ids).names
+    assert [found[one] for one in ids] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "words"),
+    [
+        (
+            "0 a\n1 b\n2 c\n",
+            ["1", "2", "3"],
+            "ids are numbered from 0, but the class folders from 1",
+        ),
+        (
+            "1,a\n2,b\n3,c\n",
+            ["0", "1", "2"],
+            "ids are numbered from 1, but the class folders from 0",
+        ),
+        ("0,a\n2,b\n3,c\n", ["0", "1", "2"], "Add a row for each"),
+        ("1.5,a\n2.5,b\n", ["1", "2"], "read: 1.5, 2.5"),
+        ("kit fox\nred fox\n", W, "If its lines are names alone, write the id"),
+        ('n01440764,tench,fish\nn01443537,carp,"small, red"\n', W, "It is not clear which"),
+        ("{\\rtf1\\ansi\nn01440764,tench\n}", W, "but an RTF document"),
+    ],
+)
+def test_advice_is_about_what_is_wrong(
+    text: str, ids: list[str], words: str, tmp_path: Path
+) -> None:
+    assert words in refused(tmp_path, text, ids)
+
+
+@pytest.mark.parametrize(
+    ("content", "coding"),
+    [
+        ("a,tench “x”\nb,g’s\nc,s – t…\n".encode("cp1252"), "WINDOWS-1252"),
+        ("a,it’s ‘one’\n".encode("cp1252"), "WINDOWS-1252"),
+        ("a,tench\n".encode("utf-32"), "UTF-32"),
+        ("a,天\nb,熱\n".encode("shift_jis"), "SHIFT_JIS"),
+    ],
+)
+def test_typographic_quotes_are_those_of_windows(content: bytes, coding: str) -> None:
+    assert guess_codings(content)[0] == coding

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from itertools import islice
@@ -26,10 +26,17 @@ BINARY = {
     b"PAR1": "a Parquet file",
     b"SQLite": "an SQLite database",
     b"%PDF": "a PDF file",
+    b"{\\rtf": "an RTF document",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
 }
 """How files that are not text start -> what they are."""
+
+TYPOGRAPHY = re.compile(
+    rb"[\x91\x93][ -~]{1,60}[\x92\x94](?![@-~\x80-\xff])"  # quotes
+    rb"|(?<=[A-Za-z])\x92(?=[a-z]{1,2}\b)| [\x96\x97] |(?<=\w)\x85(?=\s|$)"
+)
+"""The quotes, apostrophes, dashes and ellipses that Windows adds to Latin-1, where they belong."""
 
 PICKLE = rb"\x80[\x02-\x05][\x00-\x7f\x80-\x8c\x94\x95]"
 
@@ -166,6 +173,8 @@ def guess_codings(content: bytes) -> list[str]:
         return []
     if found := _utf16(content):
         return [found]
+    if not content.isascii() and TYPOGRAPHY.sub(b"", content).isascii():  # in CP850, for one, these bytes are letters
+        return ["WINDOWS-1252"]
     readings: dict[str, tuple[float, str]] = {}  # text -> how likely it is, its encoding
     for codings, kind in CODINGS.items():
         coding, text = _decode(content, codings)
@@ -349,7 +358,9 @@ def _log_order(before: str, char: str, kind: str) -> float:
 
 
 def _utf16(content: bytes) -> str:
-    """Return which UTF-16 this is: with a byte order mark, or mostly ASCII in two bytes each."""
+    """Return which UTF-16 or UTF-32 this is: with a mark, or mostly ASCII in two bytes each."""
+    if content.startswith((BOM_UTF32_LE, BOM_UTF32_BE)):
+        return "UTF-32" if _decode(content, ["UTF-32"])[0] else ""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16" if _decode(content, ["UTF-16"])[0] else ""
     some = content[:2000]

@@ -56,7 +56,8 @@ def _unclear(source: str, column: Column, class_ids: Sequence[str]) -> MetadataE
             "expected before its name. Exchange the two columns:",
             f"  {_quoted(row[column.at])},{_quoted(row[others[0]])}",
         )
-    if column.table.form == "csv" and column.at == 0 and not column.table.header:
+    quoted = any("," in cell for cells in column.table.rows for cell in cells)
+    if column.table.form == "csv" and column.at == 0 and not column.table.header and not quoted:
         return _odd_row(source, column.table, column.rows.start, class_ids)
     return MetadataError(
         f"{source}, {place}: {len(row)} columns, and the class folders are in column {first}. "
@@ -114,6 +115,20 @@ def _beside(read: Sequence[str], looked_for: Sequence[str]) -> list[str]:
     return [*shown, f"  class folders: {', '.join(looked_for[:FEW])}"]
 
 
+def _starts(ids: Sequence[str], class_ids: Sequence[str]) -> list[int]:
+    """Return the first id and the first class folder if both are numbered without gaps, from
+    different numbers; otherwise nothing."""
+    starts = []
+    for some in (ids, class_ids):
+        if not all(one.isascii() and one.isdecimal() for one in some):
+            return []
+        numbers = sorted(map(int, some))
+        starts.append(numbers[0])
+        if numbers != [*range(numbers[0], numbers[0] + len(class_ids))]:
+            return []
+    return starts if starts[0] != starts[1] else []
+
+
 def _missing(
     source: str, form: str, class_ids: Sequence[str], columns: list[Column], alone: bool
 ) -> MetadataError:
@@ -141,6 +156,11 @@ def _missing(
             "id and a name in each line, or set `labels: folders` to use the names of the class "
             "folders."
         )
+    elif starts := _starts(column.cells(), class_ids):
+        cure = (
+            f"The ids are numbered from {starts[0]}, but the class folders from {starts[1]}. "
+            "Number the ids as the folders are."
+        )
     elif any(alike(class_id, cells) for class_id in missing[:SHOWN]):
         cure = (
             "Several rows or several folders look the same, so none was chosen. Write the ids as "
@@ -156,6 +176,8 @@ def _missing(
             "If this is the file of another dataset, set `labels:` to the right one, or `labels: "
             "folders` to use the names of the class folders."
         )
+        if form == "blanks" and _are_names(column.table, class_ids):
+            cure += " If its lines are names alone, write the id and a comma before each."
     return MetadataError(
         f"{what} no row in {source}, read as {column.table.form}:",
         listing(shown, len(missing)),

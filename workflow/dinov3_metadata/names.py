@@ -71,11 +71,12 @@ STEPS: dict[str, Callable[[str], str]] = {
     "letters of other scripts": _latin,
     "capitals": str.casefold,
     "leading zeros": lambda name: re.sub(r"^0+(?=\d)", "", name),
+    "decimals": lambda name: re.sub(r"^(\d+)\.0+$", r"\1", name),  # of a spreadsheet
 }
 """What names may differ in and still look equal -> how to remove it. The order matters."""
 
 
-ASCII_STEPS = ("blanks", "capitals", "leading zeros")
+ASCII_STEPS = ("blanks", "capitals", "leading zeros", "decimals")
 
 
 def _steps(*names: str) -> list[str]:
@@ -98,7 +99,7 @@ def difference(name: str, other: str) -> str:
         ('capitals', 'blanks (U+00A0)')
     """
     what, odd = [], _odd(name, other)
-    codes = [f"U+{ord(char):04X}" for char in sorted(odd) if char == " " or not char.isascii()]
+    codes = [f"U+{ord(char):04X}" for char in sorted(odd) if char <= " " or not char.isascii()]
     for step in _steps(name, other):
         name, other = STEPS[step](name), STEPS[step](other)
         if len(_odd(name, other)) < len(odd):

@@ -162,7 +162,7 @@ def _name_column(column: Column) -> int | None:
     for title in NAMES:
         if named := [i for i in others if titles[i] == title]:
             return named[0]
-    if not others:
+    if not others or titles[at] in NAMES:
         return at
     pairs = width == 2 and table.form in STRUCTURED
     known = pairs or others[0] > at or all(map(_is_number, column.cells()))

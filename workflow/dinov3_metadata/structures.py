@@ -47,10 +47,10 @@ def structured_tables(text: str, path: str) -> list[Table]:
 
 
 def _json_tables(text: str, path: str) -> list[Table]:
-    if not re.match(r"\s*[\[{]", text):
+    if not re.match(r"\s*([\[{]|//|/\*)", text):
         return []
     try:
-        value = json.loads(_without_last_commas(text), object_pairs_hook=Pairs)
+        value = json.loads(_plain_json(text), object_pairs_hook=Pairs)
     except (ValueError, RecursionError):
         value = _json_lines(text)
         if not value:
@@ -61,9 +61,11 @@ def _json_tables(text: str, path: str) -> list[Table]:
     return tables
 
 
-def _without_last_commas(text: str) -> str:
-    """Remove the commas before a closing bracket, which people write and JSON forbids."""
-    return re.sub(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', r"\1", text)
+def _plain_json(text: str) -> str:
+    """Remove comments, and commas before a closing bracket, which people write and JSON forbids."""
+    for extra in (r"//[^\n]*|/\*(?s:.*?)\*/", r",(?=\s*[\]}])"):
+        text = re.sub(rf'("(?:[^"\\]|\\.)*")|{extra}', r"\1", text)
+    return text
 
 
 def _json_lines(text: str) -> list[Any]:

@@ -30,7 +30,7 @@ SIGNS = r"(\S+?)(?:\s*(?:[-=]{1,2}>|=)\s*|\s+[-\u2013\u2014]\s+)(\S.*)"
 THREE = (r"(\S+)\s+(\d+)\s+(\S.*)", r"(\d+)[:.)]?\s+(\S+)\s+(\S.*)")
 """Lines with a number between id and name, or before both."""
 
-ENUMERATED = r"(\d+)[.)]\s*(\S.*)"
+ENUMERATED = r"(\d+)[.)](?:\s+|(?!\d))(\S.*)"
 
 RULE = re.compile(r"[-+|=:\s]+|\(\d+ rows?\)")  # a line of a table that has no cells
 
@@ -86,6 +86,7 @@ def line_refusal(text: str, path: str, form: str) -> list[str]:
 
 def _text_tables(text: str, path: str) -> Iterator[Table]:
     lines = lines_of(text)
+    text = re.sub(r"\Asep=\\t(?=\s)", "sep=\t", text, flags=re.IGNORECASE)
     separator = re.match(r"sep=(.)\s*?(?:\n|$)", text.replace("\r\n", "\n"), re.IGNORECASE)
     if separator:  # Excel writes it, and no other program
         table = _csv_table(text, path, separator[1], skipped=1)
