@@ -173,7 +173,8 @@ def guess_codings(content: bytes) -> list[str]:
         return []
     if found := _utf16(content):
         return [found]
-    if not content.isascii() and TYPOGRAPHY.sub(b"", content).isascii():  # in CP850, for one, these bytes are letters
+    if not content.isascii() and TYPOGRAPHY.sub(b"", content).isascii():
+        # In CP850, for one, these bytes are letters.
         return ["WINDOWS-1252"]
     readings: dict[str, tuple[float, str]] = {}  # text -> how likely it is, its encoding
     for codings, kind in CODINGS.items():
