@@ -119,6 +119,12 @@ def test_a_profile_of_ours_is_found_by_its_name(
     run("snakemake", "--workflow-profile", "slurm", "--workflow-profile=slurm", "slurm")
     assert started[2:] == ["--workflow-profile", ours, f"--workflow-profile={ours}", "slurm"]
     started.clear()
+    code, _, error = run("snakemake", "--workflow-profile", "slrm")
+    assert (code, "no profile 'slrm'" in error, "Did you mean 'slurm'?" in error) == (1, True, True)
+    assert not started
+    run("snakemake", "--workflow-profile", "none")
+    assert started.pop() == "none"
+    started.clear()
     (tmp_path / "slurm").mkdir()
     run("snakemake", "--workflow-profile", "slurm")
     assert started[2:] == ["--workflow-profile", "slurm"]

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,7 +35,7 @@ def snakemake(arguments: list[str]) -> NoReturn:
     the names of our profiles, too.
 
     Raises:
-        MetadataError: Snakemake is not installed.
+        MetadataError: Snakemake is not installed, or there is no such profile.
     """
     check_installed("snakemake", "workflow", "This command")
     words = ["--snakefile", path_of_snakefile(), *map(_profile, ["", *arguments], arguments)]
@@ -50,10 +51,17 @@ def snakemake(arguments: list[str]) -> NoReturn:
 def _profile(before: str, word: str) -> str:
     """Return a word of a command line, with the name of one of our profiles as its path."""
     option, equals, name = word.rpartition("=")
-    if "--workflow-profile" not in (option, before) or os.path.exists(name):
+    if "--workflow-profile" not in (option, before) or name == "none" or os.path.exists(name):
         return word
-    ours = house() / "profiles" / name
-    return f"{option}{equals}{ours}" if ours.is_dir() else word
+    ours = house() / "profiles"
+    if not (ours / name).is_dir():
+        known = sorted(path.name for path in ours.iterdir())
+        close = get_close_matches(name, known, 1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise MetadataError(
+            f"There is no profile {name!r}, neither here nor among ours: {', '.join(known)}.{guess}"
+        )
+    return f"{option}{equals}{ours / name}"
 
 
 def report(arguments: list[str]) -> NoReturn:
