@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import hypothesis
 import pytest
-import tomllib
-from helpers import REPOSITORY, alone, make_tree
+from helpers import REPOSITORY, alone, make_tree, project
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile(
@@ -71,11 +71,10 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         with alone(tmp_path_factory) as common:
             folder = common / f"plugin-{extra}"
             if not folder.exists():
-                project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
                 command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
                 command += ["--constraint", REPOSITORY / "envs/constraints.txt"]
-                wanted = project["optional-dependencies"][extra]
-                command += [one for one in wanted if not one.startswith(project["name"])]
+                wanted = project()["optional-dependencies"][extra]
+                command += [one for one in wanted if not one.startswith(project()["name"])]
                 subprocess.run(command, check=True)
         return folder
 
@@ -85,8 +84,51 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 collect_ignore = [] if shutil.which("strace") else ["harm/test_publication.py"]
 
 
-def pytest_report_header() -> str:
-    return f"left out, as strace is not installed: {', '.join(collect_ignore) or 'nothing'}"
+def pytest_report_header() -> list[str]:
+    """Say what is left out. Where the packages of ``.[test]`` are installed, nothing is."""
+    missing = [name for name in MAY_BE_MISSING if not is_installed(name)]
+    return [
+        f"left out, as strace is not installed: {', '.join(collect_ignore) or 'nothing'}",
+        f"left out, as a package is not installed: tests of {', '.join(missing) or 'nothing'}",
+    ]
+
+
+MAY_BE_MISSING = (
+    "torchvision",
+    "snakemake",
+    "matplotlib",
+    "mypy",
+    "build",
+    "coverage",
+    "rust-just",
+)
+"""The packages that a test can name in the mark ``needs``, so that it is left out without them."""
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed, without importing it."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need a package which is not installed, see .ci/pythons."""
+    out = []
+    for item in items:
+        needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+        assert needed <= {*MAY_BE_MISSING}
+        if isinstance(item, pytest.Function):
+            needed |= {"snakemake"} & {*item.fixturenames}
+            given = item.callspec.params if hasattr(item, "callspec") else {}
+            if given.get("engine") == "torchvision" or given.get("level") == "full":
+                needed.add("torchvision")
+        if not all(map(is_installed, needed)):
+            out.append(item)
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,16 @@ from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.tables import Table
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def project() -> dict[str, Any]:
+    """The table ``project`` of pyproject.toml."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10, where pytest brings the same as a package
+        import tomli as tomllib
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
 
 LABELS = "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"
 FILES = [

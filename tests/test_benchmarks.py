@@ -10,6 +10,8 @@ from helpers import REPOSITORY, digests
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 
+pytestmark = pytest.mark.needs("torchvision")
+
 
 def python(program: str, *arguments: object) -> float:
     """Run a program of the benchmarks and return the seconds that it prints."""

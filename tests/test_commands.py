@@ -96,6 +96,7 @@ def test_init_writes_a_config_that_is_good_and_never_overwrites(tmp_path: Path, 
     assert (code, "cannot be written: Not a directory" in error) == (1, True)
 
 
+@pytest.mark.needs("snakemake")
 def test_snakemake_gets_its_options_our_snakefile_and_the_config_of_the_folder(
     tmp_path: Path, run: Run, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_snakemake_gets_its_options_our_snakefile_and_the_config_of_the_folder(
     assert started == ["--snakefile", snakefile(), "--configfile", "other.yaml"]
 
 
+@pytest.mark.needs("snakemake")
 def test_a_profile_of_ours_is_found_by_its_name(
     tmp_path: Path, run: Run, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_profile_of_ours_is_found_by_its_name(
     assert started[2:] == ["--workflow-profile", "slurm"]
 
 
+@pytest.mark.needs("snakemake")
 def test_report_passes_paths_as_they_are(
     tmp_path: Path, run: Run, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def readers_of(place: Path, name: str) -> list[Callable[[], object]]:
     return readers + [lambda: draw_report(extra, SPLITS)] * (name in DRAWN)
 
 
+@pytest.mark.needs("matplotlib")
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files(name: str, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "_svg", lambda _: b"<?xml")  # which takes most of the time

@@ -40,6 +40,7 @@ def make(root: Path, link: str, target: Path) -> Path:
     return root
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("trust", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_a_target_that_vanishes_and_comes_back(case: str, trust: bool, tmp_path: Path) -> None:

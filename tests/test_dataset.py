@@ -15,9 +15,6 @@ from dinov3_metadata.demo import make_demo
 from dinov3_metadata.paths import work_folder
 from helpers import make_tree
 from PIL import Image
-from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
 SPLITS = ["TRAIN", "VAL", "TEST"]
 
@@ -33,7 +30,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "root", folder / "extra"
 
 
+@pytest.mark.needs("torchvision")
 def test_what_image_folder_gives(demo) -> None:
+    from torchvision.datasets import ImageFolder
+
     root, extra = demo
     for split in ("TRAIN", "VAL"):
         ours, theirs = ImageNetMetadata(root, extra, split), ImageFolder(root / split.lower())
@@ -74,7 +74,10 @@ def test_transforms_and_loader(demo) -> None:
     assert both[0] == (0, "ILSVRC2012_val_00000001.JPEG")
 
 
+@pytest.mark.needs("torchvision")
 def test_transforms_that_are_set_later_count(demo) -> None:
+    from torchvision.datasets import ImageFolder
+
     ours, theirs = ImageNetMetadata(*demo), ImageFolder(demo[0] / "train")
     for dataset in (ours, theirs):
         dataset.transform, dataset.target_transform = lambda image: image.size, str
@@ -94,8 +97,13 @@ def test_a_relative_extra_after_a_change_of_folder(demo, monkeypatch) -> None:
     assert len(pickle.loads(sent).entries) == 5
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_four_workers_give_the_sequence_of_image_folder(start: str, demo) -> None:
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
     root, extra = demo
     to_tensor = v2.PILToTensor()
     loaders = [

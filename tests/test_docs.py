@@ -33,6 +33,8 @@ from helpers import FILES, LABELS, REPOSITORY, dump, make_tree
 
 TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
+
+pytestmark = pytest.mark.needs("torchvision")
 TWINS = {
     "README.md": "README.zh-CN.md",
     "docs/check.md": "docs/check.zh-CN.md",

@@ -2,11 +2,10 @@
 
 import re
 
-import tomllib
 import yaml
-from helpers import REPOSITORY
+from helpers import REPOSITORY, project
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PROJECT = project()
 EXTRAS = PROJECT["optional-dependencies"]
 
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import REPOSITORY
 
 JUST = Path(sys.executable).with_name("just")
+
+pytestmark = pytest.mark.needs("rust-just")
 
 
 def test_the_recipes() -> None:

@@ -68,7 +68,7 @@ def test_rows_as_the_csv_module_reads_them(
         (b"n01,\n", r"line 1: the class name is empty"),
         (b"n00,z\nn01,a\nn02,b\nn01,c\n", r"line 4: the class id 'n01' is already in line 2"),
         (b"n01,a\nn02,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8"),
-        (b"n01,a\0\n", r"line 1: .*contains a character that is not text"),
+        (b"n01,a\0\n", r"line 1: .*contains (a character that is not text|NUL)"),
         (b"n01," + b"x" * 200_000, r"line 1: field larger than"),
         (b"n02119789: 1: kit_fox", r"line 1: .* is not an id, a colon and a name"),
         (b'{"0": ["n01", "a"], "0": ["n01", "b"]}', r"entry 2: the class id 'n01' is already"),

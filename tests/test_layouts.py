@@ -397,6 +397,7 @@ def test_suffixes_that_are_passed_over(tmp_path: Path) -> None:
     assert ".heic" not in made.notes("TRAIN")
 
 
+@pytest.mark.needs("torchvision")
 def test_suffixes_that_are_passed_over_in_dinov3_s_layout(tree: Path, tmp_path: Path) -> None:
     make_tree(tree, ["train/n01440764/1.avif", "train/n01440764/2.avif", "val/3.GIF", "test/4.jxl"])
     for level in ("sample", "full"):  # the second run scans nothing
@@ -467,6 +468,7 @@ def test_what_a_folder_of_a_system_is_is_said_in_dinov3_s_layout(tmp_path: Path)
         Made(tmp_path, files, splits=["TRAIN"], labels="folders")
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("engine", ["scandir", "torchvision"])
 @pytest.mark.parametrize("classes", ["train", "union", "own"])
@@ -623,6 +625,7 @@ def test_a_hidden_class_folder_is_said(tmp_path: Path) -> None:
     assert "hidden or made by a system: 1 .NET (.NET)" in made.notes("TRAIN")
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("level", ["sample", "full"])
 @pytest.mark.parametrize(
     "files",

@@ -5,6 +5,8 @@ from types import ModuleType
 import pytest
 from helpers import REPOSITORY
 
+pytestmark = pytest.mark.needs("coverage")
+
 SOURCE = b'''"""At least 1 > 0 words: not changed."""
 def first(words: "list[1]", start: int = 1) -> "None | 2":  # \xc3\xa9
     """Return True, or raise."""

@@ -352,6 +352,7 @@ def test_check_stat_notices_a_class_of_train(tmp_path: Path) -> None:
     assert str(root / "train") in str(error.value)
 
 
+@pytest.mark.needs("matplotlib")
 def test_report_and_audit_have_the_numbers_of_train(tmp_path: Path) -> None:
     root, extra = make(tmp_path / "root", ["a", "b", "c"], ["a", "c"]), tmp_path / "extra"
     dump_extra(root, extra, fail_on=["truncated"])

@@ -68,6 +68,7 @@ def test_the_report_of_a_real_run_has_each_section_and_its_images_decode(
     assert not re.search(r'(src|href)="http', html.split("<body")[1])
 
 
+@pytest.mark.needs("matplotlib")
 def test_classes_and_images_that_came_and_went(tmp_path: Path) -> None:
     root = dataset(tmp_path / "root", "n1,one\nn2,two\nn3,three\n")
     dump_extra(root, tmp_path / "extra")
@@ -82,6 +83,7 @@ def test_classes_and_images_that_came_and_went(tmp_path: Path) -> None:
     assert re.search(r"n4 +four +new class +1 +0", text)
 
 
+@pytest.mark.needs("matplotlib")
 def test_a_thousand_classes_name_only_the_ends(tmp_path: Path) -> None:
     ids = [f"n{number:08d}" for number in range(1000)]
     labels = "".join(f"{class_id},${class_id}$\n" for class_id in ids)
@@ -107,6 +109,7 @@ def test_nothing_published_is_said_in_one_sentence(tmp_path: Path, snakemake: Ca
         draw_report(tmp_path, SPLITS)
 
 
+@pytest.mark.needs("matplotlib")
 def test_without_the_work_folders_checks_the_rest_is_shown(tmp_path: Path) -> None:
     dump_extra(dataset(tmp_path / "root", "n1,one\n"), tmp_path / "extra", ["TRAIN"])
     shutil.rmtree(folder_of(tmp_path / "extra", "receipt"))
@@ -139,6 +142,7 @@ def test_a_damaged_audit_is_left_out(damage: str, tmp_path: Path, snakemake: Cal
     assert "audited" not in snakemake(**config).stdout
 
 
+@pytest.mark.needs("matplotlib")
 def test_a_name_is_never_html(tmp_path: Path) -> None:
     root = dataset(tmp_path / "root", "n1,<script>alert(1)</script>\n")
     dump_extra(root, tmp_path / "extra", ["TRAIN"])

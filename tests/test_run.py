@@ -94,6 +94,7 @@ def outcome(root: Path, extra: Path, layout: str, **options) -> dict[str, str] |
     return digests(extra)
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("unaddressable", ["refuse", "skip"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_link_whose_target_changes_is_noticed_in_every_layout(
@@ -254,6 +255,9 @@ SETTINGS: dict[str, Any] = {
 """A value of each setting that is not its default; paths below the folder of the test."""
 
 
+TORCHVISION = pytest.mark.needs("torchvision")
+
+
 def test_each_setting_has_a_value_to_try() -> None:
     defaults = vars(Settings("/root", "/extra"))
     assert [*SETTINGS] == [one.name for one in fields(Settings)]
@@ -271,7 +275,13 @@ def as_section(name: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=TORCHVISION) if name in ("engine", "level") else name
+        for name in SETTINGS
+    ],
+)
 def test_every_setting_is_taken(name: str, flat: bool, tree: Path, tmp_path: Path) -> None:
     make_tree(tmp_path / "other root")
     value = SETTINGS[name]
@@ -356,6 +366,7 @@ def test_help_lists_every_setting() -> None:
     assert options == [f"--{one.name.replace('_', '-')}" for one in fields(Settings)]
 
 
+@pytest.mark.needs("torchvision")
 def test_options_of_the_command_take_effect(tree: Path, tmp_path: Path) -> None:
     options = ["--root", tree, "--extra", tmp_path / "extra", "--splits", "TRAIN"]
     done = command(*options, "--fail-on", "truncated", "zero-bytes", "--log-level", "warning")

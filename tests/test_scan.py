@@ -15,7 +15,6 @@ from dinov3_metadata.stages.scan import scan_images
 from helpers import make_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.datasets import ImageFolder
 
 ENGINES = ["scandir", "torchvision"]
 
@@ -50,6 +49,7 @@ def test_saved_scans_come_back(tree: Path, tmp_path: Path) -> None:
     assert same(Scan.load(tmp_path / "scan.npz"), found)
 
 
+@pytest.mark.needs("torchvision")
 def test_links_to_files_and_folders_are_followed(tree: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -94,6 +94,7 @@ NAMES = st.text("n0_aZ ä鱥.", min_size=1, max_size=4).filter(lambda name: name
 OTHERS = ["README.txt", ".DS_Store", "x.jpeg.txt", "boxes/", "JPEG", "deep/er/notes.txt"]
 
 
+@pytest.mark.needs("torchvision")
 @given(
     classes=st.dictionaries(
         NAMES,
@@ -110,6 +111,8 @@ OTHERS = ["README.txt", ".DS_Store", "x.jpeg.txt", "boxes/", "JPEG", "deep/er/no
     max_examples=150,
 )
 def test_invented_trees_are_scanned_as_image_folder_does(classes, split, tmp_path_factory) -> None:
+    from torchvision.datasets import ImageFolder
+
     files = [
         name
         for class_id, (numbers, others) in classes.items()
@@ -256,6 +259,7 @@ def test_links_to_nothing_in_a_folder_below_a_class_and_in_test(tree: Path) -> N
         scan(tree, "TEST")
 
 
+@pytest.mark.needs("torchvision")
 def test_links_to_nothing_beside_the_classes_are_ignored(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import REPOSITORY
+
+pytestmark = pytest.mark.needs("mypy")
 
 RIGHT = """
 from dinov3_metadata import ImageNetMetadata, MetadataError, check, dump_extra

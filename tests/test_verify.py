@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torchvision
 from dinov3_metadata.artefacts import Report
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import sha256
@@ -59,6 +58,7 @@ def test_report(split: str, level: str, check: Check, tmp_path: Path) -> None:
     assert ("fresh" in report.checks[-1]) == (level == "full")
 
 
+@pytest.mark.needs("torchvision")
 def test_the_stage_keeps_the_report(check: Check, tree: Path, tmp_path: Path) -> None:
     due = check(level="full")
     scan, folders, _ = scan_images(tree, "TRAIN")
@@ -210,6 +210,7 @@ def test_the_sample_is_spread_over_the_split(check: Check, tree: Path) -> None:
     assert "the paths of 2 rows of 4 exist" in report.checks
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("split", ["TRAIN", "TEST"])
 def test_the_witness_finds_an_image_that_the_scan_has_not(
     split: str, check: Check, tree: Path
@@ -222,6 +223,7 @@ def test_the_witness_finds_an_image_that_the_scan_has_not(
         check(split, level="full", damage=lambda _files: make_tree(tree, [new[split]]))
 
 
+@pytest.mark.needs("torchvision")
 def test_the_witness_allows_for_skipped_images(check: Check, tree: Path) -> None:
     make_tree(tree, ["train/n01440764/n01440764_1.png"])
     report = check(level="full")
@@ -239,11 +241,13 @@ def test_a_link_that_leads_nowhere_is_called_one(check: Check, tree: Path) -> No
         check(damage=exchange)
 
 
+@pytest.mark.needs("torchvision")
 def test_the_witness_knows_the_classes(check: Check, tree: Path) -> None:
     with pytest.raises(MetadataError, match=r"ImageFolder finds other classes"):
         check(level="full", damage=lambda _files: make_tree(tree, ["train/n02/n02_1.JPEG"]))
 
 
+@pytest.mark.needs("torchvision")
 def test_an_addressable_image_can_not_pass_as_skipped(check: Check, tree: Path) -> None:
     make_tree(tree, ["train/n01440764/photo.png"])
 
@@ -273,6 +277,7 @@ def test_only_files_are_images(make: Callable, kind: str, check: Check, tree: Pa
         check(damage=exchange)
 
 
+@pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("split", ["TRAIN", "TEST"])
 def test_special_files_that_were_skipped_are_no_oversight(
     split: str, check: Check, tree: Path
@@ -284,12 +289,13 @@ def test_special_files_that_were_skipped_are_no_oversight(
     assert check(split, level="full").skipped == 2
 
 
+@pytest.mark.needs("torchvision")
 def test_a_folder_that_image_folder_cannot_read(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(folder: Path, **options: object) -> None:
         raise OSError(5, "Input/output error", str(folder))
 
-    monkeypatch.setattr(torchvision.datasets, "ImageFolder", refuse)
+    monkeypatch.setattr("torchvision.datasets.ImageFolder", refuse)
     with pytest.raises(MetadataError, match=r"ImageFolder cannot read .*Input/output error"):
         image_folder(tree / "train")

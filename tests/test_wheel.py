@@ -15,6 +15,8 @@ from helpers import REPOSITORY, alone
 
 Run = Callable[..., str]
 
+pytestmark = pytest.mark.needs("build")
+
 
 def git(*words: str, folder: Path = REPOSITORY) -> list[str]:
     return subprocess.check_output(["git", *words], cwd=folder, text=True).splitlines()

@@ -91,11 +91,13 @@ def _read_exif(image: Image.Image) -> int:
     exif = image.info.get("exif", b"")
     if len(exif) > LONGEST_EXIF:
         return BIT["broken-exif"]
-    try:
-        Image.Exif().load(exif)
-    except Exception:
-        return BIT["broken-exif"]
-    return 0
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            Image.Exif().load(exif)
+        except Exception:
+            return BIT["broken-exif"]
+    return BIT["broken-exif"] if heard else 0  # each version of Pillow has other words for it
 
 
 def _is_ours(error: Exception) -> bool:

@@ -93,7 +93,8 @@ def read_header(file: BufferedReader) -> Header:
     # Version 3.0 differs from 2.0 only in names that are not Latin-1.
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
-        with warnings.catch_warnings(action="ignore"):  # of the integers of Python 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the integers of Python 2
             shape, fortran, dtype = read(file, max_header_size=LONGEST_HEADER)
     except Exception:  # numpy raises a dozen kinds on damaged headers
         raise UnreadableError("has a damaged header") from None

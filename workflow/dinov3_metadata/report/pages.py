@@ -195,9 +195,11 @@ def _mosaic(one: Published) -> bytes:
 def _tile(path: Path) -> str:
     """Return an ``<img>`` that contains a small copy of an image; empty if it does not decode."""
     try:
-        with warnings.catch_warnings(action="ignore"), opened_image(path) as image:
-            image.draft("RGB", (2 * TILE, 2 * TILE))
-            small = image.convert("RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with opened_image(path) as image:
+                image.draft("RGB", (2 * TILE, 2 * TILE))
+                small = image.convert("RGB")
     except Exception:  # to find out why is the task of an audit
         return ""
     small.thumbnail((2 * TILE, 2 * TILE))

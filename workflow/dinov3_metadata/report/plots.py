@@ -98,7 +98,8 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
 def _svg(figure: Any) -> bytes:
     file = BytesIO()
-    with warnings.catch_warnings(action="ignore"):  # about glyphs that the browser will have
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about glyphs that the browser will have
         figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
     return file.getvalue()
 
