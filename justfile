@@ -30,6 +30,14 @@ cover *options:
     COVERAGE_PROCESS_START="$PWD/pyproject.toml" COVERAGE_FILE="$PWD/.coverage" pytest "$@"
     coverage combine --quiet && coverage report --fail-under=0
 
+# Run the quick tests in environments of their own, with each Python that is here: just pythons 3.10
+pythons *versions:
+    .ci/pythons "$@"
+
+# Run the quick tests while everything is hidden that only Linux has
+elsewhere *options:
+    PYTHONPATH="$PWD/tests/no_linux" pytest tests/test_*.py "$@"
+
 # Measure the speed as a ratio to a baseline; --quick takes two minutes
 bench *options:
     python benchmarks/run.py "$@"

@@ -4,9 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -26,6 +27,13 @@ def unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     learning = request.config.pluginmanager.has_plugin("mutants")  # see benchmarks/mutants.py
     if request.path.parent.name != "tests" and not learning:
         monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+
+
+@pytest.fixture
+def local() -> Iterator[None]:
+    """Take the file system of the test for a local one. Only Linux tells which one it is."""
+    with patch("dinov3_metadata.replace.is_local", lambda path: True):
+        yield
 
 
 @pytest.fixture
@@ -87,11 +95,16 @@ collect_ignore = [] if shutil.which("strace") else ["harm/test_publication.py"]
 def pytest_report_header() -> list[str]:
     """Say what is left out. Where the packages of ``.[test]`` are installed, nothing is."""
     missing = [name for name in MAY_BE_MISSING if not is_installed(name)]
+    hidden = NO_LINUX in os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return [
         f"left out, as strace is not installed: {', '.join(collect_ignore) or 'nothing'}",
+        f"hidden: {'what only Linux has' if hidden else 'nothing'}",
         f"left out, as a package is not installed: tests of {', '.join(missing) or 'nothing'}",
     ]
 
+
+NO_LINUX = str(REPOSITORY / "tests/no_linux")
+"""A folder; see there."""
 
 MAY_BE_MISSING = (
     "torchvision",

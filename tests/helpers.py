@@ -152,6 +152,13 @@ def make_scan(class_ids: list[str], counts: list[int], actual_index: list[int]) 
     )
 
 
+def open_path(descriptor: int, below: Path) -> Path:
+    """Return the path of an open file or folder; ``below`` is a folder that contains it."""
+    state = os.fstat(descriptor)
+    paths = (path for path in [below, *below.rglob("*")] if os.path.lexists(path))
+    return next(path for path in paths if os.path.samestat(path.lstat(), state))
+
+
 def digests(folder: Path) -> dict[str, str]:
     """The sha256 of each published array."""
     return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}

@@ -8,6 +8,7 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import rows_at, write_atomically
 
 
+@pytest.mark.usefixtures("local")
 def test_the_name_appears_when_all_is_written(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -28,6 +29,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.usefixtures("local")
 def test_the_bytes_reach_the_disk_before_the_name_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.lock import lock_job, lock_run, locked
 from dinov3_metadata.paths import path_of, work_folder
+from helpers import open_path
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def test_who_holds_the_lock_is_on_the_disk(extra: Path, monkeypatch: pytest.Monk
 
     def note(descriptor: int) -> None:
         fsync(descriptor)
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        if path == path_of(extra, "run"):
-            synced.append(Path(path).read_bytes())
+        path = Path(path_of(extra, "run"))
+        if open_path(descriptor, extra.parent) == path:
+            synced.append(path.read_bytes())
 
     monkeypatch.setattr(os, "fsync", note)
     with locked(extra):

@@ -173,6 +173,7 @@ class Killed(BaseException):
     """The process ends here: nothing of it runs any more."""
 
 
+@pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("rename", range(4))
 def test_a_kill_between_two_renames_is_undone_by_the_next_run(
     rename: int, split: Split, monkeypatch: pytest.MonkeyPatch

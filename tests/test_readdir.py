@@ -30,13 +30,17 @@ def test_an_image_is_what_torchvision_says() -> None:
     assert IMG_EXTENSIONS == folder.IMG_EXTENSIONS
 
 
+READS = [readdir._by_scandir, *([readdir._by_getdents] if readdir._getdents64 else [])]
+"""The ways to list a folder that this system has."""
+
+
 def unknown_kinds(path: str) -> Iterator[Names]:
     """As on file systems that do not note the kinds of names."""
-    for names in readdir._by_getdents(path):
+    for names in READS[-1](path):
         yield Names(names.buffer, names.start, np.full_like(names.kind, UNKNOWN))
 
 
-@pytest.mark.parametrize("read", [readdir._by_getdents, readdir._by_scandir, unknown_kinds])
+@pytest.mark.parametrize("read", [*READS, unknown_kinds])
 @pytest.mark.parametrize("chunk", [1 << 16, 1 << 10])
 def test_kinds_of_names(
     read: Read, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

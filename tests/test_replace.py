@@ -13,6 +13,7 @@ from dinov3_metadata.paths import folder_of, path_of, work_folder
 from dinov3_metadata.replace import is_torn, kept_size, make_room, replaced_files, undo_unfinished
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.summary import summarise
+from helpers import open_path
 
 DAY = 24 * 60 * 60 * 10**9  # ns
 NAMES = ["entries-TRAIN.npy", "class-ids-TRAIN.npy", "metadata-TRAIN.json"]
@@ -58,6 +59,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("local")
 def test_nothing_is_kept_on_a_local_file_system(tmp_path: Path) -> None:
     for text in ("one", "two", "three"):
         put(tmp_path, text)
@@ -282,7 +284,7 @@ def test_all_is_on_the_disk_before_the_first_rename(
 
     def note_sync(descriptor: int) -> None:
         fsync(descriptor)
-        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        events.append(open_path(descriptor, tmp_path).name)
 
     def note_rename(new: str, old: str, **folders: int) -> None:
         rename(new, old, **folders)

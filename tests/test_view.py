@@ -21,7 +21,7 @@ from dinov3_metadata.stages.links import MARK
 from dinov3_metadata.stages.sweep import sweep
 from dinov3_metadata.stages.view import View
 from dinov3_metadata.walk import visit
-from helpers import digests, exchange, make_tree
+from helpers import digests, exchange, make_tree, open_path
 
 FOLDER = [
     "train/cat/IMG_0012.jpg",
@@ -571,11 +571,11 @@ def test_only_the_temporary_link_of_a_killed_run_is_removed(folder: Linker) -> N
 
 
 def test_links_are_on_the_disk_before_the_record(tmp_path: Path) -> None:
-    synced: list[str] = []
+    synced: list[Path] = []
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(open_path(descriptor, tmp_path))
         real(descriptor)
 
     with patch("os.fsync", fsync):
