@@ -50,7 +50,8 @@ stages.complete()
 
 
 onsuccess:
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")
     print(summarise(stages.chain))
 
 

@@ -7,6 +7,7 @@ workflow.
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .addresses import SPLITS
 from .errors import MetadataError, printable
-from .log import INTERRUPTED
+from .log import INTERRUPTED, ending_plainly, open_streams
 from .progress import progress_logger
 from .run import audit_extra, dump_extra
 from .settings import Settings
@@ -26,7 +27,8 @@ Command = Callable[[list[str]], None]
 """A command: takes the rest of the command line."""
 
 RIGHT, WRONG, NOT_CHECKED = 0, 1, 2
-"""Exit codes of ``check``. The last one is also that of a wrong command line."""
+"""Exit codes of ``check``. The last one is also that of a wrong command line, and of any command
+whose output cannot be written."""
 
 USAGE = """\
 usage: dinov3-metadata COMMAND ..., for instance
@@ -71,7 +73,27 @@ def _refuse(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command that the first argument names; with options alone, make the metadata."""
-    arguments = sys.argv[1:]
+    open_streams()
+    try:
+        with ending_plainly():
+            _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        _write_out()
+
+
+def _write_out() -> None:
+    """Write what was printed; if that fails, say why, and exit as if nothing was found out."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries it again
+        _refuse(f"The output cannot be written: {error.strerror}.")
+
+
+def _run(arguments: list[str]) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     name = arguments[0] if arguments else ""
@@ -90,12 +112,7 @@ def main() -> None:
         _refuse(f"there is no command {name!r}.{_nearest(name, [*COMMANDS])} There is {known}.")
     else:
         _refuse(f"no command. There is {', '.join(COMMANDS)}; see dinov3-metadata --help.")
-    try:
-        COMMANDS[name](arguments)
-    except MetadataError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    COMMANDS[name](arguments)
 
 
 def make(arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,7 @@ from typing import NoReturn
 from .config import config_yaml
 from .errors import MetadataError
 from .extras import check_installed
-from .paths import house
+from .paths import absolute, house
 from .paths import snakefile as path_of_snakefile
 
 MODULE = """\
@@ -38,13 +39,15 @@ def snakemake(arguments: list[str]) -> NoReturn:
         MetadataError: Snakemake is not installed, or there is no such profile.
     """
     check_installed("snakemake", "workflow", "This command")
+    absolute(".")  # where it was deleted, Snakemake ends in a traceback
     words = ["--snakefile", path_of_snakefile(), *map(_profile, ["", *arguments], arguments)]
     own = Path("config.yaml")
     named = any(word.split("=")[0] in ("--configfile", "--configfiles") for word in arguments)
     if own.is_file() and not named and not own.samefile(house() / "config.yaml"):
         words.insert(0, f"--configfile={own}")
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):
+            stream.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
 
 
@@ -79,9 +82,7 @@ def report(arguments: list[str]) -> NoReturn:
     options = vars(parser.parse_args(arguments))
     file = options.pop("file")
     given = [
-        f"{key}={json.dumps(os.path.abspath(at), ensure_ascii=False)}"
-        for key, at in options.items()
-        if at
+        f"{key}={json.dumps(absolute(at), ensure_ascii=False)}" for key, at in options.items() if at
     ]
     snakemake(["--report", file, *(["--config", *given] if given else [])])
 

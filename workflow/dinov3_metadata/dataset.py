@@ -17,7 +17,7 @@ from .errors import MetadataError, count, listing
 from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
-from .paths import StrPath, file_name, path_of
+from .paths import StrPath, absolute, file_name, path_of
 from .published import changed_since_published, patiently
 
 try:
@@ -105,7 +105,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
         if check not in ("stat", None):
             raise ValueError(f"check is {check!r}, not 'stat' or None")
-        self.extra = os.path.abspath(os.path.expanduser(os.fspath(extra)))
+        self.extra = absolute(extra)
         self.split = split
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"

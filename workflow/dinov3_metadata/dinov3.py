@@ -201,7 +201,7 @@ def _why_not(dataset: Any, rows: int) -> MetadataError | None:
             f"metadata-{split}.json (or, without it, for ImageNet-1k). Run snakemake or "
             "dinov3_metadata.dump_extra again."
         )
-    if is_torn(Path(extra).expanduser(), split):
+    if is_torn(os.path.expanduser(extra), split):
         return torn(extra, split)
     return None
 

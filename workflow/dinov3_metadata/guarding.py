@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 
 from .addresses import SPLITS, split_folder
@@ -122,4 +123,5 @@ def make(splits: Iterable[Split]) -> None:
             chain = dump_extra(extra=extra, splits=chosen, **settings)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        print(summarise(chain), file=sys.stderr)
+        with suppress(OSError):  # a full disk must not keep the command from starting
+            print(summarise(chain), file=sys.stderr)

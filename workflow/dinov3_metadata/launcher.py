@@ -144,7 +144,8 @@ def guard(options: Mapping[str, Sequence[str]], command: Sequence[str]) -> None:
             "the command may use another one."
         )
     from . import guarding
-    from .named import Split, absolute, named_by
+    from .named import Split, named_by
+    from .paths import absolute
 
     named = [*named_by(command)]
     if "--root" in options:

@@ -37,6 +37,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
             using the work folder that contains it.
         level: ``debug``, ``info`` or ``warning``: the lowest level that the log file records.
     """
+    open_streams()
     text = TextIOWrapper(create_anew(log_file), "utf-8", "backslashreplace", line_buffering=True)
     to_file = logging.StreamHandler(text)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -65,6 +66,18 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     except Exception:
         logger.exception("Unexpected error, please report it")
         raise
+
+
+def open_streams() -> None:
+    """Open the null device for each standard stream that is closed.
+
+    Otherwise one of our files would get its number, and so whatever a library in C prints.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
 @contextmanager

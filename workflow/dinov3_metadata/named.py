@@ -5,7 +5,6 @@ DINOv3's form for a dataset is ``ImageNet:split=TRAIN:root=<ROOT>:extra=<EXTRA>`
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from .addresses import SPLITS
 from .disk import read_file
+from .paths import absolute
 
 LARGEST = 1 << 20  # most bytes of a config file that is searched; DINOv3's have a few kilobytes
 
@@ -117,8 +117,3 @@ def _shell_words(text: str) -> list[str]:
         return [*words]
     except ValueError:  # a quote is not closed
         return [text]
-
-
-def absolute(path: str) -> str:
-    """Return the path that a user means, from the folder in which the command will start."""
-    return os.path.abspath(os.path.expanduser(path))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Union
 
 from .addresses import LABELLED, SPLITS
+from .errors import MetadataError
 
 StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
 
@@ -195,6 +196,21 @@ def house() -> Path:
 def snakefile() -> str:
     """Return the path of the Snakefile, for ``module`` in other workflows."""
     return str(house() / "Snakefile")
+
+
+def absolute(path: StrPath) -> str:
+    """Return the path that a user means, from the current folder.
+
+    Raises:
+        MetadataError: The current folder was deleted, and the path is relative to it.
+    """
+    try:
+        return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    except FileNotFoundError:
+        raise MetadataError(
+            f"The current folder was deleted, so {os.fspath(path)!r} cannot be found. Change to a "
+            "folder that exists, and run the same command again."
+        ) from None
 
 
 def work_folder(extra: StrPath) -> str:

@@ -13,7 +13,7 @@ from .addresses import SPLITS
 from .errors import MetadataError
 from .formats import PROBLEMS
 from .layouts import LAYOUTS
-from .paths import LABEL_FILES, StrPath
+from .paths import LABEL_FILES, absolute
 
 TYPES = {
     "string": "text",
@@ -228,18 +228,14 @@ class Settings:
                 _check(setting, os.fspath(value) if isinstance(value, os.PathLike) else value)
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
-            change(self, name, _absolute(vars(self)[name]))
-        change(self, "view", _absolute(self.view or f"{self.extra}/view"))
+            change(self, name, absolute(vars(self)[name]))
+        change(self, "view", absolute(self.view or f"{self.extra}/view"))
         change(self, "labels", os.fspath(self.labels))
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.
         change(self, "layout", self.layout.replace("_", "-"))
         change(self, "splits", tuple(self.splits))
         change(self, "folders", _folders(self.folders or {}, self.root))
         change(self, "fail_on", tuple(self.fail_on))
-
-
-def _absolute(path: StrPath) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable
 
@@ -67,7 +68,10 @@ def summarise(chain: Chain) -> str:
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  verified: {_verified(chain.settings)}"]
     lines += [f"  layout: {chain.layout}", f"  root for DINOv3: {root}"]
-    strings = (f"  dataset_path for DINOv3: {dataset_path(split, root, extra)}" for split in splits)
+    strings = (  # for a shell
+        f"  dataset_path for DINOv3: {shlex.quote(dataset_path(split, root, extra))}"
+        for split in splits
+    )
     try:
         lines += strings
     except ValueError as error:

@@ -9,7 +9,7 @@ from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import MetadataError, count
 from ..log import NO_MEMORY, refused
 from ..loop import known_settings, make_command
-from ..paths import StrPath, file_name, path_of, published_names
+from ..paths import StrPath, absolute, file_name, path_of, published_names
 from ..preflight import check_root, find_labels, is_same
 from ..published import patiently
 from ..readings import Naming
@@ -77,7 +77,7 @@ class Judged:
 
 def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: StrPath) -> Judged:
     """Do the same as ``check``, but return what the result was found out from, too."""
-    dataset, extra = (os.path.abspath(os.path.expanduser(path)) for path in (root, extra))
+    dataset, extra = map(absolute, (root, extra))
     try:
         return _judge(dataset, extra, _splits_of(extra, splits), os.fspath(labels))
     except OSError as error:
