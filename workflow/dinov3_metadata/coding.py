@@ -325,7 +325,7 @@ def _of_block(char: str, kind: str, coding: str) -> float:
     """Return the logarithm of the chance of a character in a Chinese, Japanese or Korean text."""
     if not char.isalpha() and char not in EAST_ASIAN_SIGNS:
         return -math.inf
-    code = int.from_bytes(char.encode(coding, "replace"))
+    code = int.from_bytes(char.encode(coding, "replace"), "big")
     for first, last, one_in in BLOCKS[kind]:
         if first <= code <= last:
             return -math.log(one_in)
