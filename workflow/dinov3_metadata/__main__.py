@@ -80,14 +80,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:
-        _write_out()
+        _say("", end="")  # what the command printed itself
 
 
-def _write_out() -> None:
-    """Write what was printed; if that fails, say why, and exit as if nothing was found out."""
+def _say(text: object, end: str = "\n") -> None:
+    """Print a text; if that fails, say why, and exit as if nothing was found out."""
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        print(text, end=end, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries it again
         _refuse(f"The output cannot be written: {error.strerror}.")
@@ -98,10 +97,10 @@ def _run(arguments: list[str]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     name = arguments[0] if arguments else ""
     if name in ("--help", "-h", "help"):
-        print(USAGE)
+        _say(USAGE)
         return
     if name == "--version":
-        print(f"dinov3-metadata {__version__}")
+        _say(f"dinov3-metadata {__version__}")
         return
     if name in COMMANDS:
         del arguments[0]
@@ -120,14 +119,14 @@ def make(arguments: list[str]) -> None:
     description = "Make or update the metadata that DINOv3 trains from."
     options = _settings(_settings_parser("make", description), arguments)
     progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
-    print(summarise(dump_extra(**options)))
+    _say(summarise(dump_extra(**options)))
 
 
 def audit(arguments: list[str]) -> None:
     """Open every image that is new or changed; print a summary."""
     description = "Open every image as training will, and list those with a problem."
     options = _settings(_settings_parser("audit", description), arguments)
-    print(summarise(audit_extra(**options)))
+    _say(summarise(audit_extra(**options)))
 
 
 def train(arguments: list[str]) -> None:
@@ -170,7 +169,7 @@ def check(arguments: list[str]) -> None:
     except MetadataError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(NOT_CHECKED)
-    print(json.dumps(result.document(), indent=1) if options.json else result)
+    _say(json.dumps(result.document(), indent=1) if options.json else result)
     sys.exit(RIGHT if result.ok else WRONG)
 
 
