@@ -371,6 +371,27 @@ def test_tiny_imagenet_without_the_classes_of_some_images(tmp_path: Path) -> Non
         Made(tmp_path, files, {"wnids.txt": "n01440764\n"}, labels="folders")
 
 
+@pytest.mark.parametrize("lacking", ["train", "wnids"])
+def test_a_folder_of_a_class_that_the_annotations_lack(lacking: str, tmp_path: Path) -> None:
+    """The ids are too short to be taken for ids by their form alone."""
+    files = ["train/n02/images/n02_0.JPEG", "val/n01/val_0.JPEG", "val/n02/val_1.JPEG"]
+    files += ["train/n01/images/n01_0.JPEG"] if lacking == "wnids" else []
+    texts = {"val/val_annotations.txt": "val_0.JPEG\tn02\nval_1.JPEG\tn02\n"}
+    texts["wnids.txt"] = "n02\n" if lacking == "wnids" else "n01\nn02\n"
+    with pytest.raises(MetadataError, match=r"^1 image in .*\n +n01/val_0.JPEG \(n02\)"):
+        Made(tmp_path, files, texts, labels="folders")
+
+
+def test_folders_of_val_with_the_names_of_no_classes_are_said(tmp_path: Path) -> None:
+    texts = {"wnids.txt": "n01440764\n", "val/val_annotations.txt": ANNOTATIONS}
+    val = ["val/one/val_0.JPEG", "val/two/val_1.JPEG"]
+    made = Made(tmp_path, [*TINY, *val], texts, labels="folders")
+    assert made.notes("VAL") == (
+        "VAL: the classes are those in val_annotations.txt, not the 2 folders that the images are "
+        "in (for instance one)."
+    )
+
+
 def test_tiny_imagenet_with_dinov3_s_names_needs_no_view(tmp_path: Path) -> None:
     files = [*FLAT, "val/n01440764/ILSVRC2012_val_00000001.JPEG"]
     made = Made(tmp_path, files, {"wnids.txt": "n01440764\n"}, labels="folders")

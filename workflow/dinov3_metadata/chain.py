@@ -94,8 +94,8 @@ STAGES = {
         },
         code=(
             *WALKING,
-            *("stages/annotations", "stages/image_numbers", "stages/left_out", "stages/links"),
-            *("stages/refusals", "stages/view"),
+            *("class_ids", "stages/annotations", "stages/image_numbers", "stages/left_out"),
+            *("stages/links", "stages/refusals", "stages/view"),
         ),
         threads=True,
         replaces="view",

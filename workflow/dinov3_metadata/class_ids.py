@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 
 from .addresses import is_image
+from .disk import read_file
 from .errors import MetadataError
 from .fingerprint import folders_in
-from .layouts import Folders, is_class, part_of
+from .layouts import Folders, Part, is_class, part_of
 
 
 def class_ids_of(
@@ -47,6 +48,21 @@ def class_ids_of(
         except OSError as error:
             raise MetadataError(f"{source} cannot be listed: {error.strerror}.") from None
     return sorted(names.difference(part.others))
+
+
+def known_ids(dataset: str, layout: str, part: Part, folders: Folders | None = None) -> set[str]:
+    """Return the ids of the classes that a split may have folders of: those of TRAIN, and those in
+    the file that lists all.
+
+    Args:
+        dataset, layout, folders: See ``class_ids_of``.
+        part: Where the images of the split are.
+    """
+    ids = {*class_ids_of(dataset, layout, "TRAIN", folders)}
+    listed = f"{dataset}/{part.ids}"
+    if part.ids and os.path.isfile(listed):
+        ids.update(read_file(listed).decode(errors="replace").split())
+    return ids
 
 
 def _annotated(annotations: str, source: str, read: Callable[[str], tuple[str, str]]) -> list[str]:

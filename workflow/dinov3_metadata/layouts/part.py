@@ -47,6 +47,7 @@ class Part:
         annotations: The path below the dataset of a file that lists the classes of the images;
             empty if the images are in class folders or have no classes.
         read: Returns an image and its class id from a line of that file.
+        ids: The path below the dataset of a file with the ids of all classes, if there may be one.
         others: Folders directly in ``folder`` that belong to other splits.
         class_id: The single class of all images, if there are no class folders.
         own_names: Whether the names of class folders serve as class names if there is no labels
@@ -63,6 +64,7 @@ class Part:
     whole: bool = False
     annotations: str = ""
     read: Callable[[str], tuple[str, str]] | None = None
+    ids: str = ""
     others: tuple[str, ...] = ()
     class_id: str = ""
     own_names: bool = False

@@ -8,14 +8,14 @@ from ..addresses import LABELLED
 from .part import Part, class_folders_of, has_images
 from .split_folders import Folders
 
-ANNOTATIONS = "val/val_annotations.txt"
+ANNOTATIONS, IDS = "val/val_annotations.txt", "wnids.txt"
 
 
 def recognise(dataset: str, folders: Folders) -> bool:
     """Return whether root contains Tiny ImageNet's own files and folders, and no others of TRAIN
     and VAL are known. If every image has DINOv3's name by now, the layout is ``imagenet``."""
     known = not folders.keys().isdisjoint(LABELLED)
-    if known or not os.path.isfile(f"{dataset}/wnids.txt"):
+    if known or not os.path.isfile(f"{dataset}/{IDS}"):
         return False
     train, val = f"{dataset}/train", f"{dataset}/val"
     nested = any(os.path.isdir(f"{folder}/images") for folder in class_folders_of(train))
@@ -39,7 +39,7 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
         if is_sorted and not has_images(f"{val}/images"):
             note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
             return Part("val", others=("images",), note=note)
-    return Part("val", classes=False, annotations=ANNOTATIONS, read=read_annotation)
+    return Part("val", classes=False, annotations=ANNOTATIONS, read=read_annotation, ids=IDS)
 
 
 def explain() -> str:

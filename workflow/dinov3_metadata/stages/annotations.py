@@ -3,13 +3,14 @@ folders."""
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..disk import read_file
 from ..errors import MetadataError, count, listing
 from ..fingerprint import check_content, digest
 
 WNID = r"n\d{8}"
+IMAGES = "images"  # the folder of VAL in Tiny ImageNet
 
 
 def read_annotations(
@@ -61,8 +62,12 @@ def read_annotations(
 
 
 def by_annotation(
-    images: Sequence[str], class_of: dict[str, str], annotations: str, source: str
-) -> tuple[dict[str, list[str]], str]:
+    images: Sequence[str],
+    class_of: dict[str, str],
+    annotations: str,
+    source: str,
+    ids: Iterable[str] = (),
+) -> tuple[dict[str, list[str]], list[str]]:
     """Sort images into classes. Of several copies of an image, take the first one.
 
     Args:
@@ -70,9 +75,11 @@ def by_annotation(
         class_of: What ``read_annotations`` returned.
         annotations: The annotations file, for messages.
         source: The folder that contains the images, for messages.
+        ids: Further class ids, which the file may lack.
 
     Returns:
-        Class id -> the paths of its images; and a sentence, if there are copies.
+        Class id -> the paths of its images; and a sentence each if there are copies, and if several
+        folders that the images are in have the name of no class.
 
     Raises:
         MetadataError: Some images are not in the file. Or a user has sorted them into class
@@ -81,16 +88,16 @@ def by_annotation(
     strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
     if strangers:
         cure = "Add a row for each, or move them elsewhere."
-        if any(os.path.dirname(path) not in (source, f"{source}/images") for path in strangers):
+        if any(os.path.dirname(path) not in (source, f"{source}/{IMAGES}") for path in strangers):
             cure += " If the folders that they are in are their classes, set `layout: folder`."
         raise MetadataError(
             f"{count(len(strangers), 'image')} in {source} with no class in {annotations}:",
             listing(map(os.path.basename, strangers), len(strangers)),
             cure,
         )
-    known = {*class_of.values()}
+    known = {*class_of.values(), *ids}
     classes: dict[str, list[str]] = {}
-    torn, taken = [], set[str]()
+    torn, taken, others = [], set[str](), set[str]()
     for path in images:
         name = os.path.basename(path)
         class_id = class_of[name]
@@ -101,6 +108,8 @@ def by_annotation(
         other = any(name in known or re.fullmatch(WNID, name) for name in folders)
         if other and class_id not in folders:
             torn.append(f"{os.path.relpath(path, source)} ({class_id})")
+        elif folders and not other and folders[0] != IMAGES:
+            others.add(folders[0])
     if torn:
         raise MetadataError(
             f"{count(len(torn), 'image')} in {source} in the folder of another class than "
@@ -109,6 +118,13 @@ def by_annotation(
             f"Move the images, or remove {annotations} if the folders are right. To take the "
             "folders without removing it, set `layout: folder`.",
         )
-    copies = len(images) - len(taken)
-    what = count(copies, "image is", "images are")
-    return classes, f"{what} there twice, in two folders, and taken once." if copies else ""
+    notes = []
+    if copies := len(images) - len(taken):
+        what = count(copies, "image is", "images are")
+        notes.append(f"{what} there twice, in two folders, and taken once.")
+    if len(others) > 1:
+        notes.append(
+            f"the classes are those in {os.path.basename(annotations)}, not the {len(others):,} "
+            f"folders that the images are in (for instance {min(others)})."
+        )
+    return classes, notes

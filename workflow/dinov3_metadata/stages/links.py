@@ -48,6 +48,26 @@ class Mark:
         self.roots = [root for root in self.roots if os.path.isabs(root)]
 
 
+def check_apart(root: str, dataset: str, folder: str) -> None:
+    """Check that a view is not among the images, nor images in the view.
+
+    Args:
+        root: The folder of the view.
+        dataset: The dataset's folder, which a view may be in.
+        folder: A folder of the dataset with images.
+
+    Raises:
+        MetadataError: One is inside the other.
+    """
+    view, source = os.path.realpath(root), os.path.realpath(folder)
+    inside = os.path.commonpath([view, source])
+    if inside == view or (inside == source and source != os.path.realpath(dataset)):
+        raise MetadataError(
+            f"The view {root} is inside {folder}, or {folder} is inside the view. Point `view:` at "
+            "another folder."
+        )
+
+
 class ViewFolder:
     """The folder of one split in a view: a context manager that makes, marks and locks it.
 

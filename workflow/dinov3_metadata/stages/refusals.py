@@ -88,6 +88,24 @@ def flat_split(split: str, folder: str) -> MetadataError:
     )
 
 
+def no_images(
+    split: str, folder: str, others: Iterable[Others], what: str = "images", hint: str = ""
+) -> MetadataError:
+    """Return the error for a split without any images.
+
+    Args:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        folder: Its folder.
+        others: What was left out of it and of the folders below.
+        what: What it lacks.
+        hint: What the user may have meant instead.
+    """
+    return MetadataError(
+        f"The {split} split folder {folder} contains no {what}{why_empty(others)}. Add them, or "
+        f"remove {split} from `splits`.{hint}"
+    )
+
+
 def no_images_in(
     split: str,
     folder: str,
@@ -195,11 +213,7 @@ def check_found(
     what = "addressable images" if total else "images"
     nothing = len(empty) == len(classes) and empty_classes == "keep"
     if (empty and split not in LABELLED) or nothing:
-        reason = why_empty(one.others for one in found.values())
-        raise MetadataError(
-            f"The {split} split folder {folder} contains no {what}{reason}. Add them, or remove "
-            f"{split} from `splits`."
-        )
+        raise no_images(split, str(folder), (one.others for one in found.values()), what)
     if empty and empty_classes == "refuse":
         inside: dict[str, list[Others]] = {name: [] for name in empty}
         for name, visited in found.items():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..addresses import SPLITS, is_image, split_folder
+from ..class_ids import known_ids
 from ..errors import MetadataError, count, logger
 from ..fingerprint import (
     Others,
@@ -54,9 +55,9 @@ from ..walk import (
 )
 from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import note_gone, tell_left_out, why_empty
-from .links import ViewFolder
-from .refusals import flat_split, in_another, missing_split, no_images_in
+from .left_out import note_gone, tell_left_out
+from .links import ViewFolder, check_apart
+from .refusals import flat_split, in_another, missing_split, no_images, no_images_in
 
 
 def link_view(
@@ -205,19 +206,9 @@ class View:
         for path in self.part.paths:
             if not os.path.isdir(f"{self.dataset}/{path}"):
                 raise missing_split(self.dataset, path, self.split, self.layout)
-        view = os.path.realpath(self.root)
-        for folder in (
-            os.path.join(self.dataset, path)
-            for split in SPLITS
-            for path in part_of(self.dataset, self.layout, split, self.folders).paths
-        ):
-            source = os.path.realpath(folder)
-            inside = os.path.commonpath([view, source])
-            if inside == view or (inside == source and source != os.path.realpath(self.dataset)):
-                raise MetadataError(
-                    f"The view {self.root} is inside {folder}, or {folder} is inside the view. "
-                    "Point `view:` at another folder."
-                )
+        for split in SPLITS:
+            for path in part_of(self.dataset, self.layout, split, self.folders).paths:
+                check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
 
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
         """Link whole folders of images, whose images already have DINOv3's names."""
@@ -392,10 +383,7 @@ class View:
             return flat_split(self.split, self.source)
         others = [known.others for known in (found or {}).values()]
         hint = in_another(self.dataset, self.split) if self.part.folder else ""
-        return MetadataError(
-            f"The {self.split} split folder {self.source} contains no images{why_empty(others)}. "
-            f"Add them, or remove {self.split} from `splits`.{hint}"
-        )
+        return no_images(self.split, self.source, others, hint=hint)
 
     def _class_of(self, folder: str) -> str:
         if not self.part.classes:
@@ -415,8 +403,9 @@ class View:
         )
         if not images:
             raise self._no_images(found)
-        classes, copies = by_annotation(images, class_of, self.annotations, self.source)
-        self.notes = [f"{self.split}: {copies}"] if copies else []
+        ids = known_ids(self.dataset, self.layout, self.part, self.folders)
+        classes, notes = by_annotation(images, class_of, self.annotations, self.source, ids)
+        self.notes = [f"{self.split}: {note}" for note in notes]
         self.numbers.check_names(classes)
         for class_id, some in classes.items():
             self.numbers.link_class(class_id, some)
