@@ -93,6 +93,7 @@ class Made:
     [
         *(("train", "TRAIN"), ("Training", "TRAIN"), ("TRAIN", "TRAIN"), ("train_images", "TRAIN")),
         *(("imagenet21k_train", "TRAIN"), ("ILSVRC2012_img_train", "TRAIN"), ("train.X3", "TRAIN")),
+        *(("train_large", "TRAIN"), ("valid_mini", "VAL")),
         *(("valid", "VAL"), ("Validation", "VAL"), ("dev", "VAL"), ("val.X", "VAL")),
         *(
             ("imagenet21k_val", "VAL"),
@@ -158,6 +159,10 @@ SHARDS = ["train.X1/n02/n02_1.JPEG", "train.X2/n02/n02_1.JPEG", "train.X2/n01/n0
     [
         (TWO, ["no val/", "valid/, validation/", "`folders: {VAL: valid}`"]),
         (SHARDS, ["no train/", "train.X1/, train.X2/", "`folders: {TRAIN: [train.X1, train.X2]}`"]),
+        *(
+            ([f"train_{one}/a/1.jpg" for one in pair], [", ".join(f"train_{i}/" for i in pair)])
+            for pair in (("large", "small"), ("big", "small"), ("full", "mini"))
+        ),
         (["Test/1.jpg", "test_set/2.jpg", "train/a/1.jpg"], ["`folders: {TEST: Test}`"]),
     ],
 )
@@ -703,7 +708,7 @@ def test_a_renamed_split_with_other_image_names(tmp_path: Path) -> None:
             ["asl_alphabet_test/t/1.jpg", "asl_alphabet_train/a/b/1.jpg"],
             "{TRAIN: asl_alphabet_train}",
         ),
-        (["train_mini/a/1.jpg", "val/a/1.jpg"], "{TRAIN: train_mini}"),
+        (["train_web/a/1.jpg", "val/a/1.jpg"], "{TRAIN: train_web}"),
         (["data_256/a/1.jpg", "val/a/2.jpg"], "{TRAIN: data_256}"),
         (["train/a/1.jpg", "val/", "valid/a/2.jpg"], "{VAL: valid}"),
     ],
@@ -868,8 +873,8 @@ def test_a_name_in_another_encoding_is_no_split(tmp_path: Path) -> None:
         Made(tmp_path, files)
     expected = r"If VAL is in val\udce9/, whose name is not UTF-8, rename it to val/."
     assert expected in str(raised.value)
-    files = ["train\udce9/cat/1.jpg", "train_mini/cat/1.jpg", "val/cat/2.jpg"]
-    with pytest.raises(MetadataError, match=r"If TRAIN is in train_mini/, set"):
+    files = ["train\udce9/cat/1.jpg", "train_web/cat/1.jpg", "val/cat/2.jpg"]
+    with pytest.raises(MetadataError, match=r"If TRAIN is in train_web/, set"):
         Made(tmp_path / "2", files)
     with pytest.raises(MetadataError, match=r"set `folders: {TRAIN: <FOLDER>}`"):
         Made(tmp_path / "3", ["train_\udce9/a/cat/1.jpg"])

@@ -25,7 +25,8 @@ WORDS = {
 OTHER_WORDS = {
     *("imagenet", "ilsvrc", "in", "k", "cls", "loc", "winter", "fall"),
     *("image", "images", "img", "imgs", "pic", "pics", "photos", "jpg", "jpeg", "png"),
-    *("data", "dataset", "set", "split", "folder", "seg", "full", "small", "raw", "resized"),
+    *("data", "dataset", "set", "split", "folder", "seg", "raw", "resized", "original", "orig"),
+    *("full", "large", "big", "huge", "medium", "half", "small", "mini", "tiny", "subset"),
     *("part", "shard", "x", "px", "final"),
 }
 """The words that may be beside it, as may numbers: ``imagenet21k_train``, ``train.X1``.
