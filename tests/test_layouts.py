@@ -262,9 +262,34 @@ def test_one_folder_beside_images_is_flat(files: list[str], tmp_path: Path) -> N
     assert sorted(made.paths("TRAIN")) == [one for one in files if not one.startswith(others)]
 
 
-def test_images_in_train_are_flat_whatever_is_beside(tmp_path: Path) -> None:
-    made = Made(tmp_path, ["train/1.jpg", "a/2.jpg", "b/3.jpg"], splits=["TRAIN"])
+@pytest.mark.parametrize("train", ["train", "Training"])
+@pytest.mark.parametrize("others", [["bus/2.jpg", "car/3.jpg"], ["masks/1.png"]])
+def test_a_class_may_be_called_like_a_split(train: str, others: list[str], tmp_path: Path) -> None:
+    files = [*others, f"{train}/1.jpg"]
+    with pytest.raises(MetadataError) as raised:
+        Made(tmp_path, [*files, "preview.png", "thumbs/x.txt"], splits=["TRAIN"])
+    shown = ", ".join(one.partition("/")[0] for one in others)
+    assert f"has images in {train}/ and in folders beside it ({shown})." in str(raised.value)
+    for i, setting in enumerate(({"layout": "flat"}, {"folders": {"TRAIN": train}})):
+        made = Made(tmp_path / str(i), files, splits=["TRAIN"], **setting)
+        assert made.paths("TRAIN") == [f"{train}/1.jpg"]
+    files = [f"set/{one}" for one in files]
+    made = Made(tmp_path / "moved", files, splits=["TRAIN"], folders={"TRAIN": "set"})
+    assert made.paths("TRAIN") == sorted(files)
+
+
+def test_images_in_train_beside_other_splits_are_flat(tmp_path: Path) -> None:
+    beside = ["test/2.jpg", "Val/3.jpg", "train_masks/1.png", "@eaDir/x.jpg", "labels/1.txt"]
+    made = Made(tmp_path, ["train/1.jpg", *beside], splits=["TRAIN"])
     assert made.paths("TRAIN") == ["train/1.jpg"]
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_classes_beside_other_splits_are_a_question(name: str, tmp_path: Path) -> None:
+    files = ["bed/1.jpg", "bus/2.jpg", f"{name}/3.jpg"]
+    with pytest.raises(MetadataError, match=r"no train/, .* \(bed, bus\)\. .*move them"):
+        Made(tmp_path, files, splits=["TRAIN"])
+    assert Made(tmp_path, [], splits=["TRAIN"], layout="flat").paths("TRAIN") == files[:2]
 
 
 def test_all_is_one_class_if_the_user_says_so(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from .addresses import SPLITS, is_image, split_folder
@@ -28,6 +29,7 @@ from .paths import LABEL_FILES, StrPath, existing, folder_count, path_of
 MAPPING = LABEL_FILES[1]
 """Kaggle's labels file, which lies beside ``ILSVRC``."""
 
+LOOKED_AT = 1000  # files of a folder to look at for images at most
 LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
 
@@ -105,21 +107,73 @@ def check_layout(
 
 
 def check_root(dataset: str, known: bool = False) -> None:
-    """Check that a root whose layout was not detected contains at least one split folder.
+    """Check that a root whose layout was not detected contains at least one split folder, and not
+    beside those of VAL and TEST alone some folders that may be classes.
 
     Args:
         dataset: The dataset's folder.
-        known: Whether it contains a split folder with another name.
+        known: Whether TRAIN is not asked for, or is in a folder with another name.
 
     Raises:
-        MetadataError: It contains none. The message suggests what the user may have meant.
+        MetadataError: It does not. The message suggests what the user may have meant.
     """
     names = list(map(split_folder, SPLITS))
+    beside = any(os.path.lexists(f"{dataset}/{name}") for name in names[1:])
+    if not known and beside and not os.path.lexists(f"{dataset}/{names[0]}"):
+        full = _like_classes(dataset)
+        if len(full) > 1:
+            raise MetadataError(
+                f"config: root: {dataset} contains no {names[0]}/, but folders with images "
+                f"({_some(full)}). If these are classes, move them to {dataset}/{names[0]}/. If "
+                "they are not, set `layout: flat`."
+            )
     if not known and not any(os.path.isdir(f"{dataset}/{name}") for name in names):
         raise MetadataError(
             f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in names)}. "
             f"{_meant(dataset)}"
         )
+
+
+def check_flat(dataset: str, train: str) -> None:
+    """Check that no folders beside a TRAIN without class folders may be classes, as it may be one.
+
+    Args:
+        dataset: The dataset's folder.
+        train: The path of TRAIN's folder below it; empty if it is the dataset itself.
+
+    Raises:
+        MetadataError: Some folders may be.
+    """
+    if train and (full := _like_classes(dataset)):
+        raise MetadataError(
+            f"config: root: {dataset} has images in {train}/ and in folders beside it "
+            f"({_some(full)}). If these are classes, and {train}/ is one of them, move all of them "
+            "to a new folder in root and set `folders: {TRAIN: <FOLDER>}`. If only the images in "
+            f"{train}/ are meant, set `layout: flat` or `folders: {{TRAIN: {train}}}`."
+        )
+
+
+def _like_classes(dataset: str) -> list[str]:
+    """Return the sorted names of the folders in a dataset that have images directly in them, and
+    are not called like splits."""
+    return sorted(
+        one
+        for one in class_folders(dataset)
+        if may_hold_images(dataset, one)
+        and not any(may_be(one, split) for split in SPLITS)
+        and _starts_with_images(f"{dataset}/{one}")
+    )
+
+
+def _starts_with_images(folder: str) -> bool:
+    """Return whether there is an image among the first files of a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(is_image(entry.name) for entry in islice(entries, LOOKED_AT))
+    return False
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if names[3:] else "")
 
 
 def _meant(dataset: str) -> str:
@@ -133,7 +187,7 @@ def _meant(dataset: str) -> str:
         if may_hold_images(dataset, one) and any(like.values()):
             return f"{dataset}/{one} does: use it as `root`."
     full = [*folders_with_images(dataset, below)]
-    shown = ", ".join(full[:3]) + (", ..." if full[3:] else "")
+    shown = _some(full)
     if any(is_image(name) for one in full for name in os.listdir(f"{dataset}/{one}")):
         return (
             f"If its folders ({shown}) are classes, move them to {dataset}/train/. If they are "

@@ -14,7 +14,7 @@ from .class_ids import class_ids_of
 from .fingerprint import digest, folder_states, of_content
 from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
-from .preflight import check_folders, check_layout, check_root, find_labels
+from .preflight import check_flat, check_folders, check_layout, check_root, find_labels
 from .published import (
     Noted,
     Receipt,
@@ -77,6 +77,12 @@ class Chain:
         check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
             check_root(self.dataset, "TRAIN" in folders or "TRAIN" not in settings.splits)
+        if (settings.layout, self.layout) == ("auto", "flat") and "TRAIN" in settings.splits:
+            given = "TRAIN" in (settings.folders or {})
+            check_flat(
+                self.dataset,
+                "" if given else part_of(self.dataset, "flat", "TRAIN", folders).folder,
+            )
         self.is_view = self.layout != "imagenet" or not folders.keys().isdisjoint(settings.splits)
         self.root = settings.view if self.is_view else self.dataset
         self.now = {split: Present(self, split) for split in SPLITS}
