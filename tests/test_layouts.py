@@ -19,7 +19,7 @@ from dinov3_metadata.paths import array_names, path_of
 from dinov3_metadata.settings import Settings
 from dinov3_metadata.stages.verify import check_files
 from dinov3_metadata.summary import summarise
-from helpers import make_tree
+from helpers import digests, make_tree
 
 DATA = "ILSVRC/Data/CLS-LOC"
 KAGGLE = [f"{DATA}/train/n01440764/n01440764_1.JPEG", f"{DATA}/train/n01443537/n01443537_1.JPEG"]
@@ -635,24 +635,47 @@ def test_kaggle_s_val_that_is_sorted_in_part_needs_the_solution(tmp_path: Path) 
         Made(tmp_path, files, labels="folders")
 
 
+@pytest.mark.parametrize("folder", ["train", "Training"])
 @pytest.mark.parametrize("named", [True, False])
-def test_a_class_folder_behind_a_vanished_link_is_noted(named: bool, tmp_path: Path) -> None:
+def test_a_class_folder_behind_a_vanished_link(named: bool, folder: str, tmp_path: Path) -> None:
     image = "{0}_1.JPEG" if named else "1.jpg"
     make_tree(tmp_path / "disk", [f"elk/{image.format('elk')}"])
-    (tmp_path / "图 root/train").mkdir(parents=True)
-    (tmp_path / "图 root/train/elk").symlink_to(tmp_path / "disk/elk")
-    made = Made(tmp_path, [f"train/cat/{image.format('cat')}"], splits=["TRAIN"], labels="folders")
-    assert made.classes("TRAIN") == ["cat", "elk"]
+    (tmp_path / f"图 root/{folder}").mkdir(parents=True)
+    (tmp_path / f"图 root/{folder}/elk").symlink_to(tmp_path / "disk/elk")
+    cats = [f"{folder}/{name}/{image.format(name)}" for name in ("cat", "owl")]
+    made = Made(tmp_path, cats, splits=["TRAIN"], labels="folders")
+    assert made.classes("TRAIN") == ["cat", "elk", "owl"]
+    whole = digests(made.extra)
     (tmp_path / "disk/elk").rename(tmp_path / "gone")
+    for _ in range(2):
+        with pytest.raises(MetadataError) as raised:
+            made.run()
+        said = str(raised.value)
+        assert f"1 link beside the class folders in {made.root}/{folder} leads to nothing:" in said
+        assert f"\n  elk (a dangling link to {tmp_path}/disk/elk)" in said
+        assert digests(made.extra) == whole
+    (tmp_path / "gone").rename(tmp_path / "disk/elk")
     made.run()
-    assert made.classes("TRAIN") == ["cat"]
+    assert digests(made.extra) == whole
+    (tmp_path / "disk/elk").rename(tmp_path / "gone")
+    made.settings["unaddressable"] = "skip"
+    made.run()
+    assert made.classes("TRAIN") == ["cat", "owl"]
     assert "1 link beside the class folders left out, because it leads to nothing (elk)" in (
         made.notes("TRAIN")
     )
     (tmp_path / "gone").rename(tmp_path / "disk/elk")
     made.run()
-    assert made.classes("TRAIN") == ["cat", "elk"]
-    assert made.notes("TRAIN") == ""
+    assert made.classes("TRAIN") == ["cat", "elk", "owl"]
+    assert "nothing" not in made.notes("TRAIN")
+
+
+@pytest.mark.parametrize("image", ["cat_1.JPEG", "1.jpg"])
+def test_a_file_of_git_annex_is_no_class(image: str, tmp_path: Path) -> None:
+    (tmp_path / "图 root/train").mkdir(parents=True)
+    (tmp_path / "图 root/train/readme").symlink_to("../.git/annex/objects/Wx/1/K/K")
+    made = Made(tmp_path, [f"train/cat/{image}"], splits=["TRAIN"], labels="folders")
+    assert made.classes("TRAIN") == ["cat"]
 
 
 def test_a_split_behind_a_vanished_link_is_not_replaced_by_another(tmp_path: Path) -> None:

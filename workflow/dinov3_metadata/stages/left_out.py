@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..addresses import is_image, other_suffix
+from ..addresses import ANNEX, is_image, other_suffix
 from ..errors import count, logger
 from ..fingerprint import Others, Record
 from ..layouts import SYSTEM
@@ -83,15 +85,35 @@ def tell_left_out(
     return others | (beside_classes(path, images) if holds_classes and own else {})
 
 
-def note_gone(found: Mapping[str, Folder], top: str) -> None:
+def note_gone(found: Mapping[str, Folder], top: str, folder: StrPath) -> None:
     """Note which links beside the class folders in ``top`` are no classes, as they lead to nothing.
 
     The time of ``top`` does not change with their targets.
+
+    Args:
+        found: What was found in the split folder.
+        top: The path of a folder with class folders below it.
+        folder: The split folder.
     """
     others = {what: some for what, some in found[top].others.items() if what != GONE}
-    below = (name for name in found[top].below if name in found)
-    gone = sorted(name.rpartition("/")[2] for name in below if found[name].state is None)
-    found[top].others = others | ({GONE: (len(gone), gone[0])} if gone else {})
+    below = [name for name in found[top].below if name in found and found[name].state is None]
+    found[top].others = {**others, **gone_links(f"{folder}/{top}", below)}
+
+
+def gone_links(folder: StrPath, names: Iterable[str]) -> Others:
+    """Return what is left out because it leads to nothing.
+
+    Args:
+        folder: A folder with class folders.
+        names: The names of links in it to nothing. A link of git-annex leads to a file, never to a
+            folder, so it is no class.
+    """
+    gone = []
+    for name in (name.rpartition("/")[2] for name in names):
+        with suppress(OSError):  # it may have gone by now
+            if not is_image(name) and ANNEX not in os.readlink(f"{folder}/{name}"):
+                gone.append(name)
+    return {GONE: (len(gone), min(gone))} if gone else {}
 
 
 def is_suffix(what: str) -> bool:
@@ -104,6 +126,8 @@ def why_empty(others: Iterable[Others]) -> str:
     folders; empty if nothing was."""
     found = _total(others)
     files = [f"{many:,} {what}" for what, (many, _) in found.items() if is_suffix(what)]
+    if not files and GONE in found:
+        return f" (but {count(found[GONE][0], 'link')} to nothing: is a disk not mounted?)"
     return f" ({', '.join(files)}, which torchvision does not take for images)" if files else ""
 
 

@@ -19,7 +19,7 @@ from ..fingerprint import (
     Record,
     State,
     last_records,
-    read_retired,
+    read_record,
     was_folder,
     write_record,
 )
@@ -48,7 +48,7 @@ from ..walk import (
 )
 from ..witness import image_folder
 from .left_out import beside_classes, left_out, note_gone
-from .refusals import check_found, missing_split, naming_the_dataset
+from .refusals import check_found, check_links, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -88,7 +88,8 @@ def scan_split(
     Raises:
         MetadataError: See ``scan_images``.
     """
-    retired = read_retired(view)
+    made = read_record(view) if view else None
+    retired = frozenset(made.retired) if made else frozenset()
     with naming_the_dataset(os.path.join(root, split_folder(split)), source):
         found, states, others = scan_images(
             root,
@@ -102,6 +103,7 @@ def scan_split(
             retired=retired,
             empty_classes=empty_classes,
             source=source,
+            others_of_view=made.others if made else {},
         )
     found.save(scan)
     names = tuple(sorted(retired))
@@ -121,6 +123,7 @@ def scan_images(
     retired: Collection[str] = (),
     empty_classes: str = "refuse",
     source: str = "",
+    others_of_view: Mapping[str, Others] | None = None,
 ) -> tuple[Scan, dict[str, State], dict[str, Others]]:
     """Find the classes and images of a split.
 
@@ -149,6 +152,7 @@ def scan_images(
         empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
             ``keep`` makes it a class without images.
         source: If the folder belongs to a view, the folder of the dataset behind it, for messages.
+        others_of_view: What is beside the images in the folders of the dataset, if there is a view.
 
     Returns:
         The scan, the state of every folder that was visited, and what is beside the images in some
@@ -156,7 +160,7 @@ def scan_images(
 
     Raises:
         MetadataError: The split folder is missing, is empty or has another layout, a class has no
-            images, images are not addressable, or folders keep changing.
+            images or is a link to nothing, images are not addressable, or folders keep changing.
 
     Example:
         >>> scan, states, others = scan_images("/data/imagenet", "TRAIN")
@@ -200,6 +204,9 @@ def scan_images(
         )
     classes = [""]
     if split in LABELLED:
+        note_gone(found, "", folder)
+        left = others_of_view or {"": found[""].others}
+        check_links(source or folder, split, left, refuse=unaddressable == "refuse")
         classes = sorted(name for name in found[""].below if was_folder(found[name].state))
     check_found(
         Path(source or folder),
@@ -231,8 +238,6 @@ def scan_images(
         count(len(visited), "folder"),
     )
     states = {name: found[name].state for name in sorted(found)}
-    if split in LABELLED:
-        note_gone(found, "")
     return scan, states, {name: found[name].others for name in visited if found[name].others}
 
 

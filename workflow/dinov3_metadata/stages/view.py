@@ -55,7 +55,7 @@ from ..walk import (
 )
 from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import note_gone, tell_left_out
+from .left_out import gone_links, note_gone, tell_left_out
 from .links import ViewFolder, check_apart
 from .refusals import flat_split, in_another, missing_split, no_images, no_images_in
 
@@ -252,7 +252,9 @@ class View:
             kinds = {entry.name: is_folder(entry) for entry in entries}
             folders = [name for name, folder in kinds.items() if folder]
             files = [name for name, folder in kinds.items() if not folder]
-            self.others = {"": self._left_out("", folders, files)}
+            left = self._left_out("", folders, files)
+            gone = [name for name in files if not os.path.exists(f"{self.source}/{name}")]
+            self.others = {"": {**left, **gone_links(self.source, gone)}}
             takes = partial(is_class, self.layout, self.source, in_view=True)
             return list(filter(takes, folders))
         return []
@@ -367,7 +369,7 @@ class View:
             if stale and not self.numbers.link_class(class_id, self._images_in(names)):
                 empty.append(class_id)
         for top in tops:
-            note_gone(found, top)
+            note_gone(found, top, self.source)
         if (empty and not self.part.classes) or not folders:
             raise self._no_images(found)
         if empty and not self.keep_empty:
