@@ -519,6 +519,24 @@ def test_what_a_folder_of_a_system_is_is_said_in_dinov3_s_layout(tmp_path: Path)
         Made(tmp_path, files, splits=["TRAIN"], labels="folders")
 
 
+def test_what_is_hidden_in_class_folders_is_said(tmp_path: Path) -> None:
+    files = ["train/a/1.jpg", "train/b/2.jpg"]
+    hidden = ["train/a/._1.jpg", "train/b/deep/.x.JPEG", "train/b/._notes.txt"]
+    folders = ["train/a/.ipynb_checkpoints/1.jpg", "train/b/deep/deeper/.ipynb_checkpoints/3.jpg"]
+    made = Made(tmp_path, [*files, *hidden, *folders], splits=["TRAIN"])
+    assert made.paths("TRAIN") == files
+    for _ in range(2):
+        said = made.notes("TRAIN")
+        assert "TRAIN: 2 hidden images left out (for instance a/._1.jpg)." in said
+        assert (
+            "TRAIN: 2 folders left out, because hidden or made by a system: 2 .ipynb_chec" in said
+        )
+        (made.root / "train/a/3.jpg").touch()
+        made.run()
+    with pytest.raises(MetadataError, match=r"\n +c \(1 hidden image\)\n"):
+        Made(tmp_path, ["train/c/._1.jpg"], splits=["TRAIN"])
+
+
 @pytest.mark.needs("torchvision")
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("engine", ["scandir", "torchvision"])

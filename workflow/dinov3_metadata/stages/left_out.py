@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 MOST = 60  # suffixes or names that a note shows; each has an example
 
-BESIDE, GONE = "*", "->"
-"""What ``Others`` calls images beside the class folders, and links there that lead to nothing."""
+BESIDE, GONE, HIDDEN = "*", "->", "~"
+"""What ``Others`` calls images beside the class folders, links there that lead to nothing, and
+hidden images that a view leaves out."""
 
 
 def left_out(files: Iterable[str], folders: Iterable[str] = ()) -> Others:
@@ -60,7 +61,13 @@ def beside_classes(path: StrPath, images: Sequence[str]) -> dict[str, tuple[int,
 
 
 def tell_left_out(
-    path: str, folders: Iterable[str], files: Iterable[str], *, layout: str, holds_classes: bool
+    path: str,
+    folders: Iterable[str],
+    files: Iterable[str],
+    *,
+    layout: str,
+    classes: bool,
+    holds_classes: bool,
 ) -> Others:
     """Return what a view leaves out of a folder; log it, and warn if it is images.
 
@@ -68,7 +75,8 @@ def tell_left_out(
         path: The folder.
         folders, files: The names of the folders and files in it.
         layout: The layout. In ``imagenet``, each folder is a class, as in ImageFolder.
-        holds_classes: Whether the folder contains the class folders.
+        classes: Whether there are class folders in the split.
+        holds_classes: Whether the folder contains them.
     """
     own = [*folders]
     system = [name for name in own if name.lower() in SYSTEM]
@@ -81,7 +89,10 @@ def tell_left_out(
         logger.info("ignored, because it is hidden: %s", f"{path}/{min(hidden)}")
     names = [*files]
     images = [name for name in names if is_image(name) and name[0] != "."]
-    others = {**left_out(names, [*system, *(hidden if holds_classes else ())])}
+    others = {**left_out(names, [*system, *(hidden if classes else ())])}
+    dotted = [name for name in names if is_image(name) and name[0] == "."]
+    if dotted:
+        others[HIDDEN] = (len(dotted), min(dotted))
     return others | (beside_classes(path, images) if holds_classes and own else {})
 
 
@@ -126,6 +137,8 @@ def why_empty(others: Iterable[Others]) -> str:
     folders; empty if nothing was."""
     found = _total(others)
     files = [f"{many:,} {what}" for what, (many, _) in found.items() if is_suffix(what)]
+    if not files and HIDDEN in found:
+        return f" ({count(found[HIDDEN][0], 'hidden image')})"
     if not files and GONE in found:
         return f" (but {count(found[GONE][0], 'link')} to nothing: is a disk not mounted?)"
     return f" ({', '.join(files)}, which torchvision does not take for images)" if files else ""
@@ -149,6 +162,12 @@ def notes_on(split: str, records: Iterable[Record]) -> list[str]:
         notes.append(
             f"{split}: {count(beside[0], 'image')} left out, because not in a class folder "
             f"({'for instance ' if beside[0] > 1 else ''}{beside[1]})."
+        )
+    if hidden := found.pop(HIDDEN, None):
+        notes.append(
+            f"{split}: {count(hidden[0], 'hidden image')} left out "
+            f"({'for instance ' if hidden[0] > 1 else ''}{hidden[1]}). ImageFolder would count "
+            f"{'it' if hidden[0] == 1 else 'them'}."
         )
     if gone := found.pop(GONE, None):
         notes.append(

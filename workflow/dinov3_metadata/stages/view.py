@@ -345,7 +345,14 @@ class View:
         names of the folders and files in it, and tell the user."""
         beside = self.part.classes and name in self.part.tops
         path = f"{self.source}/{name}".rstrip("/")
-        return tell_left_out(path, folders, files, layout=self.layout, holds_classes=beside)
+        return tell_left_out(
+            path,
+            folders,
+            files,
+            layout=self.layout,
+            classes=self.part.classes,
+            holds_classes=beside,
+        )
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
         """Link the images of each class that changed in the dataset or in the view.
