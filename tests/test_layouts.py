@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -535,6 +536,29 @@ def test_what_is_hidden_in_class_folders_is_said(tmp_path: Path) -> None:
         made.run()
     with pytest.raises(MetadataError, match=r"\n +c \(1 hidden image\)\n"):
         Made(tmp_path, ["train/c/._1.jpg"], splits=["TRAIN"])
+
+
+@pytest.mark.parametrize("image", ["{}/{}_1.JPEG", "{}/1.jpg"])
+@pytest.mark.parametrize(
+    ("one", "other", "difference"),
+    [
+        ("Cafe\u0301", "Caf\u00e9", "Unicode form (U+00E9, U+0301)"),
+        ("cat", "cat\u200b", "invisible characters (U+200B)"),
+    ],
+)
+def test_class_folders_that_look_equal(
+    image: str, one: str, other: str, difference: str, tmp_path: Path
+) -> None:
+    files = [f"train/{image.format(*[name] * 2)}" for name in (one, other, "dog", "Dog")]
+    made = Made(tmp_path, files, splits=["TRAIN"], labels="folders")
+    assert made.about["TRAIN"]["notes"] == [
+        "TRAIN: 1 class folder looks equal to another one, but counts as a class of its own "
+        f"({one} and {other}, which differ in {difference})."
+    ]
+    for name in (other, one):
+        shutil.rmtree(made.root / f"train/{name}")
+        made.run()
+        assert made.about["TRAIN"]["notes"] == []
 
 
 @pytest.mark.needs("torchvision")

@@ -12,6 +12,7 @@ from ..addresses import ANNEX, is_image, other_suffix
 from ..errors import count, logger
 from ..fingerprint import Others, Record
 from ..layouts import SYSTEM
+from ..names import difference, fold
 from ..paths import StrPath
 
 if TYPE_CHECKING:
@@ -125,6 +126,35 @@ def gone_links(folder: StrPath, names: Iterable[str]) -> Others:
             if not is_image(name) and ANNEX not in os.readlink(f"{folder}/{name}"):
                 gone.append(name)
     return {GONE: (len(gone), min(gone))} if gone else {}
+
+
+def note_alike(split: str, class_ids: Iterable[str]) -> list[str]:
+    """Return a note if class folders look equal and are not, such as two forms of an accent.
+
+    Two names in ASCII differ visibly, so they are not compared.
+    """
+    ids = [*class_ids]
+    if all(map(str.isascii, ids)):
+        return []
+    forms: dict[str, list[str]] = {}
+    for name in ids:
+        forms.setdefault(fold(name), []).append(name)
+    pairs = [
+        (some[0], other)
+        for some in forms.values()
+        for other in some[1:]
+        if not (some[0].isascii() and other.isascii())
+    ]
+    if not pairs:
+        return []
+    what = count(len(pairs), "class folder looks", "class folders look")
+    one, other = pairs[0]
+    return [
+        f"{split}: {what} equal to another one, but {'counts' if len(pairs) == 1 else 'count'} as "
+        f"{'a class of its' if len(pairs) == 1 else 'classes of their'} own "
+        f"({'for instance ' if len(pairs) > 1 else ''}{one} and {other}, which differ in "
+        f"{difference(one, other)})."
+    ]
 
 
 def is_suffix(what: str) -> bool:

@@ -47,7 +47,7 @@ from ..walk import (
     visit,
 )
 from ..witness import image_folder
-from .left_out import beside_classes, left_out, note_gone
+from .left_out import beside_classes, left_out, note_alike, note_gone
 from .refusals import check_found, check_links, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
@@ -107,7 +107,8 @@ def scan_split(
         )
     found.save(scan)
     names = tuple(sorted(retired))
-    write_record(folders, Record(settings, states, view_name, names, others))
+    notes = tuple(note_alike(split, found.class_ids.tolist()))
+    write_record(folders, Record(settings, states, view_name, names, others, notes))
 
 
 def scan_images(
