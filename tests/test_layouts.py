@@ -811,6 +811,17 @@ def test_the_folder_that_may_be_meant_is_named(
     assert f"`folders: {shown}`" in str(raised.value)
 
 
+@pytest.mark.parametrize("masks", [["annotations/trimaps/a.png"], []])
+def test_a_folder_that_holds_only_folders_is_no_class(masks: list[str], tmp_path: Path) -> None:
+    files = ["images/a.jpg", "images/b.jpg"]
+    with pytest.raises(MetadataError, match=r"set `folders: {TRAIN: images}`") as raised:
+        Made(tmp_path, files + masks, splits=["TRAIN"])
+    assert "train/. If" not in str(raised.value)
+    assert ("below annotations" in str(raised.value)) == bool(masks)
+    made = Made(tmp_path, [], splits=["TRAIN"], folders={"TRAIN": "images"})
+    assert made.paths("TRAIN") == files
+
+
 def test_a_class_that_is_called_like_a_split(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match=r"\(cat, dog\) are classes, move them"):
         Made(tmp_path, ["cat/1.jpg", "dog/2.jpg", "dev/3.jpg"])

@@ -18,6 +18,7 @@ from .layouts import (
     Folders,
     folders_like_splits,
     folders_with_images,
+    holds_images,
     may_be,
     may_hold_images,
     part_of,
@@ -188,11 +189,19 @@ def _meant(dataset: str) -> str:
             return f"{dataset}/{one} does: use it as `root`."
     full = [*folders_with_images(dataset, below)]
     shown = _some(full)
-    if any(is_image(name) for one in full for name in os.listdir(f"{dataset}/{one}")):
+    direct = [one for one in full if holds_images(f"{dataset}/{one}")]
+    if len(direct) > 1:
         return (
-            f"If its folders ({shown}) are classes, move them to {dataset}/train/. If they are "
-            "not, set `layout: flat`."
+            f"If its folders ({_some(direct)}) are classes, move them to {dataset}/train/. If they "
+            "are not, set `layout: flat`."
         )
+    if direct:
+        train = direct[0] if direct[0].isprintable() else "<FOLDER>"
+        others = [one for one in full if one not in direct]
+        return (
+            f"If the images in {direct[0]}/ are meant, set `folders: {{TRAIN: {train}}}`, which "
+            "makes them one class."
+        ) + (f" To take those below {_some(others)} with them, set `layout: flat`." * bool(others))
     train = next((one for one in full if may_be(one, "TRAIN") and one.isprintable()), "<FOLDER>")
     if full:
         return (
