@@ -361,7 +361,10 @@ def test_kaggle_with_val_sorted_otherwise_than_the_solution_says(tmp_path: Path)
 
 def test_a_flat_val_of_kaggle_names_the_folder_with_its_classes(tmp_path: Path) -> None:
     files = [*KAGGLE, f"{DATA}/val/ILSVRC2012_val_00000293.JPEG"]
-    with pytest.raises(MetadataError, match=r"图 root contains LOC_val_solution.csv.*as `root`"):
+    with pytest.raises(
+        MetadataError,
+        match=r"图 root contains LOC_val_solution.csv.*as `root`, with `layout: auto`",
+    ):
         Made(tmp_path, files, {"LOC_val_solution.csv": SOLUTION}, DATA)
     with pytest.raises(MetadataError, match=r"is flat: 1 image .* class folders. Sort the images"):
         Made(tmp_path / "without", files, {}, DATA)
@@ -669,6 +672,21 @@ def test_images_beside_the_class_folders_are_noted_in_each_run(named: bool, tmp_
         assert expected in made.notes("TRAIN")
         (made.root / "train/cat" / image).touch()
         made.run()
+
+
+@pytest.mark.parametrize("val", [SORTED, [f"{DATA}/val/{Path(one).name}" for one in SORTED]])
+@pytest.mark.parametrize("solution", [True, False])
+def test_images_of_kaggle_with_other_suffixes_are_linked(
+    val: list[str], solution: bool, tmp_path: Path
+) -> None:
+    if not solution:
+        val = SORTED
+    train, val = ([f"{one[:-5]}.jpeg" for one in some] for some in (KAGGLE, val))
+    texts = {"LOC_val_solution.csv": SOLUTION} if solution else {}
+    made = Made(tmp_path, train + val, texts, labels="folders")
+    assert made.chain.layout == "kaggle"
+    assert made.paths("TRAIN") == train
+    assert made.paths("VAL") == val
 
 
 def test_kaggle_s_val_that_is_sorted_in_part_needs_the_solution(tmp_path: Path) -> None:

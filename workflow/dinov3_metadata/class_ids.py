@@ -67,10 +67,11 @@ def known_ids(dataset: str, layout: str, part: Part, folders: Folders | None = N
 
 def _annotated(annotations: str, source: str, read: Callable[[str], tuple[str, str]]) -> list[str]:
     """Return the classes of the images that exist, by the file with the classes."""
-    from .stages.annotations import read_annotations  # few layouts need it
+    from .stages.annotations import key_of, read_annotations  # few layouts need it
 
     images = {name for _, _, names in os.walk(source) for name in names if is_image(name)}
     if not images and not os.path.isdir(source):
         return []
     class_of = read_annotations(annotations, "", read)
-    return sorted({class_id for image, class_id in class_of.items() if image in images})
+    listed = {key_of(image, class_of) for image in images}
+    return sorted({class_id for image, class_id in class_of.items() if image in listed})

@@ -1,15 +1,11 @@
 """The layout ``imagenet``: ImageNet as DINOv3 reads it. It needs no view, unless the folders of the
 splits are called otherwise."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 
-from ..addresses import LABELLED, index_of, is_image
-from .part import Part, class_folders_of, names_of, places
+from ..addresses import LABELLED
+from .part import Part, count_names, names_of, places
 from .split_folders import Folders
-
-ENOUGH = 1000  # images to look at
 
 
 def recognise(dataset: str, folders: Folders) -> bool:
@@ -20,18 +16,8 @@ def recognise(dataset: str, folders: Folders) -> bool:
 def _are_named(dataset: str, folders: Folders, splits: Sequence[str]) -> bool:
     named = others = 0
     for split in splits:
-        folder = names_of(split, folders)[0]
-        for path in class_folders_of(f"{dataset}/{folder}"):
-            class_id = os.path.basename(path)
-            with suppress(OSError), os.scandir(path) as entries:
-                for name in (entry.name for entry in entries if entry.is_file()):
-                    good = index_of(split, class_id, name) is not None
-                    named += good
-                    others += is_image(name) and not good
-                    if named + others > ENOUGH:
-                        break
-            if named + others > ENOUGH:
-                break
+        some = count_names(f"{dataset}/{names_of(split, folders)[0]}", split)
+        named, others = named + some[0], others + some[1]
     return 0 < named >= others
 
 

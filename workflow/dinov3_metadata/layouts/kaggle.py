@@ -3,7 +3,7 @@
 import os
 
 from ..addresses import LABELLED, SPLITS, split_folder
-from .part import Part, class_folders_of, holds_images
+from .part import Part, class_folders_of, count_names, holds_images
 from .split_folders import Folders
 
 DATA = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
@@ -26,12 +26,16 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     data = data_of_kaggle(dataset) or DATA[0]
     folder, own_names = f"{data}/{split_folder(split)}", data != DATA[0]
     solution = "../" * DATA.index(data) + SOLUTION
-    if split != "VAL":
-        return Part(folder, classes=split == "TRAIN", whole=True, own_names=own_names)
+    if split == "TEST":
+        return Part(folder, classes=False, whole=True, own_names=own_names)
+    named, others = count_names(f"{dataset}/{folder}", split)
+    whole = named >= others
+    if split == "TRAIN":
+        return Part(folder, whole=whole, own_names=own_names)
     is_sorted = class_folders_of(f"{dataset}/{folder}") and not holds_images(f"{dataset}/{folder}")
     if is_sorted and not os.path.lexists(f"{dataset}/{solution}"):
         note = f"The classes of VAL are the folders in {folder}/, because there is no {SOLUTION}."
-        return Part(folder, whole=True, own_names=own_names, note=note)
+        return Part(folder, whole=whole, own_names=own_names, note=note)
     return Part(
         folder, classes=False, annotations=solution, read=read_solution, own_names=own_names
     )

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..addresses import is_image, other_suffix, split_folder
+from ..addresses import index_of, is_image, other_suffix, split_folder
 from ..fingerprint import class_folders
 from ..paths import MARK, WORK, StrPath
 from .split_folders import Folders
 
 LOOKED_AT = 20  # class folders to look at, spread over a split
+ENOUGH = 1000  # images to look at in them
 
 SYSTEM = {
     "@eadir": "where a Synology NAS keeps its thumbnails",
@@ -120,6 +121,27 @@ def class_folders_of(folder: str) -> list[str]:
     except OSError:
         return []
     return [f"{folder}/{name}" for name in names[:: max(1, len(names) // LOOKED_AT)]]
+
+
+def count_names(folder: str, split: str) -> tuple[int, int]:
+    """Return how many of the first images in some class folders have DINOv3's names, and how many
+    have others.
+
+    Args:
+        folder: The folder that contains the class folders.
+        split: ``TRAIN`` or ``VAL``.
+    """
+    named = others = 0
+    for path in class_folders_of(folder):
+        class_id = os.path.basename(path)
+        with suppress(OSError), os.scandir(path) as entries:
+            for name in (entry.name for entry in entries if entry.is_file()):
+                good = index_of(split, class_id, name) is not None
+                named += good
+                others += is_image(name) and not good
+                if named + others > ENOUGH:
+                    return named, others
+    return named, others
 
 
 def may_hold_images(folder: str, name: str) -> bool:

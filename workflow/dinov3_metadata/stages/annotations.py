@@ -3,7 +3,7 @@ folders."""
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..disk import read_file
 from ..errors import MetadataError, count, listing
@@ -61,6 +61,16 @@ def read_annotations(
     return class_of
 
 
+def key_of(image: str, class_of: Mapping[str, str]) -> str:
+    """Return the name that the annotations have for an image, whose suffix may have been changed.
+
+    Example:
+        >>> key_of("val_0.jpeg", {"val_0.JPEG": "n01440764"})
+        'val_0.JPEG'
+    """
+    return image if image in class_of else f"{os.path.splitext(image)[0]}.JPEG"
+
+
 def by_annotation(
     images: Sequence[str],
     class_of: dict[str, str],
@@ -85,7 +95,9 @@ def by_annotation(
         MetadataError: Some images are not in the file. Or a user has sorted them into class
             folders, and some are in the folder of another class than the file says.
     """
-    strangers = sorted(path for path in images if os.path.basename(path) not in class_of)
+    strangers = sorted(
+        path for path in images if key_of(os.path.basename(path), class_of) not in class_of
+    )
     if strangers:
         cure = "Add a row for each, or move them elsewhere."
         if any(os.path.dirname(path) not in (source, f"{source}/{IMAGES}") for path in strangers):
@@ -99,7 +111,7 @@ def by_annotation(
     classes: dict[str, list[str]] = {}
     torn, taken, others = [], set[str](), set[str]()
     for path in images:
-        name = os.path.basename(path)
+        name = key_of(os.path.basename(path), class_of)
         class_id = class_of[name]
         if name not in taken:
             classes.setdefault(class_id, []).append(path)

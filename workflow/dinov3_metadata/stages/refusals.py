@@ -80,7 +80,10 @@ def flat_split(split: str, folder: str) -> MetadataError:
     images = images_in(folder)
     top, hint = top_of_kaggle(os.path.dirname(folder)), "Sort"
     if top and os.path.isfile(f"{top}/{SOLUTION}"):
-        hint = f"{top} contains {SOLUTION}, which has their classes: use it as `root`. Or sort"
+        hint = (
+            f"{top} contains {SOLUTION}, which has their classes: use it as `root`, with "
+            "`layout: auto`. Or sort"
+        )
     other = "VAL" if split == "TRAIN" else "TRAIN"
     return MetadataError(
         f"The {split} split folder {folder} is flat: {count(len(images), 'image')} (for instance "
