@@ -816,6 +816,10 @@ def test_a_renamed_split_with_other_image_names(tmp_path: Path) -> None:
             ["asl_alphabet_test/t/1.jpg", "asl_alphabet_train/a/b/1.jpg"],
             "{TRAIN: asl_alphabet_train}",
         ),
+        (
+            ["asl_train/asl_train/a/1.jpg", "asl_train/asl_train/b/1.jpg"],
+            "{TRAIN: asl_train/asl_train}",
+        ),
         (["train_web/a/1.jpg", "val/a/1.jpg"], "{TRAIN: train_web}"),
         (["data_256/a/1.jpg", "val/a/2.jpg"], "{TRAIN: data_256}"),
         (["train/a/1.jpg", "val/", "valid/a/2.jpg"], "{VAL: valid}"),
@@ -933,6 +937,13 @@ def test_deeper_classes_with_dinov3_s_names_for_images(split: str, tmp_path: Pat
     folders = {split: f"{name}/{name}"}
     made = Made(tmp_path / "set", files, labels="folders", folders=folders)
     assert made.classes("TRAIN") == made.classes("VAL") == ["n01", "n02"]
+
+
+def test_a_folder_without_class_folders_is_not_proposed(tmp_path: Path) -> None:
+    files = ["train/n01440764/n01440764_1.JPEG", f"{DATA}/val/ILSVRC2012_val_00000001.JPEG"]
+    with pytest.raises(MetadataError, match=r"VAL split folder .* does not exist") as raised:
+        Made(tmp_path, files, labels="folders")
+    assert "ILSVRC/" not in str(raised.value)
 
 
 def test_the_folder_proposed_for_val_is_the_one_with_its_classes(tmp_path: Path) -> None:

@@ -204,6 +204,10 @@ def _meant(dataset: str) -> str:
         ) + (f" To take those below {_some(others)} with them, set `layout: flat`." * bool(others))
     train = next((one for one in full if may_be(one, "TRAIN") and one.isprintable()), "<FOLDER>")
     if full:
+        from .nested import deeper  # only this message needs it
+
+        if train != "<FOLDER>":
+            train = deeper(dataset, train)
         return (
             f"Its images are in folders below {shown}. If one of these contains class folders, set "
             f"`folders: {{TRAIN: {train}}}`. If none does, set `layout: flat`."

@@ -17,6 +17,7 @@ from ..layouts import (
     folders_like_splits,
     folders_with_images,
     has_images,
+    holds_images,
     images_in,
     may_be,
     top_of_kaggle,
@@ -65,7 +66,7 @@ def in_another(dataset: str, split: str) -> str:
         names += [one for one in nested if one in like["TEST"]]
     if not names:
         known = {*map(split_folder, SPLITS), *(name for some in like.values() for name in some)}
-        names = [one for one in nested if one not in known]
+        names = [one for one in nested if one not in known and _has_classes(dataset, one)]
     usable = [deeper(dataset, one) for one in names if one.isprintable()]
     if usable:
         shown = " or ".join(f"{name}/" for name in usable[:3])
@@ -73,6 +74,14 @@ def in_another(dataset: str, split: str) -> str:
     if names:
         return f" If {split} is in {names[0]}/, whose name is not UTF-8, rename it to {own}/."
     return ""
+
+
+def _has_classes(dataset: str, folder: str) -> bool:
+    """Return whether a folder, or one that is alone in it, has several folders with images, or one
+    with images directly in it."""
+    path = f"{dataset}/{deeper(dataset, folder)}"
+    names = [*islice(folders_with_images(path), 2)]
+    return len(names) > 1 or any(holds_images(f"{path}/{name}") for name in names)
 
 
 def flat_split(split: str, folder: str) -> MetadataError:
