@@ -939,6 +939,22 @@ def test_deeper_classes_with_dinov3_s_names_for_images(split: str, tmp_path: Pat
     assert made.classes("TRAIN") == made.classes("VAL") == ["n01", "n02"]
 
 
+def test_a_split_that_is_left_out_is_said(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["train/1.jpg"])
+    said = "VAL is left out, because there is no folder val/"
+    assert said in summarise(made.chain)
+    made = Made(tmp_path / "2", ["train/1.jpg", "val/2.jpg"])
+    assert said not in summarise(made.chain)
+
+
+def test_a_folder_of_two_splits_is_said(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["a/cat/1.jpg"], folders={"TRAIN": "a", "VAL": "a"})
+    assert made.notes("TRAIN") == "TRAIN is made from a/, as VAL is."
+    assert made.notes("VAL") == "VAL is made from a/, as TRAIN is."
+    made = Made(tmp_path / "2", ["train/cat/1.jpg"], folders={"VAL": "train"})
+    assert made.notes("TRAIN") == "TRAIN is made from train/, as VAL is."
+
+
 def test_a_folder_without_class_folders_is_not_proposed(tmp_path: Path) -> None:
     files = ["train/n01440764/n01440764_1.JPEG", f"{DATA}/val/ILSVRC2012_val_00000001.JPEG"]
     with pytest.raises(MetadataError, match=r"VAL split folder .* does not exist") as raised:

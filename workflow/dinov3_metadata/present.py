@@ -45,6 +45,7 @@ class Chain:
             ``train``, ``val`` and ``test``.
         splits: The splits to make metadata for. An optional split is left out if it has no folder
             and was never published.
+        without: The splits that are left out.
         labels: The path of the labels file; empty if the class folders' own names are used.
         now: Split -> its current state.
 
@@ -60,6 +61,7 @@ class Chain:
     is_view: bool
     folders: dict[str, list[str]]
     splits: tuple[str, ...]
+    without: tuple[str, ...]
     labels: str
     now: dict[str, Present]
 
@@ -96,6 +98,7 @@ class Chain:
             or os.path.exists(path_of(self.extra, "metadata", split=split))
         ]
         self.splits = tuple(there) or tuple(settings.splits)
+        self.without = tuple(split for split in settings.splits if split not in self.splits)
 
     @property
     def base(self) -> str:

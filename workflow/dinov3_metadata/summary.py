@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Iterable
 
-from .addresses import LABELLED
+from .addresses import LABELLED, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
@@ -39,6 +39,10 @@ def summarise(chain: Chain) -> str:
     notes = []
     if chain.doubt:
         notes.append("  changes of the dataset may go unnoticed: see the warning about timestamps")
+    notes += [
+        f"  {split} is left out, because there is no folder {split_folder(split)}/"
+        for split in chain.without
+    ]
     for split in splits:
         if audited := read_audit_summary(extra, split):
             found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())

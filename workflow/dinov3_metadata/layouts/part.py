@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..addresses import index_of, is_image, other_suffix, split_folder
+from ..addresses import SPLITS, index_of, is_image, other_suffix, split_folder
 from ..fingerprint import class_folders
 from ..paths import MARK, WORK, StrPath
 from .split_folders import Folders
@@ -105,7 +105,15 @@ def places(split: str, folders: Folders) -> tuple[str, tuple[str, ...], str]:
     """Return ``folder``, ``shards`` and ``note`` of a part whose folders are ``names_of`` it."""
     names = names_of(split, folders)
     shown = " and ".join(f"{name}/" for name in names)
-    note = "" if names == [split_folder(split)] else f"{split} is made from {shown}."
+    same = [
+        one for one in SPLITS if one != split and not {*names}.isdisjoint(names_of(one, folders))
+    ]
+    also = f", as {' and '.join(same)} {'is' if len(same) == 1 else 'are'}" if same else ""
+    note = (
+        ""
+        if names == [split_folder(split)] and not same
+        else f"{split} is made from {shown}{also}."
+    )
     return ("", tuple(names), note) if len(names) > 1 else (names[0], (), note)
 
 
