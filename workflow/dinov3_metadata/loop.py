@@ -21,7 +21,7 @@ from .addresses import LABELLED, SPLITS
 from .errors import MetadataError, printable
 from .formats import Description, read_description
 from .layouts import find_folders, part_of
-from .paths import ARRAYS, LABEL_FILES, absolute, file_name
+from .paths import ARRAYS, LABEL_FILES, file_name
 from .preflight import is_same, through_view
 from .present import Chain
 from .progress import watchers
@@ -52,8 +52,8 @@ def dump_split(dataset: Any, log: logging.Logger) -> None:
         SplitMissingError: The split has no folder.
         MetadataError: See ``run.dump_extra``.
     """
-    split, extra = dataset.split.name, absolute(dataset._extra_root)
-    settings = known_settings(absolute(dataset.root), extra)
+    split, extra = dataset.split.name, os.path.abspath(dataset._extra_root)
+    settings = known_settings(os.path.abspath(dataset.root), extra)
     chain = Chain(Settings(extra=extra, splits=[split], **settings))
     source = chain.now[split].source
     if not os.path.isdir(source):
