@@ -4,7 +4,7 @@ splits are called otherwise."""
 from collections.abc import Sequence
 
 from ..addresses import LABELLED
-from .part import Part, count_names, names_of, places
+from .part import ENOUGH, Part, count_names, names_of, places
 from .split_folders import Folders
 
 
@@ -16,7 +16,8 @@ def recognise(dataset: str, folders: Folders) -> bool:
 def _are_named(dataset: str, folders: Folders, splits: Sequence[str]) -> bool:
     named = others = 0
     for split in splits:
-        some = count_names(f"{dataset}/{names_of(split, folders)[0]}", split)
+        folder = f"{dataset}/{names_of(split, folders)[0]}"
+        some = count_names(folder, split, ENOUGH - named - others)
         named, others = named + some[0], others + some[1]
     return 0 < named >= others
 

@@ -131,13 +131,14 @@ def class_folders_of(folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in names[:: max(1, len(names) // LOOKED_AT)]]
 
 
-def count_names(folder: str, split: str) -> tuple[int, int]:
+def count_names(folder: str, split: str, most: int = ENOUGH) -> tuple[int, int]:
     """Return how many of the first images in some class folders have DINOv3's names, and how many
     have others.
 
     Args:
         folder: The folder that contains the class folders.
         split: ``TRAIN`` or ``VAL``.
+        most: How many images to look at.
     """
     named = others = 0
     for path in class_folders_of(folder):
@@ -147,7 +148,7 @@ def count_names(folder: str, split: str) -> tuple[int, int]:
                 good = index_of(split, class_id, name) is not None
                 named += good
                 others += is_image(name) and not good
-                if named + others > ENOUGH:
+                if named + others > most:
                     return named, others
     return named, others
 
