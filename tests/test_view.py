@@ -12,7 +12,7 @@ import pytest
 from dinov3_metadata.addresses import trailing_number
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import Record, folder_state, read_record, write_record
-from dinov3_metadata.layouts import LAYOUTS, imagenet, part, recognise
+from dinov3_metadata.layouts import LAYOUTS, imagenet, recognise
 from dinov3_metadata.paths import path_of, work_folder
 from dinov3_metadata.readdir import Listing, list_folder
 from dinov3_metadata.run import dump_extra
@@ -435,7 +435,7 @@ def test_layouts_are_recognised(files: list[str], layout: str, tmp_path: Path) -
 def test_a_few_images_show_that_a_folder_is_imagenet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part, "ENOUGH", 2)
+    monkeypatch.setattr(imagenet, "ENOUGH", 2)
     named = [f"train/a/a_{i}.JPEG" for i in range(4)]
     make_tree(tmp_path, [*named, *(f"train/b/{i}.jpg" for i in range(9))])
     assert imagenet.recognise(str(tmp_path), {})
