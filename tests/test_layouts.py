@@ -1103,3 +1103,50 @@ def test_images_that_only_the_view_has_are_named_without_its_path(tmp_path: Path
         check_files(files, found, Labels("", "folders", []), **settings)
     assert f"{made.root}/train/cat/1.jpg" in str(raised.value)
     assert made.chain.root not in str(raised.value)
+
+
+CLASSES = ["train/cat/1.jpg", "train/dog/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "words", "not_said"),
+    [
+        (["a/cat/1.jpg"], {"folders": {"TRAIN": ["a", "zzz"]}}, "Correct its path", "set `folders"),
+        (["train.X1/cat/1.jpg"], {"folders": {"TRAIN": "train.X*"}}, "X* does not exist", "labels"),
+        ([*CLASSES, "val/1.jpg", "valid/cat/1.jpg"], {}, "is in valid/, set `folders", "labels"),
+        (
+            [*CLASSES, "val/1.jpg", "val/labels/x.txt"],
+            {},
+            "beside these folders: sort them into one folder per class",
+            "sort them into the folders",
+        ),
+        (
+            ["train/images/1.jpg", "train/labels/1.txt"],
+            {"splits": ["TRAIN"]},
+            "for instance `folders: {TRAIN: train/images}`",
+            "labels file",
+        ),
+        (
+            ["train/a/a_1.JPEG", "train/.ipynb_checkpoints/"],
+            {"splits": ["TRAIN"], "labels": "folders"},
+            "A hidden folder (.ipynb_checkpoints) is also a class.",
+            "empty_classes",
+        ),
+        (["train/n01.tar", "val/n01.tar"], {}, "but 1 file (for instance n01.tar)", "labels file"),
+        (
+            ["trainval/cat/1.jpg", "test/3.jpg"],
+            {},
+            "TRAIN is in trainval/, set `folders",
+            "labels file",
+        ),
+    ],
+)
+def test_advice_is_about_what_lies_there(
+    files: list[str], settings: dict[str, object], words: str, not_said: str, tmp_path: Path
+) -> None:
+    make_tree(tmp_path / "root", files)
+    (tmp_path / "root/labels.txt").unlink()
+    with pytest.raises(MetadataError) as refusal:
+        dump_extra(tmp_path / "root", tmp_path / "e", **{"splits": ["TRAIN", "VAL"], **settings})
+    assert words in str(refusal.value)
+    assert not_said not in str(refusal.value)

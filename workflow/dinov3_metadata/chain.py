@@ -72,7 +72,11 @@ STAGES = {
         module="labels",
         says="Read the labels",
         makes=("labels",),
-        given=lambda chain, split: {"source": chain.labels, "content": chain.labels_content},
+        given=lambda chain, split: {
+            "source": chain.labels,
+            "content": chain.labels_content,
+            "instead": chain.instead_of_labels,
+        },
         code=("stages/label_forms", "stages/labels", "structures"),
         splits=LABELLED,
         replaces="labels",

@@ -101,6 +101,20 @@ class Chain:
         self.without = tuple(split for split in settings.splits if split not in self.splits)
 
     @property
+    def instead_of_labels(self) -> str:
+        """What to say if the labels file is missing: that a split has no class folders, if that is
+        so, because then no labels file would help."""
+        if not self.labels or os.path.lexists(self.labels):
+            return ""
+        if self.layout not in ("imagenet", "folder"):
+            return ""
+        from .stages.refusals import no_class_folders  # few runs need it
+
+        splits = [split for split in self.splits if split in LABELLED]
+        paths = {split: self.now[split].part.paths for split in splits}
+        return str(no_class_folders(self.dataset, self.layout, paths) or "")
+
+    @property
     def base(self) -> str:
         """``root`` under the name that it had in the first version."""
         return self.root

@@ -21,16 +21,19 @@ from .label_forms import LINES, form_of, is_even, line_refusal, tables_of
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".yaml", ".yml")
 
 
-def load_labels(*, labels: StrPath, source: str, content: str) -> None:
+def load_labels(*, labels: StrPath, source: str, content: str, instead: str = "") -> None:
     """Read a labels file and write its labels to a work file.
 
     Args:
         labels: Where to write the labels, see ``artefacts.Labels``.
         source, content: ``path`` and ``fingerprint`` of ``read_labels``.
+        instead: What to say if the file is missing; empty to say that it is.
 
     Raises:
         MetadataError: See ``read_labels``.
     """
+    if instead and not os.path.lexists(source):
+        raise MetadataError(instead.splitlines())
     read_labels(source, content).save(labels)
 
 

@@ -50,9 +50,43 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
         if layout == "imagenet"
         else f"The layout {layout} is: {LAYOUTS[layout].explain()}."
     )
+    other = in_another(dataset, split)
+    if path != split_folder(split):  # set by the user
+        known, other = f"Correct its path in `folders`, where `{split}` has it.", ""
     return MetadataError(
-        f"The {split} split folder {folder} {what}. {known}{in_another(dataset, split)} If you do "
+        f"The {split} split folder {folder} {what}. {known}{other} If you do "
         "not need this split, leave it out of `splits`, for instance `--config splits='[TRAIN]'`."
+    )
+
+
+def no_class_folders(
+    dataset: str, layout: str, folders: Mapping[str, Sequence[str]]
+) -> MetadataError | None:
+    """Return the error for the first split without class folders; None if each has some.
+
+    Args:
+        dataset: The dataset's folder.
+        layout: The layout of the dataset.
+        folders: Split -> the paths of its folders below the dataset.
+    """
+    for split, paths in folders.items():
+        for path in paths:
+            folder = os.path.join(dataset, path)
+            if not os.path.isdir(folder):
+                return missing_split(dataset, path, split, layout)
+            if not class_folders_of(folder):
+                return (
+                    flat_split(split, folder) if images_in(folder) else empty_split(split, folder)
+                )
+    return None
+
+
+def empty_split(split: str, folder: str) -> MetadataError:
+    """Return the error for a split folder without class folders and images."""
+    files = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    inside = f", but {count(len(files), 'file')} (for instance {min(files)})" if files else ""
+    return MetadataError(
+        f"The {split} split folder {folder} is empty: it contains no class folders{inside}."
     )
 
 
@@ -93,11 +127,14 @@ def flat_split(split: str, folder: str) -> MetadataError:
             f"{top} contains {SOLUTION}, which has their classes: use it as `root`, with "
             "`layout: auto`. Or sort"
         )
-    other = "VAL" if split == "TRAIN" else "TRAIN"
+    other, dataset = "VAL" if split == "TRAIN" else "TRAIN", os.path.dirname(folder)
+    others = (one for one in folders_with_images(dataset) if one != os.path.basename(folder))
+    like = any(may_be(one, split) for one in others)
     return MetadataError(
         f"The {split} split folder {folder} is flat: {count(len(images), 'image')} (for instance "
         f"{images[0]}) and no class folders. {hint} the images into one folder per class id, or "
         f"leave this split out, for instance `--config splits='[{other}]'`."
+        f"{in_another(dataset, split) if like else ''}"
     )
 
 
@@ -144,15 +181,22 @@ def no_images_in(
     advice = "Add images or remove them, or move them out of the split."
     if len(system) == len(classes):
         advice = "Remove them. Or set `layout: folder`, which leaves such folders out."
-    elif not all_of_them:
-        advice += " To number them anyway, set `empty_classes: keep`."
-    if any(name[0] == "." for name, _ in classes):
+    elif any(name[0] == "." for name, _ in classes):
         advice += " A hidden folder (.ipynb_checkpoints) is also a class."
+    elif not all_of_them:
+        full = [*islice(folders_with_images(folder), 2)]
+        if len(full) == 1:
+            advice += (
+                f" If {full[0]} is no class, but the folder of the images or of their classes, set "
+                f"`folders`, for instance `folders: {{{split}: {os.path.basename(folder)}/"
+                f"{full[0]}}}`."
+            )
+        advice += " To number them anyway, set `empty_classes: keep`."
     beside = images_in(folder)
     if beside and all_of_them:
         advice += (
             f" {count(len(beside), 'image')} (for instance {beside[0]}) beside these folders: sort "
-            "them into the folders."
+            "them into one folder per class."
         )
     return MetadataError(
         f"{split}: {count(len(classes), 'class folder')} in {folder} with no {what}:",
@@ -235,9 +279,7 @@ def check_found(
     if not classes and images_in(folder):
         raise flat_split(split, str(folder))
     if not classes:
-        raise MetadataError(
-            f"The {split} split folder {folder} is empty: it contains no class folders."
-        )
+        raise empty_split(split, str(folder))
     check_utf8(classes, folder)
     if total := sum(visited.skipped for visited in found.values()):
         folders = [name for name in sorted(found) if name or split not in LABELLED]
