@@ -39,6 +39,7 @@ def odd_tree(root: Path) -> Path:
     return make_tree(root, files, "".join(rows))
 
 
+@pytest.mark.needs("torchvision")
 def test_odd_names_are_names_like_any_other(tmp_path: Path, snakemake) -> None:
     root, extra = odd_tree(tmp_path / "root"), tmp_path / "extra"
     snakemake(root=root, extra=extra, verify="{level: full}")

@@ -78,7 +78,7 @@ def test_no_file_gets_the_number_of_a_stream(tmp_path: Path) -> None:
         (["check", "--root", "r", "--extra", "e"], 2),
         (["train", "--check", "--root", "r", "--extra", "e", "--", "true"], 1),
         (["report", "--root", "r", "--extra", "e"], 1),
-        (["snakemake", "--cores", "1"], 1),
+        pytest.param(["snakemake", "--cores", "1"], 1, marks=pytest.mark.needs("snakemake")),
         (["train", "--", "true"], 0),
     ],
 )
