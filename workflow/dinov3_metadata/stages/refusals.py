@@ -25,9 +25,8 @@ from ..layouts import (
 from ..names import check_utf8
 from ..nested import deeper, note_nested
 from ..paths import StrPath
-from ..readdir import why_no_image
 from ..walk import Found
-from .left_out import GONE, why_empty
+from .left_out import why_empty
 
 UNCHANGED = "  all of them in folders that have not changed since the last scan"
 
@@ -202,34 +201,6 @@ def no_images_in(
         f"{split}: {count(len(classes), 'class folder')} in {folder} with no {what}:",
         listing(shown, len(classes)),
         advice,
-    )
-
-
-def check_links(folder: StrPath, split: str, others: Mapping[str, Others], *, refuse: bool) -> None:
-    """Refuse links to nothing beside the class folders, as each may be a class.
-
-    Args:
-        folder: The split folder.
-        split: ``TRAIN`` or ``VAL``.
-        others: What is left out of it and of the folders below.
-        refuse: Whether to refuse them; otherwise they are only noted.
-
-    Raises:
-        MetadataError: There are some.
-    """
-    gone = {top: some[GONE] for top, some in others.items() if GONE in some}
-    if not gone or not refuse:
-        return
-    paths = [f"{top}/{example}".lstrip("/") for top, (_, example) in gone.items()]
-    total = sum(many for many, _ in gone.values())
-    raise MetadataError(
-        f"{split}: {count(total, 'link')} beside the class folders in {folder} "
-        f"{'leads' if total == 1 else 'lead'} to nothing:",
-        listing((f"{one} ({why_no_image(f'{folder}/{one}')})" for one in paths), total),
-        f"If {'it is a class' if total == 1 else 'they are classes'}, the numbers of all classes "
-        f"after {'it' if total == 1 else 'them'} would change. Is a disk not mounted? Mount it, or "
-        f"remove {'the link' if total == 1 else 'the links'}. Or set `scan: unaddressable: skip` "
-        "to leave such links out.",
     )
 
 

@@ -48,7 +48,7 @@ from ..walk import (
 )
 from ..witness import image_folder
 from .left_out import beside_classes, left_out, note_alike, note_gone
-from .refusals import check_found, check_links, missing_split, naming_the_dataset
+from .refusals import check_found, missing_split, naming_the_dataset
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -206,8 +206,6 @@ def scan_images(
     classes = [""]
     if split in LABELLED:
         note_gone(found, "", folder)
-        left = others_of_view or {"": found[""].others}
-        check_links(source or folder, split, left, refuse=unaddressable == "refuse")
         classes = sorted(name for name in found[""].below if was_folder(found[name].state))
     check_found(
         Path(source or folder),
