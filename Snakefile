@@ -50,8 +50,7 @@ stages.complete()
 
 
 onsuccess:
-    if sys.stdout:
-        sys.stdout.reconfigure(errors="backslashreplace")
+    escape(sys.stdout)
     print(summarise(stages.chain))
 
 

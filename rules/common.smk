@@ -28,7 +28,7 @@ from dinov3_metadata.binding import Binding
 from dinov3_metadata.config import check_config, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.extras import check_installed
-from dinov3_metadata.log import ending_plainly
+from dinov3_metadata.log import ending_plainly, escape
 from dinov3_metadata.paths import WILDCARDS
 from dinov3_metadata.present import Chain
 from dinov3_metadata.summary import failures, summarise

@@ -15,6 +15,7 @@ from dinov3_metadata.artefacts import Labels, Numbering, Scan
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.files import sha256
 from dinov3_metadata.paths import array_names, folder_of, path_of
+from dinov3_metadata.readings import Naming
 from dinov3_metadata.stages.audit import audit_images, audit_split
 from dinov3_metadata.stages.classes import write_class_arrays
 from dinov3_metadata.stages.entries import write_entries
@@ -65,6 +66,12 @@ def named(names: dict[str, str]) -> Labels:
     """The labels of a CSV file that is not there."""
     rows = [[class_id, name] for class_id, name in names.items()]
     return Labels("", "csv", [Table("csv", rows, [*range(1, len(rows) + 1)])])
+
+
+def naming(tmp_path: Path, text: str, class_ids: list[str], name: str = "labels.txt") -> Naming:
+    """How a labels file with a text names some classes."""
+    (tmp_path / name).write_bytes(text.encode())
+    return read_labels(tmp_path / name).naming(class_ids)
 
 
 def exchange(target: Path, kind: str) -> None:

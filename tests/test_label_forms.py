@@ -6,11 +6,10 @@ from typing import NamedTuple
 import pytest
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.formats import read_description
-from dinov3_metadata.readings import Naming
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.summary import summarise
-from helpers import make_tree
+from helpers import make_tree, naming
 
 W = {"n01440764": "tench", "n01443537": "goldfish"}
 N = {"0": "tench", "1": "goldfish"}
@@ -168,11 +167,6 @@ FILES = {
         "great cat\nsmall dog\n", "folders", {"great cat": "great cat", "small dog": "small dog"}
     ),
 }
-
-
-def naming(tmp_path: Path, text: str, class_ids: list[str], name: str = "labels.txt") -> Naming:
-    (tmp_path / name).write_bytes(text.encode())
-    return read_labels(tmp_path / name).naming(class_ids)
 
 
 @pytest.mark.parametrize("case", FILES)

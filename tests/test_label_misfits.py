@@ -5,16 +5,10 @@ from pathlib import Path
 import pytest
 from dinov3_metadata.coding import guess_codings
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.readings import Naming
 from dinov3_metadata.stages.labels import read_labels
+from helpers import naming
 
 W = ["n01440764", "n01443537"]
-
-
-def naming(tmp_path: Path, text: str, class_ids: list[str], name: str = "labels.txt") -> Naming:
-    path = tmp_path / name
-    path.write_text(text)
-    return read_labels(path).naming(class_ids)
 
 
 def refused(tmp_path: Path, text: str, class_ids: list[str]) -> str:

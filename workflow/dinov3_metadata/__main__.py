@@ -11,13 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from . import __version__
 from .addresses import SPLITS
-from .errors import MetadataError, printable
-from .log import INTERRUPTED, ending_plainly, open_streams
+from .errors import MetadataError, did_you_mean, printable
+from .log import INTERRUPTED, ending_plainly, escape, open_streams
 from .progress import progress_logger
 from .run import audit_extra, dump_extra
 from .settings import Settings
@@ -54,16 +53,9 @@ class Parser(argparse.ArgumentParser):
         found = message.partition("unrecognized arguments: ")[2].split(" ")[0]
         known = [name for action in self._actions for name in action.option_strings]
         if found:
-            message = f"there is no option {found}.{_nearest(found.partition('=')[0], known)}"
+            guess = did_you_mean(found.partition("=")[0], known, str)
+            message = f"there is no option {found}.{guess}"
         _refuse(f"{message.rstrip('.')}. See {self.prog} --help.")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    """Return a question with the word that was probably meant; empty if none is near."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, 1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _refuse(message: str) -> NoReturn:
@@ -93,8 +85,7 @@ def _say(text: object, end: str = "\n") -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    escape(sys.stdout)
     name = arguments[0] if arguments else ""
     if name in ("--help", "-h", "help"):
         _say(USAGE)
@@ -107,8 +98,8 @@ def _run(arguments: list[str]) -> None:
     elif name.startswith("-"):
         name = "make"
     elif name:
-        known = ", ".join(COMMANDS)
-        _refuse(f"there is no command {name!r}.{_nearest(name, [*COMMANDS])} There is {known}.")
+        known, guess = ", ".join(COMMANDS), did_you_mean(name, COMMANDS, str)
+        _refuse(f"there is no command {name!r}.{guess} There is {known}.")
     else:
         _refuse(f"no command. There is {', '.join(COMMANDS)}; see dinov3-metadata --help.")
     COMMANDS[name](arguments)

@@ -5,12 +5,11 @@ import json
 import os
 import sys
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 from .config import config_yaml
-from .errors import MetadataError
+from .errors import MetadataError, did_you_mean
 from .extras import check_installed
 from .paths import absolute, house
 from .paths import snakefile as path_of_snakefile
@@ -59,10 +58,9 @@ def _profile(before: str, word: str) -> str:
     ours = house() / "profiles"
     if not (ours / name).is_dir():
         known = sorted(path.name for path in ours.iterdir())
-        close = get_close_matches(name, known, 1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
         raise MetadataError(
-            f"There is no profile {name!r}, neither here nor among ours: {', '.join(known)}.{guess}"
+            f"There is no profile {name!r}, neither here nor among ours: {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
         )
     return f"{option}{equals}{ours / name}"
 

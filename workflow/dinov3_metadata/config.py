@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from .addresses import SPLITS
-from .errors import MetadataError
+from .errors import MetadataError, did_you_mean
 from .settings import TYPES, Settings, flatten
 
 COMMENTS = {
@@ -119,10 +119,7 @@ def explain(error: Any) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
         unknown = [key for key in value if key not in known]
-        from difflib import get_close_matches
-
-        close = get_close_matches(str(unknown[0]), known, 1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
+        guess = did_you_mean(str(unknown[0]), known)
         sections = error.schema["properties"].items()
         holding = [name for name, one in sections if unknown[0] in one.get("properties", {})]
         if holding:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 
 SHOWN = 10  # offenders that a message names; the rest are only counted
@@ -69,6 +69,27 @@ def count(number: int, one: str, many: str | None = None) -> str:
         ('1 image', '1,200 images')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = repr) -> str:
+    """Return a question, after a blank, with the known word that is nearest to an unknown one.
+
+    Args:
+        word: The unknown word.
+        known: The known ones.
+        show: Returns a word as the question shows it.
+
+    Returns:
+        An empty text if none is near.
+
+    Example:
+        >>> did_you_mean("layuot", ["layout", "labels"])
+        " Did you mean 'layout'?"
+    """
+    from difflib import get_close_matches  # only a mistake needs it
+
+    close = get_close_matches(word, [*known], 1)
+    return f" Did you mean {show(close[0])}?" if close else ""
 
 
 def printable(text: str) -> str:

@@ -10,21 +10,20 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
-from io import TextIOWrapper
 from typing import Any, BinaryIO
 
 from snakemake.checkpoints import Checkpoint
 
 from .binding import Binding
 from .errors import MetadataError
-from .log import ending_plainly
+from .log import ending_plainly, escape
 from .paths import path_of
 from .preflight import is_same
 from .present import Chain
 from .settings import Settings
 from .summary import errors, show, summarise
 
-PACKAGES = ("numpy", "PIL", "tqdm")
+NEEDED = ("numpy", "PIL", "tqdm")
 """What the jobs import. Who takes a module by path or by git may not have installed it."""
 
 _known: "list[Imported]" = []
@@ -73,7 +72,7 @@ class Imported(Binding):
         self.target = workflow.default_target
         self.publication: Checkpoint | None = None
         self.said = self.released = False
-        missing = [name for name in PACKAGES if self.python != "python" and not find_spec(name)]
+        missing = [name for name in NEEDED if self.python != "python" and not find_spec(name)]
         if missing:
             raise MetadataError(
                 f"The Python that runs Snakemake, {sys.executable}, lacks {', '.join(missing)}, "
@@ -192,8 +191,7 @@ class Imported(Binding):
             return
         self.said = True
         if os.path.getmtime(receipt) >= os.path.getmtime(started):
-            if isinstance(sys.stdout, TextIOWrapper):
-                sys.stdout.reconfigure(errors="backslashreplace")
+            escape(sys.stdout)
             with ending_plainly():
                 print(summarise(self.chain), flush=True)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
+from typing import TextIO
 
 from .disk import create_anew, read_file
 from .errors import MetadataError, logger
@@ -44,8 +45,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    if isinstance(sys.stderr, TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")
+    escape(sys.stderr)
     logging.raiseExceptions = False  # on a full disk, only the terminal gets messages
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     try:
@@ -78,6 +78,12 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+
+
+def escape(stream: TextIO | None) -> None:
+    """Let a standard stream escape what its encoding lacks. It is None where it was closed."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -104,9 +104,8 @@ class Chain:
     def instead_of_labels(self) -> str:
         """What to say if the labels file is missing: that a split has no class folders, if that is
         so, because then no labels file would help."""
-        if not self.labels or os.path.lexists(self.labels):
-            return ""
-        if self.layout not in ("imagenet", "folder"):
+        sorted_by_folders = self.layout in ("imagenet", "folder")
+        if not (self.labels and sorted_by_folders) or os.path.lexists(self.labels):
             return ""
         from .stages.refusals import no_class_folders  # few runs need it
 

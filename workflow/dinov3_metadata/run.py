@@ -105,47 +105,39 @@ def dump_extra(
         >>> chain = dump_extra("/data/imagenet", "/data/extra", level="full")
         >>> chain = dump_extra("/data/photos", "/data/extra", scan={"unaddressable": "skip"})
     """
-    known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
-    return _lasting(_run, known, settings, threads)
+    known = {"root": root, "extra": extra, "splits": splits, "labels": labels}
+    return _lasting(_run, known | settings, threads)
 
 
 def audit_extra(
-    root: StrPath,
-    extra: StrPath,
-    splits: Sequence[str] = ("TRAIN", "VAL"),
-    labels: StrPath = "auto",
-    threads: int | None = None,
-    **settings: Any,
+    root: StrPath, extra: StrPath, threads: int | None = None, **settings: Any
 ) -> Chain:
     """Open every image that is new or changed since the last audit, as ``snakemake audit`` does.
 
     Nothing is published but the lists of the audit.
 
     Args:
-        root, extra, splits, labels, settings: See ``dump_extra``.
+        root, extra: See ``dump_extra``.
+        settings: See ``dump_extra``; ``splits`` and ``labels`` are among them.
         threads: How many processes may open images at once; by default one per core.
 
     Raises:
         MetadataError: Something is wrong that the user can fix, or an image has a problem that
             the setting ``fail_on`` names.
     """
-    known: dict[str, Any] = {"root": root, "extra": extra, "splits": splits, "labels": labels}
-    return _lasting(_run_audit, known, settings, threads)
+    return _lasting(_run_audit, {"root": root, "extra": extra} | settings, threads)
 
 
 def _lasting(
-    run: Callable[[Chain, int], None],
-    known: dict[str, Any],
-    settings: dict[str, Any],
-    threads: int | None,
+    run: Callable[[Chain, int], None], settings: dict[str, Any], threads: int | None
 ) -> Chain:
     """Run stages on a dataset that may change meanwhile, and return its state."""
-    more = flatten(settings)
-    used = Settings(**known, **more)
+    given = flatten(settings)
+    used = Settings(**given)
     check_settings(used)
     chain = Chain(used)
     level = logger.level
-    if "log_level" in more:
+    if "log_level" in given:
         logger.setLevel(used.log_level.upper())
     try:
         with locked(chain.extra):

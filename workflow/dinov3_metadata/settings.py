@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from .addresses import SPLITS
-from .errors import MetadataError
+from .errors import MetadataError, did_you_mean
 from .formats import PROBLEMS
 from .layouts import LAYOUTS
 from .paths import LABEL_FILES, absolute
@@ -338,10 +338,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
             inner = {f"{name}: {key}": given for key, given in value.items()}
         for key, given in inner.items():
             if key not in keys and key not in names:
-                from difflib import get_close_matches
-
-                close = get_close_matches(key, {*keys, *names}, 1)
-                guess = f" Did you mean {close[0]!r}?" if close else ""
+                guess = did_you_mean(key, {*keys, *names})
                 raise MetadataError(f"config: there is no setting {key!r}.{guess}")
             flat[keys.get(key, key)] = given
     return flat

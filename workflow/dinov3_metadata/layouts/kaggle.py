@@ -28,17 +28,16 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     solution = "../" * DATA.index(data) + SOLUTION
     if split == "TEST":
         return Part(folder, classes=False, whole=True, own_names=own_names)
-    named, others = count_names(f"{dataset}/{folder}", split)
-    whole = named >= others
-    if split == "TRAIN":
-        return Part(folder, whole=whole, own_names=own_names)
-    is_sorted = class_folders_of(f"{dataset}/{folder}") and not holds_images(f"{dataset}/{folder}")
-    if is_sorted and not os.path.lexists(f"{dataset}/{solution}"):
+    path, note = f"{dataset}/{folder}", ""
+    if split == "VAL":
+        is_sorted = class_folders_of(path) and not holds_images(path)
+        if not is_sorted or os.path.lexists(f"{dataset}/{solution}"):
+            return Part(
+                folder, classes=False, annotations=solution, read=read_solution, own_names=own_names
+            )
         note = f"The classes of VAL are the folders in {folder}/, because there is no {SOLUTION}."
-        return Part(folder, whole=whole, own_names=own_names, note=note)
-    return Part(
-        folder, classes=False, annotations=solution, read=read_solution, own_names=own_names
-    )
+    named, others = count_names(path, split)
+    return Part(folder, whole=named >= others, own_names=own_names, note=note)
 
 
 def explain() -> str:

@@ -19,7 +19,7 @@ from ..fingerprint import (
     Record,
     State,
     last_records,
-    read_record,
+    read_retired,
     was_folder,
     write_record,
 )
@@ -88,8 +88,7 @@ def scan_split(
     Raises:
         MetadataError: See ``scan_images``.
     """
-    made = read_record(view) if view else None
-    retired = frozenset(made.retired) if made else frozenset()
+    retired = read_retired(view)
     with naming_the_dataset(os.path.join(root, split_folder(split)), source):
         found, states, others = scan_images(
             root,
@@ -103,7 +102,6 @@ def scan_split(
             retired=retired,
             empty_classes=empty_classes,
             source=source,
-            others_of_view=made.others if made else {},
         )
     found.save(scan)
     names = tuple(sorted(retired))
@@ -124,7 +122,6 @@ def scan_images(
     retired: Collection[str] = (),
     empty_classes: str = "refuse",
     source: str = "",
-    others_of_view: Mapping[str, Others] | None = None,
 ) -> tuple[Scan, dict[str, State], dict[str, Others]]:
     """Find the classes and images of a split.
 
@@ -153,7 +150,6 @@ def scan_images(
         empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
             ``keep`` makes it a class without images.
         source: If the folder belongs to a view, the folder of the dataset behind it, for messages.
-        others_of_view: What is beside the images in the folders of the dataset, if there is a view.
 
     Returns:
         The scan, the state of every folder that was visited, and what is beside the images in some
@@ -161,7 +157,7 @@ def scan_images(
 
     Raises:
         MetadataError: The split folder is missing, is empty or has another layout, a class has no
-            images or is a link to nothing, images are not addressable, or folders keep changing.
+            images, images are not addressable, or folders keep changing.
 
     Example:
         >>> scan, states, others = scan_images("/data/imagenet", "TRAIN")
