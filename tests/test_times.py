@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dinov3_metadata import fingerprint, present, times
+from dinov3_metadata import fingerprint, present, times, walk
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import A_FILE, UNREAD, FolderState
 from dinov3_metadata.run import dump_extra
@@ -137,6 +137,7 @@ def test_each_run_warns_once(
     splits = ["TRAIN", "VAL"] if layout in ("imagenet", "folder") else ["TRAIN"]
     options = {"labels": "folders", "layout": layout}
     set_times(root, lambda: at, monkeypatch)
+    monkeypatch.setattr(walk, "wait_for_a_tick", lambda *_, **__: None)  # it would be in seconds
     caplog.set_level(logging.WARNING, "dinov3_metadata")
     for _ in range(3):
         caplog.clear()

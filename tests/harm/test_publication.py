@@ -205,7 +205,7 @@ def some(calls: list[tuple[str, int, str]], fault: str, alike: bool) -> list[tup
     start, end = renames[0], renames[-1]
     near = calls[start - 2 : end + 5]
     offset = list(FAULTS).index(fault) + 4 * alike
-    return near[offset % 3 :: 3] + calls[offset::24]
+    return near[offset % 5 :: 5] + calls[offset::40]
 
 
 def is_final(line: str) -> bool:

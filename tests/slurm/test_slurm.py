@@ -157,6 +157,7 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     assert cluster.is_true(snakemake)
 
 
+@pytest.mark.long
 def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable) -> None:
     """Slurm kills the job, as Python alone takes more than 50 MB; the second job gets enough."""
     rules = ("scan_split", "dump_entries", "dump_class_arrays", "verify")
@@ -200,6 +201,7 @@ def full(cluster: Cluster) -> Iterator[None]:
         cluster.ask("scontrol", "update", "partition=test", "state=up")
 
 
+@pytest.mark.long
 def test_labels_that_were_edited_while_a_job_waited(cluster: Cluster, snakemake: Callable) -> None:
     with full(cluster):
         run = cluster.start()
@@ -244,6 +246,7 @@ def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
     assert cluster.is_true(snakemake)
 
 
+@pytest.mark.long
 def test_a_module_and_a_training_that_waits_for_it(cluster: Cluster) -> None:
     (cluster.workdir / "Snakefile").write_text(f"""
 module meta:

@@ -127,13 +127,13 @@ def test_a_job_that_is_killed_is_tried_again_with_more(
 
 def test_jobs_are_deleted_with_their_run(tree: Path, plugin: Callable, tmp_path: Path) -> None:
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
-    pbs.command += ["--seconds-between-status-checks", "20"]
+    pbs.command += ["--seconds-between-status-checks", "10"]
     (pbs.jobs / "hold").touch()
     run = pbs.start("splits=[TRAIN]")
     pbs.pid()
     # While Snakemake asks for the state of a job, it does not delete it.
     asked = pbs.jobs / "asked"
-    while not (asked.exists() and time.time() - asked.stat().st_mtime > 3):
+    while not (asked.exists() and time.time() - asked.stat().st_mtime > 2):
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
     assert "Terminating processes on user request" in run.communicate()[0]
