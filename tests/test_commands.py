@@ -63,7 +63,13 @@ def test_the_usage_shows_an_example_of_each_command(run: Run) -> None:
         (["make", "--splits", "TRIAN"], "invalid choice: 'TRIAN'"),
         (["make"], "the following arguments are required: --root, --extra"),
         (["audit", "--root", "x"], "required: --extra. See dinov3-metadata audit --help"),
-        (["check", "--rooot=x"], "required: --root, --extra"),
+        (
+            ["check", "--rooot=x"],
+            "no option --rooot. Did you mean --root? See dinov3-metadata check",
+        ),
+        (["report", "a", "b"], "no use for b. See dinov3-metadata report --help."),
+        (["init", "--workfow"], "no option --workfow. Did you mean --workflow? See"),
+        (["snakefile", "x"], "no use for x. See dinov3-metadata snakefile --help."),
         (["train"], "usage: python -m dinov3_metadata.dinov3"),
     ],
 )

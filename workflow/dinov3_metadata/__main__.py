@@ -4,30 +4,27 @@
 workflow.
 """
 
-import argparse
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
-from typing import Any, NoReturn
+from typing import Any
 
 from . import __version__
 from .addresses import SPLITS
-from .errors import MetadataError, did_you_mean, printable
+from .errors import MetadataError, did_you_mean
 from .log import INTERRUPTED, ending_plainly, escape, open_streams
+from .options import NOT_CHECKED, Parser, refuse, settings_parser, split_folders
 from .progress import progress_logger
 from .run import audit_extra, dump_extra
-from .settings import Settings
 from .summary import summarise
 
 Command = Callable[[list[str]], None]
 """A command: takes the rest of the command line."""
 
-RIGHT, WRONG, NOT_CHECKED = 0, 1, 2
-"""Exit codes of ``check``. The last one is also that of a wrong command line, and of any command
-whose output cannot be written."""
+RIGHT, WRONG = 0, 1
+"""Exit codes of ``check``, besides ``NOT_CHECKED``."""
 
 USAGE = """\
 usage: dinov3-metadata COMMAND ..., for instance
@@ -43,24 +40,6 @@ usage: dinov3-metadata COMMAND ..., for instance
 
 Each command explains its options with --help. --version prints the version.\
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, with the nearest option."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong with the command line, and exit."""
-        found = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        known = [name for action in self._actions for name in action.option_strings]
-        if found:
-            guess = did_you_mean(found.partition("=")[0], known, str)
-            message = f"there is no option {found}.{guess}"
-        _refuse(f"{message.rstrip('.')}. See {self.prog} --help.")
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"Error: {printable(message)}", file=sys.stderr)
-    sys.exit(NOT_CHECKED)
 
 
 def main() -> None:
@@ -81,7 +60,7 @@ def _say(text: object, end: str = "\n") -> None:
         print(text, end=end, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries it again
-        _refuse(f"The output cannot be written: {error.strerror}.")
+        refuse(f"The output cannot be written: {error.strerror}.")
 
 
 def _run(arguments: list[str]) -> None:
@@ -99,16 +78,16 @@ def _run(arguments: list[str]) -> None:
         name = "make"
     elif name:
         known, guess = ", ".join(COMMANDS), did_you_mean(name, COMMANDS, str)
-        _refuse(f"there is no command {name!r}.{guess} There is {known}.")
+        refuse(f"there is no command {name!r}.{guess} There is {known}.")
     else:
-        _refuse(f"no command. There is {', '.join(COMMANDS)}; see dinov3-metadata --help.")
+        refuse(f"no command. There is {', '.join(COMMANDS)}; see dinov3-metadata --help.")
     COMMANDS[name](arguments)
 
 
 def make(arguments: list[str]) -> None:
     """Run the chain with the given options; print a summary, or exit with one error message."""
     description = "Make or update the metadata that DINOv3 trains from."
-    options = _settings(_settings_parser("make", description), arguments)
+    options = _settings(settings_parser("make", description), arguments)
     progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
     _say(summarise(dump_extra(**options)))
 
@@ -116,7 +95,7 @@ def make(arguments: list[str]) -> None:
 def audit(arguments: list[str]) -> None:
     """Open every image that is new or changed; print a summary."""
     description = "Open every image as training will, and list those with a problem."
-    options = _settings(_settings_parser("audit", description), arguments)
+    options = _settings(settings_parser("audit", description), arguments)
     _say(summarise(audit_extra(**options)))
 
 
@@ -127,30 +106,19 @@ def train(arguments: list[str]) -> None:
     launch(arguments)
 
 
-def _settings(parser: argparse.ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+def _settings(parser: Parser, arguments: list[str]) -> dict[str, Any]:
     """Return the settings of a command line, and show log messages as they say."""
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse(arguments))
     if "folders" in options:
-        options["folders"] = _folders(options["folders"])
+        options["folders"] = split_folders(options["folders"])
     level = options.get("log_level", "info").upper()
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
     return options
 
 
-def _folders(words: list[str]) -> dict[str, list[str]]:
-    """Return the setting ``folders`` from words such as ``VAL=valid``."""
-    folders: dict[str, list[str]] = {}
-    for word in words:
-        split, equals, folder = word.partition("=")
-        if not equals:
-            sys.exit(f"Error: --folders: {word!r} is not a split, an equals sign and a folder.")
-        folders.setdefault(split, []).append(folder)
-    return folders
-
-
 def check(arguments: list[str]) -> None:
     """Check metadata files, print what was found out, and exit with one of the codes above."""
-    options = _check_parser().parse_args(arguments)
+    options = _check_parser().parse(arguments)
     if options.adopt:  # numpy is imported only here: other commands need it later or not at all
         from .checks.adopt import adopt as how
     else:
@@ -164,7 +132,7 @@ def check(arguments: list[str]) -> None:
     sys.exit(RIGHT if result.ok else WRONG)
 
 
-def _check_parser() -> argparse.ArgumentParser:
+def _check_parser() -> Parser:
     parser = Parser(
         "dinov3-metadata check",
         description="Check whether metadata files, whoever made them, are right for a dataset.",
@@ -183,35 +151,6 @@ def _check_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--adopt", action="store_true", help="if all is right, write metadata-SPLIT.json, too"
     )
-    return parser
-
-
-def _settings_parser(command: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with one option for each field of ``Settings``.
-
-    The parser has no defaults: if an option is missing, the default of ``Settings`` applies.
-    """
-    parser = Parser(
-        f"dinov3-metadata {command}",
-        description=description,
-        argument_default=argparse.SUPPRESS,
-    )
-    for setting in fields(Settings):
-        schema, text = setting.metadata["schema"], setting.metadata["short"]
-        option = "--" + setting.name.replace("_", "-")
-        required = setting.default is MISSING
-        kind = schema.get("type")
-        if kind == "array":
-            choices = schema["items"]["enum"]
-            parser.add_argument(option, nargs="+", choices=choices, metavar="X", help=text)
-        elif kind == "object":
-            parser.add_argument(option, nargs="+", metavar="SPLIT=FOLDER", help=text)
-        elif kind == "boolean":
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
-        else:
-            number = {"integer": int, "number": float}.get(kind, str)
-            choices = setting.metadata["choices"]
-            parser.add_argument(option, type=number, choices=choices, required=required, help=text)
     return parser
 
 

@@ -1,6 +1,5 @@
 """Commands: use the workflow's own files from the command line, wherever they are installed."""
 
-import argparse
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import NoReturn
 from .config import config_yaml
 from .errors import MetadataError, did_you_mean
 from .extras import check_installed
+from .options import Parser
 from .paths import absolute, house
 from .paths import snakefile as path_of_snakefile
 
@@ -71,13 +71,13 @@ def report(arguments: list[str]) -> NoReturn:
     Raises:
         MetadataError: Snakemake is not installed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "dinov3-metadata report", description="Write a report about the published metadata."
     )
     parser.add_argument("file", nargs="?", default="report.html", help="default: report.html")
     for name, text in (("root", "folder with train/, val/, test/"), ("extra", "its metadata")):
         parser.add_argument(f"--{name}", help=f"{text}; default: that of ./config.yaml")
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse(arguments))
     file = options.pop("file")
     given = [
         f"{key}={json.dumps(absolute(at), ensure_ascii=False)}" for key, at in options.items() if at
@@ -91,14 +91,14 @@ def init(arguments: list[str]) -> None:
     Raises:
         MetadataError: One of the files exists, or cannot be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "dinov3-metadata init", description="Write a config.yaml with a comment for each setting."
     )
     parser.add_argument("folder", nargs="?", default=".", help="default: the current folder")
     parser.add_argument(
         "--workflow", action="store_true", help="also write a Snakefile that uses ours as a module"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     folder = Path(options.folder)
     files = {folder / "config.yaml": config_yaml()}
     if options.workflow:
@@ -117,7 +117,6 @@ def init(arguments: list[str]) -> None:
 
 def snakefile(arguments: list[str]) -> None:
     """Print the path of our Snakefile, for other workflows."""
-    argparse.ArgumentParser(
-        "dinov3-metadata snakefile", description="Print the path of the Snakefile."
-    ).parse_args(arguments)
+    description = "Print the path of the Snakefile."
+    Parser("dinov3-metadata snakefile", description=description).parse(arguments)
     print(path_of_snakefile())
