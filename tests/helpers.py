@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,30 @@ def project() -> dict[str, Any]:
     except ModuleNotFoundError:  # Python 3.10, where pytest brings the same as a package
         import tomli as tomllib
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def repository_files() -> list[str]:
+    """The files of the repository, new ones too; those of an unpacked sdist have no git to ask."""
+    if (REPOSITORY / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.check_output(command, cwd=REPOSITORY, text=True).split("\0")
+        return [name for name in names if (REPOSITORY / name).is_file()]
+    there = (path.relative_to(REPOSITORY) for path in REPOSITORY.rglob("*") if path.is_file())
+    ours = (path for path in there if not CACHES & {*path.parts})
+    return sorted(map(str, ours))
+
+
+CACHES = {"__pycache__", ".venv", ".hypothesis", ".pytest_cache", ".snakemake", "demo", "PKG-INFO"}
+
+
+def copy_repository(clone: Path) -> None:
+    """Copy the files of the repository to a folder, and commit them there, with a tag."""
+    for name in repository_files():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, clone / name)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x.example"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", "v1"]):
+        subprocess.run([*git, *words], cwd=clone, check=True)
 
 
 LABELS = "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"

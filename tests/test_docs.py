@@ -29,7 +29,7 @@ from dinov3_metadata.stages.labels import read_labels
 from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.stages.verify import check_files, verify
 from dinov3_metadata.stages.view import View
-from helpers import FILES, LABELS, REPOSITORY, dump, make_tree
+from helpers import FILES, LABELS, REPOSITORY, copy_repository, dump, make_tree
 
 TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
@@ -487,11 +487,7 @@ def commands(document: str) -> Iterator[str]:
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/recipes.md"])
 def test_each_command_runs(document: str, tmp_path: Path) -> None:
     house, data, labels = tmp_path / "house", tmp_path / "data", tmp_path / "labels.txt"
-    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=REPOSITORY, text=True)
-    for name in files.split("\0"):
-        if (REPOSITORY / name).is_file():
-            (house / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, house / name)
+    copy_repository(house)
     labels.write_text(LABELS)
     make_demo(data, labels, {"TRAIN": 3, "VAL": 2, "TEST": 1})
     tiny = [f"train/n01440764/images/n01440764_{i}.JPEG" for i in range(3)]

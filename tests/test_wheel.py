@@ -11,15 +11,11 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, alone
+from helpers import alone, copy_repository, repository_files
 
 Run = Callable[..., str]
 
 pytestmark = pytest.mark.needs("build")
-
-
-def git(*words: str, folder: Path = REPOSITORY) -> list[str]:
-    return subprocess.check_output(["git", *words], cwd=folder, text=True).splitlines()
 
 
 def run(command: list[str | Path], folder: Path, environment: dict[str, str]) -> str:
@@ -42,16 +38,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with alone(tmp_path_factory) as common:
         folder = common / "built"
         if not folder.exists():
-            git("clone", "-q", str(REPOSITORY), str(folder / "clone"))
-            for name in git("ls-files", "--modified", "--others", "--exclude-standard"):
-                path = folder / "clone" / name  # what is not committed yet is tested, too
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes((REPOSITORY / name).read_bytes())
-            before = git("status", "--porcelain", "--ignored", folder=folder / "clone")
+            copy_repository(folder / "clone")
             command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder]
             run([*command, folder / "clone"], folder, {})
-            after = git("status", "--porcelain", "--ignored", folder=folder / "clone")
-            assert after == before
+            command = ["git", "status", "--porcelain", "--ignored"]
+            assert not subprocess.check_output(command, cwd=folder / "clone")
     return folder
 
 
@@ -60,7 +51,7 @@ def test_the_wheel_has_each_file_of_the_workflow(built: Path) -> None:
         there = {*wheel.namelist()}
     house = {name for name in there if name.startswith("dinov3_metadata/house/")}
     folders = ("rules/", "profiles/", "envs/", "workflow/")
-    for name in [*git("ls-files"), *git("ls-files", "--others", "--exclude-standard")]:
+    for name in repository_files():
         if name.startswith("workflow/dinov3_metadata/"):
             assert name.removeprefix("workflow/") in there
         elif name.startswith(folders) or name in ("Snakefile", "config.yaml"):
@@ -72,7 +63,7 @@ def test_the_wheel_has_each_file_of_the_workflow(built: Path) -> None:
 def test_the_sdist_has_what_the_tests_need(built: Path) -> None:
     with tarfile.open(*built.glob("*.tar.gz")) as sdist:
         there = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {*git("ls-files")} <= there
+    assert {*repository_files()} <= there
 
 
 def test_an_index_can_show_the_project(built: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.demo import make_demo
-from helpers import LABELS, REPOSITORY, digests, dump, file_states, make_tree
+from helpers import LABELS, REPOSITORY, copy_repository, digests, dump, file_states, make_tree
 
 NOTHING = "Nothing to be done"
 
@@ -203,15 +203,8 @@ def test_a_run_that_is_killed_while_it_trains(importer: Importer) -> None:
 
 
 def test_a_module_from_git_runs_the_code_of_its_tag(importer: Importer, tmp_path: Path) -> None:
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x.example"]
     clone = tmp_path / "git hub/own/meta"
-    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=REPOSITORY, text=True)
-    for name in filter(None, files.split("\0")):
-        if not name.startswith(("tests/", "benchmarks/", "docs/")):
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, clone / name)
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", "v1"]):
-        subprocess.run([*git, *words], cwd=clone, check=True)
+    copy_repository(clone)
     shutil.rmtree(clone / "workflow")  # only the tag counts
     (tmp_path / "gitconfig").write_text(
         f'[url "file://{tmp_path}/git hub/"]\n    insteadOf = https://github.com/\n'
