@@ -19,8 +19,6 @@ if not isinstance(HOUSE, LocalSourceFile):
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 if not IS_MODULE:
 
-    configfile: f"{HOUSE}/config.yaml"
-
     report: f"{HOUSE}/workflow/report/overview.rst"
 
 

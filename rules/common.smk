@@ -25,13 +25,21 @@ if not is_same:
     )
 
 from dinov3_metadata.binding import Binding
-from dinov3_metadata.config import check_config, prepare, settings_of, with_defaults
+from dinov3_metadata.config import check_config, check_file, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.extras import check_installed
 from dinov3_metadata.log import ending_plainly, escape
-from dinov3_metadata.paths import WILDCARDS
+from dinov3_metadata.paths import WILDCARDS, check_encoding
 from dinov3_metadata.present import Chain
 from dinov3_metadata.summary import failures, summarise
+
+if not IS_MODULE:
+    with ending_plainly():
+        check_encoding()
+        check_file(f"{HOUSE}/config.yaml")
+
+    configfile: f"{HOUSE}/config.yaml"
+
 
 config = with_defaults(prepare(config))  # another object: an importer's config stays as it is
 with ending_plainly():

@@ -70,6 +70,8 @@ def test_the_usage_shows_an_example_of_each_command(run: Run) -> None:
         (["report", "a", "b"], "no use for b. See dinov3-metadata report --help."),
         (["init", "--workfow"], "no option --workfow. Did you mean --workflow? See"),
         (["snakefile", "x"], "no use for x. See dinov3-metadata snakefile --help."),
+        (["--hlep"], "no option --hlep. Did you mean --help?"),
+        (["-v"], "no option -v. See dinov3-metadata make"),
         (["train"], "usage: python -m dinov3_metadata.dinov3"),
     ],
 )
@@ -93,11 +95,12 @@ def test_init_writes_a_config_that_is_good_and_never_overwrites(tmp_path: Path, 
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert is_good(with_defaults(config))
     (folder / "config.yaml").write_text("mine")
-    code, shown, error = run("init", folder, "--workflow")
+    code, shown, error = run("init", folder)
     assert (code, shown) == (1, "")
     assert error.startswith(f"Error: {folder}/config.yaml exists.")
+    assert run("init", folder, "--workflow") == (0, f"Written: {folder}/Snakefile\n", "")
     assert (folder / "config.yaml").read_text() == "mine"
-    assert not (folder / "Snakefile").exists()
+    assert "exists" in run("init", folder, "--workflow")[2]
     code, _, error = run("init", tmp_path / "新 folder/config.yaml/x")
     assert (code, "cannot be written: Not a directory" in error) == (1, True)
 
@@ -110,7 +113,7 @@ def test_snakemake_gets_its_options_our_snakefile_and_the_config_of_the_folder(
     run("snakemake", "--cores", "4", "-n", "audit")
     assert started == ["--snakefile", snakefile(), "--cores", "4", "-n", "audit"]
     started.clear()
-    (tmp_path / "config.yaml").touch()
+    (tmp_path / "config.yaml").write_text("root: x")
     run("snakemake", "audit")
     assert started == ["--configfile=config.yaml", "--snakefile", snakefile(), "audit"]
     started.clear()
@@ -119,14 +122,57 @@ def test_snakemake_gets_its_options_our_snakefile_and_the_config_of_the_folder(
 
 
 @pytest.mark.needs("snakemake")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "config.yaml has no settings."),
+        (b"- a", "config.yaml has no settings."),
+        (b"a: 1\nb: ]", "config.yaml, line 2: this is not YAML: "),
+        (b"a: \x00", "config.yaml: this is not YAML: it has characters"),
+        (b"\x00\xff", "config.yaml is not a text in UTF-8"),
+        ("a folder", "config.yaml cannot be read: Is a directory."),
+        ("a link to nothing", "config.yaml cannot be read: No such file or directory."),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_never_passed_over(
+    content: bytes | str,
+    said: str,
+    tmp_path: Path,
+    run: Run,
+    started: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content == "a folder":
+        Path("config.yaml").mkdir()
+    elif content == "a link to nothing":
+        Path("config.yaml").symlink_to("/nowhere/config.yaml")
+    else:
+        Path("config.yaml").write_bytes(content)
+    for name in ("snakemake", "report"):
+        code, shown, error = run(name)
+        assert (code, shown, started) == (1, "", [])
+        assert error.startswith(f"Error: {said}")
+
+
+@pytest.mark.needs("snakemake")
 def test_a_profile_of_ours_is_found_by_its_name(
     tmp_path: Path, run: Run, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ours = str(REPOSITORY / "profiles/slurm")
-    run("snakemake", "--workflow-profile", "slurm", "--workflow-profile=slurm", "slurm")
-    assert started[2:] == ["--workflow-profile", ours, f"--workflow-profile={ours}", "slurm"]
+    ours = str(REPOSITORY / "profiles/default")
+    run("snakemake", "--workflow-profile", "default", "--workflow-profile=default", "default")
+    assert started[2:] == ["--workflow-profile", ours, f"--workflow-profile={ours}", "default"]
     started.clear()
+    for name, extra in (("slurm", "slurm"), ("cluster-generic", "cluster")):
+        with monkeypatch.context() as without:
+            without.setattr(
+                "dinov3_metadata.extras.find_spec", lambda name: "plug" not in name or None
+            )
+            error = run("snakemake", "--workflow-profile", name)[2]
+        assert f"The profile {name} needs snakemake-executor-plugin-{name}, " in error
+        assert f"dinov3-metadata[{extra}]'" in error
+    assert not started
     code, _, error = run("snakemake", "--workflow-profile", "slrm")
     assert (code, "no profile 'slrm'" in error, "Did you mean 'slurm'?" in error) == (1, True, True)
     assert not started
@@ -150,6 +196,10 @@ def test_report_passes_paths_as_they_are(
     started.clear()
     run("report")
     assert started[2:] == ["--report", "report.html"]
+    started.clear()
+    assert "neither an .html nor a .zip" in run("report", "r.pdf")[2]
+    assert f"no folder {tmp_path}/none " in run("report", "none/r.html")[2]
+    assert not started
 
 
 def test_audit_opens_each_image_in_processes(tree: Path, tmp_path: Path, run: Run) -> None:
@@ -171,7 +221,9 @@ def test_audit_opens_each_image_in_processes(tree: Path, tmp_path: Path, run: Ru
 def test_what_is_missing_is_said_with_the_extra_that_brings_it(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_installed("yaml", "workflow", "It")
+    check_installed("yaml", "", "It")
+    with pytest.raises(MetadataError, match=r"install 'dinov3-metadata', .*: pip install -e '\.'"):
+        check_installed("absent_", "", "It")
     with pytest.raises(MetadataError, match=r"It needs absent_.*'dinov3-metadata\[workflow\]'"):
         check_installed("absent_", "workflow", "It")
     monkeypatch.setattr("dinov3_metadata.extras.find_spec", lambda name: None)
@@ -241,3 +293,24 @@ def test_the_command_starts_without_what_only_some_need() -> None:
         python_without(HEAVY | {"numpy", "yaml", "PIL", "tqdm"}, code)
         == f"dinov3-metadata {__version__}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [(["make"], "numpy"), (["check"], "numpy"), (["audit"], "PIL"), (["init"], "yaml")],
+)
+def test_a_package_of_the_base_that_is_missing(
+    words: list[str],
+    package: str,
+    tree: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dinov3_metadata.extras.find_spec", lambda name: name != package or None)
+    options = ["--root", tree, "--extra", tmp_path / "e"] if words != ["init"] else [tmp_path / "e"]
+    code, _, error = run(*words, *options)
+    name = {"PIL": "Pillow", "yaml": "PyYAML"}.get(package, package)
+    assert code
+    assert error.startswith(f"Error: This command needs {name}, which this Python does not have.")
+    assert not (tmp_path / "e").exists()

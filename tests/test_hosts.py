@@ -104,6 +104,13 @@ def test_names_are_not_ascii_but_the_locale_is(locale: str, places: list) -> Non
     code, said = shell([*PROGRAM, "make", *places], **old)
     assert code == 0, said
     assert (places[3] / "entries-VAL.npy").exists()
+    code, said = shell([*PROGRAM, "check", *places], **old)
+    assert code == 0, said
+    code = (
+        "import dinov3_metadata as d\ntry:\n d.dump_extra('root', 'extra')\nexcept d.MetadataError"
+    )
+    code += " as error:\n print(error)"
+    assert "Set PYTHONUTF8=1 in the environment" in shell([sys.executable, "-c", code], **old)[1]
 
 
 def test_the_dataset_path_can_be_pasted_into_a_shell(places: list) -> None:

@@ -80,6 +80,7 @@ def test_what_is_good_is_what_the_schema_wants(
         ("sample", True, "config: verify: sample: True is not a whole number."),
         ("keep", "long", "config: keep: 'long' is not a number."),
         ("keep", -1, "config: keep: -1 is below 0."),
+        ("keep", float("nan"), "config: keep: nan is not a number."),
         ("trust_timestamps", "no", "config: scan: trust_timestamps: 'no' is not true or false."),
         ("splits", "TRAIN", "config: splits: 'TRAIN' is not a list."),
         ("splits", [], "config: splits: the list is empty."),

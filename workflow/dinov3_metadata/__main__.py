@@ -4,16 +4,25 @@
 workflow.
 """
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036
+    from .launcher import main as launch
+
+    if sys.argv[1:2] != ["train"]:
+        sys.exit("Error: dinov3_metadata needs Python 3.10 or newer, but for the command train.")
+    launch(sys.argv[2:])
+
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from . import __version__
 from .addresses import SPLITS
 from .errors import MetadataError, did_you_mean
+from .extras import check_installed
 from .log import INTERRUPTED, ending_plainly, escape, open_streams
 from .options import NOT_CHECKED, Parser, refuse, settings_parser, split_folders
 from .progress import progress_logger
@@ -44,6 +53,9 @@ Each command explains its options with --help. --version prints the version.\
 
 def main() -> None:
     """Run the command that the first argument names; with options alone, make the metadata."""
+    if sys.getfilesystemencoding() != "utf-8":  # class names must be the same on every host
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     open_streams()
     try:
         with ending_plainly():
@@ -88,6 +100,7 @@ def make(arguments: list[str]) -> None:
     """Run the chain with the given options; print a summary, or exit with one error message."""
     description = "Make or update the metadata that DINOv3 trains from."
     options = _settings(settings_parser("make", description), arguments)
+    check_installed("numpy", "", "This command")
     progress_logger.setLevel("WARNING")  # the terminal shows a bar instead
     _say(summarise(dump_extra(**options)))
 
@@ -96,6 +109,8 @@ def audit(arguments: list[str]) -> None:
     """Open every image that is new or changed; print a summary."""
     description = "Open every image as training will, and list those with a problem."
     options = _settings(settings_parser("audit", description), arguments)
+    for module in ("numpy", "PIL"):
+        check_installed(module, "", "This command")
     _say(summarise(audit_extra(**options)))
 
 
@@ -119,6 +134,7 @@ def _settings(parser: Parser, arguments: list[str]) -> dict[str, Any]:
 def check(arguments: list[str]) -> None:
     """Check metadata files, print what was found out, and exit with one of the codes above."""
     options = _check_parser().parse(arguments)
+    check_installed("numpy", "", "This command")
     if options.adopt:  # numpy is imported only here: other commands need it later or not at all
         from .checks.adopt import adopt as how
     else:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from .config import config_yaml
 from .errors import MetadataError, did_you_mean
 from .extras import check_installed
 from .options import Parser
@@ -28,6 +27,13 @@ use rule * from meta as meta_*
 """A workflow to extend: it uses ours as a module."""
 
 
+EXECUTORS = {
+    "slurm": ("snakemake_executor_plugin_slurm", "slurm"),
+    "cluster-generic": ("snakemake_executor_plugin_cluster_generic", "cluster"),
+}
+"""Profile -> the module that it needs, and the extra that installs it."""
+
+
 def snakemake(arguments: list[str]) -> NoReturn:
     """Run our Snakefile with Snakemake's own options, in the current folder.
 
@@ -35,15 +41,20 @@ def snakemake(arguments: list[str]) -> NoReturn:
     the names of our profiles, too.
 
     Raises:
-        MetadataError: Snakemake is not installed, or there is no such profile.
+        MetadataError: Snakemake or the executor of a profile is not installed, there is no such
+            profile, or the config.yaml cannot be read.
     """
     check_installed("snakemake", "workflow", "This command")
+    from .config import check_file
+
     absolute(".")  # where it was deleted, Snakemake ends in a traceback
     words = ["--snakefile", path_of_snakefile(), *map(_profile, ["", *arguments], arguments)]
     own = Path("config.yaml")
     named = any(word.split("=")[0] in ("--configfile", "--configfiles") for word in arguments)
-    if own.is_file() and not named and not own.samefile(house() / "config.yaml"):
-        words.insert(0, f"--configfile={own}")
+    if os.path.lexists(own) and not named:
+        check_file(own)
+        if not own.samefile(house() / "config.yaml"):
+            words.insert(0, f"--configfile={own}")
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):
             stream.flush()
@@ -62,6 +73,8 @@ def _profile(before: str, word: str) -> str:
             f"There is no profile {name!r}, neither here nor among ours: {', '.join(known)}."
             f"{did_you_mean(name, known)}"
         )
+    if name in EXECUTORS:
+        check_installed(*EXECUTORS[name], f"The profile {name}")
     return f"{option}{equals}{ours / name}"
 
 
@@ -69,7 +82,7 @@ def report(arguments: list[str]) -> NoReturn:
     """Write the report about the published metadata: one file of HTML.
 
     Raises:
-        MetadataError: Snakemake is not installed.
+        MetadataError: Snakemake is not installed, or there can be no such file.
     """
     parser = Parser(
         "dinov3-metadata report", description="Write a report about the published metadata."
@@ -79,6 +92,11 @@ def report(arguments: list[str]) -> NoReturn:
         parser.add_argument(f"--{name}", help=f"{text}; default: that of ./config.yaml")
     options = vars(parser.parse(arguments))
     file = options.pop("file")
+    folder = os.path.dirname(absolute(file))
+    if not file.endswith((".html", ".zip")):
+        raise MetadataError(f"{file} is neither an .html nor a .zip file, as a report is.")
+    if not os.path.isdir(folder):
+        raise MetadataError(f"There is no folder {folder} for the report. Make it first.")
     given = [
         f"{key}={json.dumps(absolute(at), ensure_ascii=False)}" for key, at in options.items() if at
     ]
@@ -88,8 +106,10 @@ def report(arguments: list[str]) -> NoReturn:
 def init(arguments: list[str]) -> None:
     """Write a config.yaml with all settings, and with ``--workflow`` a Snakefile that uses ours.
 
+    The Snakefile uses a config.yaml that is there.
+
     Raises:
-        MetadataError: One of the files exists, or cannot be written.
+        MetadataError: A file exists, or cannot be written.
     """
     parser = Parser(
         "dinov3-metadata init", description="Write a config.yaml with a comment for each setting."
@@ -99,10 +119,16 @@ def init(arguments: list[str]) -> None:
         "--workflow", action="store_true", help="also write a Snakefile that uses ours as a module"
     )
     options = parser.parse(arguments)
+    check_installed("yaml", "", "This command")
+    from .config import config_yaml
+
+    absolute(options.folder)
     folder = Path(options.folder)
     files = {folder / "config.yaml": config_yaml()}
     if options.workflow:
         files[folder / "Snakefile"] = MODULE
+        if os.path.lexists(folder / "config.yaml"):
+            files.pop(folder / "config.yaml")
     for path in files:
         if os.path.lexists(path):
             raise MetadataError(f"{path} exists. Remove it first, or choose another folder.")

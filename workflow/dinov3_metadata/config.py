@@ -13,8 +13,12 @@ from typing import Any
 import yaml
 
 from .addresses import SPLITS
+from .disk import open_regular
 from .errors import MetadataError, did_you_mean
+from .paths import StrPath
 from .settings import TYPES, Settings, flatten
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 COMMENTS = {
     "root": "; empty: a demo dataset is made",
@@ -53,6 +57,31 @@ def is_good(config: dict[str, Any]) -> bool:
     if not config.keys() <= {*with_defaults({}), "demo"}:
         return False
     return config.get("demo") == {key: value for key, (value, _) in DEMO.items()}
+
+
+def check_file(path: StrPath) -> None:
+    """Check that a file can be a config, because Snakemake's own errors do not say which is wrong.
+
+    Raises:
+        MetadataError: It cannot be read, is not YAML, or has no settings.
+    """
+    try:
+        with open_regular(path) as file:
+            config = yaml.load(file.read().decode(), LOADER)
+    except OSError as error:
+        raise MetadataError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise MetadataError(f"{path} is not a text in UTF-8, so it cannot be a config.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "it has characters that no text has"
+        raise MetadataError(f"{path}{line}: this is not YAML: {what}.") from None
+    if not isinstance(config, dict):
+        raise MetadataError(
+            f"{path} has no settings. Write each as `name: value`, as config.yaml of this program "
+            "does, which `dinov3-metadata init` writes."
+        )
 
 
 def check_config(config: dict[str, Any]) -> None:

@@ -5,22 +5,33 @@ from importlib.util import find_spec
 from .errors import MetadataError
 from .settings import Settings
 
+PACKAGES = {
+    "PIL": "Pillow",
+    "yaml": "PyYAML",
+    "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
+    "snakemake_executor_plugin_cluster_generic": "snakemake-executor-plugin-cluster-generic",
+}
+"""Module -> its package, where the names differ."""
+
 
 def check_installed(module: str, extra: str, what: str) -> None:
     """Check that a package is installed, without importing it.
 
     Args:
         module: Its module.
-        extra: The extra of this project that installs it, see pyproject.toml.
+        extra: The extra of this project that installs it, see pyproject.toml; empty if the base
+            does.
         what: What needs it, for the message.
 
     Raises:
         MetadataError: It is not.
     """
+    extra = extra and f"[{extra}]"
     if find_spec(module) is None:
         raise MetadataError(
-            f"{what} needs {module}, which this Python does not have. Install it: "
-            f"pip install 'dinov3-metadata[{extra}]'"
+            f"{what} needs {PACKAGES.get(module, module)}, which this Python does not have. "
+            f"Install it: pip install 'dinov3-metadata{extra}', or in a checkout: pip install -e "
+            f"'.{extra}'"
         )
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .addresses import SPLITS
-from .errors import MetadataError, count
+from .errors import MetadataError, count, did_you_mean
 
 STARTUP = str(Path(__file__).with_name("startup"))
 """A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
@@ -35,6 +35,18 @@ OPTIONS["--splits"] = range(1, len(SPLITS) + 1)
 """Option -> how many values it takes."""
 
 EXAMPLE = "  python -m dinov3_metadata.dinov3 --check -- torchrun dinov3/train/train.py ..."
+
+USAGE = f"""\
+usage: python -m dinov3_metadata.dinov3 [OPTIONS] -- COMMAND, for instance
+{EXAMPLE}
+
+`dinov3-metadata train` is the same. With no options, the command is started. With
+
+  --check                starts it only if the metadata still is that of the dataset
+  --make                 makes or updates the metadata first
+  --root R --extra E     names the dataset, if the command does not
+  --splits TRAIN VAL     names its splits; by default, those that are published\
+"""
 
 RANKS = {
     "RANK": "WORLD_SIZE",
@@ -49,14 +61,13 @@ Open MPI, and MPICH or Intel MPI."""
 
 def main(arguments: list[str]) -> None:
     """Run the command after ``--`` with ``use_metadata_lengths`` in each Python that it starts."""
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(USAGE)
+        return
+    if not arguments:
+        sys.exit(USAGE)
     if "--" not in arguments[:-1]:
-        sys.exit(
-            "usage: python -m dinov3_metadata.dinov3 -- <COMMAND>, for instance\n"
-            "  python -m dinov3_metadata.dinov3 -- torchrun dinov3/train/train.py ...\n"
-            "Before the --, --check starts the command only if the metadata still is that of the\n"
-            "dataset, and --make makes or updates it first. If the command does not name the\n"
-            "dataset, add --root <ROOT> --extra <EXTRA> and, if you like, --splits TRAIN VAL."
-        )
+        _refuse("there is no -- with a command after it")
     at = arguments.index("--")
     options, command = parse_options(arguments[:at]), arguments[at + 1 :]
     if os.pathsep in STARTUP:
@@ -91,7 +102,7 @@ def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
         name, equals, value = word.partition("=")
         if word.startswith("--"):
             if name not in OPTIONS:
-                _refuse(f"{name!r} is not an option")
+                _refuse(f"{name!r} is not an option.{did_you_mean(name, OPTIONS, str)}")
             if name in options:
                 _refuse(f"{name} is given twice")
             values = options[name] = [value] if equals else []
@@ -114,7 +125,8 @@ def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _refuse(what: str) -> NoReturn:
-    sys.exit(f"Error: {what}. Write the options before a --, for instance\n{EXAMPLE}")
+    end = "" if what.endswith("?") else "."
+    sys.exit(f"Error: {what}{end} Write the options before a --, for instance\n{EXAMPLE}")
 
 
 def is_first(environment: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """The options of the commands, and what is said of wrong ones."""
 
 import argparse
+import re
 import sys
 from dataclasses import MISSING, fields
 from typing import NoReturn
@@ -21,7 +22,8 @@ class Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         for word in arguments:
             option = word.partition("=")[0]
-            if option.startswith("--") and not any(name.startswith(option) for name in known):
+            is_option = re.match("-[-a-zA-Z]", option)
+            if is_option and not any(name.startswith(option) for name in known):
                 self.error(f"there is no option {option}.{did_you_mean(option, known, str)}")
         return self.parse_args(arguments)
 
@@ -49,6 +51,8 @@ def settings_parser(command: str, description: str) -> Parser:
     )
     for setting in fields(Settings):
         schema, text = setting.metadata["schema"], setting.metadata["short"]
+        text = re.sub(r"\{(\w+): (\w+)\}", r"\1=\2", text)  # not as config.yaml has it
+        text = re.sub(r"\[([^]]+)\]", lambda some: some[1].replace(",", ""), text)
         option = "--" + setting.name.replace("_", "-")
         required = setting.default is MISSING
         kind = schema.get("type")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -196,6 +197,21 @@ def house() -> Path:
 def snakefile() -> str:
     """Return the path of the Snakefile, for ``module`` in other workflows."""
     return str(house() / "Snakefile")
+
+
+def check_encoding() -> None:
+    """Check that Python takes file names for UTF-8, because they become the class ids and names of
+    arrays, which must be the same on every host.
+
+    Raises:
+        MetadataError: It does not, because of an old locale.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise MetadataError(
+            f"Python reads the names of files as {encoding} here, not as UTF-8. Set PYTHONUTF8=1 "
+            "in the environment, and run the same command again."
+        )
 
 
 def absolute(path: StrPath) -> str:

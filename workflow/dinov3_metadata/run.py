@@ -15,7 +15,7 @@ from .extras import check_settings
 from .fingerprint import changed_since
 from .lock import locked
 from .log import NO_MEMORY, refused
-from .paths import StrPath, existing, folder_of, path_of
+from .paths import StrPath, check_encoding, existing, folder_of, path_of
 from .present import Chain
 from .published import published_state
 from .settings import Settings, flatten
@@ -133,6 +133,7 @@ def _lasting(
 ) -> Chain:
     """Run stages on a dataset that may change meanwhile, and return its state."""
     given = flatten(settings)
+    check_encoding()
     used = Settings(**given)
     check_settings(used)
     chain = Chain(used)

@@ -278,6 +278,8 @@ def _check(setting: "Field[Any]", value: Any) -> None:
         wrong = _wrong_paths(value)
     elif kind == "string" and len(value) < schema.get("minLength", 0):
         wrong = "the text is empty"
+    elif value != value:
+        wrong = f"{value} is not a number"
     elif "minimum" in schema and value < schema["minimum"]:
         wrong = f"{value} is below {schema['minimum']}"
     elif "maximum" in schema and value > schema["maximum"]:

@@ -46,7 +46,8 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
     ]
     if not published:
         raise MetadataError(
-            f"Nothing is published in {extra} yet. Run the same command without --report first."
+            f"Nothing is published in {extra} yet. Make the metadata first, with "
+            "`snakemake --cores 4` or `dinov3-metadata make`."
         )
     make_folder(folder_of(extra, "page"))
     pages = [
