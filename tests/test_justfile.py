@@ -22,6 +22,6 @@ def test_the_recipes() -> None:
     assert all(recipes[name]["doc"] for name in public)
     for document in ("CONTRIBUTING.md", ".ci/run"):
         text = (REPOSITORY / document).read_text()
-        named = set(re.findall(r"(?:^|[`}])just ([a-z]+)", text, re.MULTILINE))
+        named = set(re.findall(r"(?:^ *|[`}])just ([a-z]+)", text, re.MULTILINE))
         assert named, document
         assert named <= public, document
