@@ -12,6 +12,10 @@ run *options:
 test *options:
     pytest "$@"
 
+# Run the tests that take long and rarely fail; as root, also those on a real Slurm
+long *options:
+    pytest -m long "$@"
+
 # Check style, Snakemake's advice and types
 lint:
     ruff check . && ruff format --check . && snakefmt --check . && snakemake --lint && mypy

@@ -1,5 +1,6 @@
 """Fixtures, and the options and the summary of pytest; what tests import is in helpers.py."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,28 +43,51 @@ def tree(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "root")
 
 
+@pytest.fixture(scope="session")
+def start_snakemake() -> Iterator[Callable[..., int]]:
+    """Run ``snakemake`` with some words in a file's folder, and return its exit code; what it says
+    is in that file. See snakemakes.py."""
+    path = os.environ.get("PYTHONPATH")
+    command = [sys.executable, Path(__file__).with_name("snakemakes.py")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+
+        def start(words: list[str], out: Path) -> int:
+            environment = os.environ | {"COLUMNS": "200"}
+            if os.environ.get("PYTHONPATH") != path:  # Python reads it at its start
+                plain = [sys.executable, "-m", "snakemake", *words]
+                with out.open("w") as file:
+                    said = {"stdout": file, "stderr": subprocess.STDOUT}
+                    return subprocess.run(plain, check=False, env=environment, **said).returncode
+            out.touch()
+            run = {"words": words, "environment": environment, "folder": os.getcwd()}
+            print(json.dumps(run | {"out": str(out)}), file=starter.stdin, flush=True)
+            return int(starter.stdout.readline())
+
+        yield start
+        starter.stdin.close()
+
+
 @pytest.fixture
-def snakemake(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+def snakemake(
+    tmp_path: Path, start_snakemake: Callable[..., int]
+) -> Callable[..., subprocess.CompletedProcess]:
     """Run the real ``snakemake --cores 2`` of this checkout in a working folder of the test."""
-    workdir = tmp_path / "workdir"
+    workdir, out = tmp_path / "workdir", tmp_path / "said"
     workdir.mkdir()
 
     def run(*options: str, fails: bool = False, **config: object) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
-        command += ["--cores", "2", "--directory", str(workdir), *options]
+        words = ["-s", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+        words += ["--directory", str(workdir), *options]
         if config:
-            command += ["--config", *(f"{key}={value}" for key, value in config.items())]
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env=os.environ | {"COLUMNS": "200"},
-        )
-        assert (done.returncode != 0) == fails, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return done
+            words += ["--config", *(f"{key}={value}" for key, value in config.items())]
+        out.write_text("")
+        code = start_snakemake(words, out)
+        said = out.read_text(errors="replace")
+        assert (code != 0) == fails, said
+        assert "Traceback" not in said, said
+        return subprocess.CompletedProcess(words, code, said)
 
     return run
 

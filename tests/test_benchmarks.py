@@ -19,6 +19,7 @@ def python(program: str, *arguments: object) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.long
 def test_the_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "workflow"))
     root, ours, theirs = (tmp_path / name for name in ("root", "ours", "theirs"))

@@ -105,7 +105,7 @@ def test_nothing_published_is_said_in_one_sentence(tmp_path: Path, snakemake: Ca
     root = dataset(tmp_path / "root", "n1,one\n")
     done = snakemake("--report", "r.html", root=root, extra=tmp_path / "extra", fails=True)
     assert "Error: Nothing is published in" in done.stdout
-    with pytest.raises(MetadataError, match="without --report"):
+    with pytest.raises(MetadataError, match="Make the metadata first"):
         draw_report(tmp_path, SPLITS)
 
 

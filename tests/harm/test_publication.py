@@ -20,6 +20,8 @@ from dinov3_metadata.errors import MetadataError
 from helpers import make_tree
 from scenes import PUBLISHED, Said, Scene, as_lines, left_over, published
 
+pytestmark = pytest.mark.long
+
 CALLS = ("fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "symlinkat")
 CALLS += ("unlink", "unlinkat", "mkdirat", "ftruncate", "fchmod")
 FAULTS = {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from helpers import REPOSITORY, digests
 
 # As little of PBS as the profile uses: the folder $PBS has a file per job for what is known of it.
@@ -125,6 +126,7 @@ def test_a_job_that_is_killed_is_tried_again_with_more(
     assert "mem=4008mb -l walltime=4800 " in second
 
 
+@pytest.mark.long
 def test_jobs_are_deleted_with_their_run(tree: Path, plugin: Callable, tmp_path: Path) -> None:
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
     pbs.command += ["--seconds-between-status-checks", "10"]

@@ -180,11 +180,11 @@ LEAST = 30_000
     ("mount", "room"),
     [
         (True, 0),  # not even a log
-        (True, 200_000),  # not the entries
-        (True, 2_500_000),  # not the class arrays
+        pytest.param(True, 200_000, marks=pytest.mark.long),  # not the entries
+        pytest.param(True, 2_500_000, marks=pytest.mark.long),  # not the class arrays
         (True, 3_000_000),  # not the published files
         (False, LEAST),  # not the labels
-        (False, 1_000_000),  # not the entries
+        pytest.param(False, 1_000_000, marks=pytest.mark.long),  # not the entries
     ],
 )
 def test_full_disk(mount: bool, room: int, small_disk: Path | None, tmp_path: Path) -> None:
