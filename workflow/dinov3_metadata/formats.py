@@ -40,10 +40,22 @@ PROBLEMS = (
     "annex-link",
     "html-page",
     "text",
+    "clipped",
+    "transparent",
+    "damaged",
+    "rotated",
 )
 """The problems that an audit may find. Files store their positions, so add new ones at the end.
 
-The last four say what a file is that has ``not-an-image``, too, see ``stand_ins``."""
+``git-lfs-pointer`` to ``text`` say what a file is that has ``not-an-image``, too: see
+``stand_ins``."""
+
+NOTES = ("rotated",)
+"""Those of ``PROBLEMS`` with which an image is still ok."""
+
+GROUPS = ("duplicate", "leak")
+"""What ``audit: fail_on`` can name besides ``PROBLEMS``: images that a split has twice, and images
+that are in two splits; see ``stages.duplicates``."""
 
 AUDIT_ROW = [
     ("actual_index", "<u4"),
@@ -56,10 +68,14 @@ AUDIT_ROW = [
     ("size", "<u8"),
     ("mtime_ns", "<i8"),
     ("inode", "<u8"),
+    ("sha256", "V32"),
+    ("phash", "<u8"),
 ]
 """The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries.
 
 Bit ``i`` of ``problems`` stands for ``PROBLEMS[i]``. ``mode`` and ``format`` are Pillow's names.
+``sha256`` is that of the file, and ``phash`` a perceptual hash of what training sees; both are zero
+where they are unknown, or not wanted.
 """
 
 

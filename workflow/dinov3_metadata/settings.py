@@ -11,7 +11,7 @@ from typing import Any
 
 from .addresses import SPLITS
 from .errors import MetadataError, did_you_mean
-from .formats import PROBLEMS
+from .formats import GROUPS, PROBLEMS
 from .layouts import LAYOUTS
 from .paths import LABEL_FILES, absolute
 
@@ -208,8 +208,15 @@ class Settings:
         "is published.",
         short="problems that stop publishing, such as [truncated, not-an-image, zero-bytes]",
         type="array",
-        items={"enum": [*PROBLEMS]},
+        items={"enum": [*PROBLEMS, *GROUPS]},
         uniqueItems=True,
+    )
+    duplicates: bool = _setting(
+        True,
+        key="audit: duplicates",
+        about="Whether an audit looks for images that a split has twice, or that are in two splits.",
+        short="look for images that are there twice, or in two splits",
+        type="boolean",
     )
     log_level: str = _setting(
         "info",
