@@ -333,7 +333,7 @@ def test_what_is_in_the_place_of_an_image_is_named(kind: str, tmp_path: Path) ->
             path.write_bytes(text.encode(encoding))
             found = [problem for problem, bit in BIT.items() if examine(str(path))[0] & bit]
             assert found == ["not-an-image", kind], text[:99]
-    assert BIT[kind] == 1 << PROBLEMS.index(kind)
+    assert BIT[kind] == 1 << [*PROBLEMS].index(kind)
 
 
 def test_texts_in_older_encodings(tmp_path: Path) -> None:

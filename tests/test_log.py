@@ -85,9 +85,21 @@ def test_progress_is_logged_at_every_fifth_percent(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "dinov3_metadata.progress")  # a command in another test silences it
-    monkeypatch.setattr("dinov3_metadata.progress.time.monotonic", iter(range(100)).__next__)
+    clock = (i / 10 for i in range(1000))
+    monkeypatch.setattr("dinov3_metadata.progress.time.monotonic", clock.__next__)
     assert list(progress(range(200), 200, "scan")) == list(range(200))
     shown = [int(line.split()[1]) for line in caplog.messages]
     assert shown == [*range(5, 101, 5)]
     assert caplog.messages[0] == "scan: 5 %, 10 a second, 0:00:19 left"  # 10 of 200 in a second
     assert caplog.messages[-1] == "scan: 100 %, 10 a second, 0:00:00 left"
+
+
+def test_a_stage_that_takes_long_shows_how_far_it_has_come(log: Path) -> None:
+    """Eight items of eight seconds each, by a clock that goes on by four whenever it is read."""
+    action = """import itertools, time; from dinov3_metadata.progress import progress
+    clock = itertools.count(time.monotonic(), 4); time.monotonic = lambda: next(clock)
+    list(progress("abcdefgh", 8, "scan"))"""
+    shown = run(log, action).stderr.splitlines()[1:]
+    assert [line.split(",")[0] for line in shown] == [f"scan: {i} %" for i in (25, 50, 75, 100)]
+    assert shown[1] == "scan: 50 %, 0.1 a second, 0:00:28 left"
+    assert log.read_text().count("INFO scan: ") == 8

@@ -27,25 +27,27 @@ SMALL = 1 << 20  # most bytes of a document that describes a split; it has a few
 SUMMARY_LINES = 1000  # most lines in audit-SPLIT.json before the images; there are a few dozen
 LONGEST_LINE = 1 << 16  # most bytes of a line of it: two paths and some words
 
-PROBLEMS = (
-    "zero-bytes",
-    "not-an-image",
-    "truncated",
-    "wrong-suffix",
-    "other-mode",
-    "broken-exif",
-    "decompression-bomb",
-    "unreadable",
-    "git-lfs-pointer",
-    "annex-link",
-    "html-page",
-    "text",
-    "clipped",
-    "transparent",
-    "damaged",
-    "rotated",
-)
-"""The problems that an audit may find. Files store their positions, so add new ones at the end.
+STOPS = "training stops at it"
+PROBLEMS = {
+    "zero-bytes": STOPS,
+    "not-an-image": STOPS,
+    "truncated": STOPS,
+    "wrong-suffix": "none: it decodes",
+    "other-mode": "it is converted to RGB",
+    "broken-exif": "none: it decodes",
+    "decompression-bomb": "much memory or time; Pillow refuses the largest",
+    "unreadable": STOPS,
+    "git-lfs-pointer": "not downloaded: " + STOPS,
+    "annex-link": "not downloaded: " + STOPS,
+    "html-page": "not downloaded: " + STOPS,
+    "text": STOPS,
+    "clipped": "it trains as white, black or a single colour",
+    "transparent": "it trains with the colours that are hidden",
+    "damaged": "it trains with wrong pixels, and nothing says so",
+    "rotated": "it trains lying on its side or head",
+}
+"""The problems that an audit may find -> what they mean for training. Files store their positions,
+so add new ones at the end.
 
 ``git-lfs-pointer`` to ``text`` say what a file is that has ``not-an-image``, too: see
 ``stand_ins``."""
@@ -73,7 +75,8 @@ AUDIT_ROW = [
 ]
 """The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries.
 
-Bit ``i`` of ``problems`` stands for ``PROBLEMS[i]``. ``mode`` and ``format`` are Pillow's names.
+Bit ``i`` of ``problems`` stands for the problem at place ``i`` in ``PROBLEMS``. ``mode`` and
+``format`` are Pillow's names.
 ``sha256`` is that of the file, and ``phash`` a perceptual hash of what training sees; both are zero
 where they are unknown, or not wanted.
 """

@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TextIO
@@ -14,6 +15,7 @@ from .disk import create_anew, read_file
 from .errors import MetadataError, logger
 from .lock import lock_job
 from .paths import extra_of
+from .progress import progress_logger
 
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
 
@@ -21,13 +23,16 @@ NO_MEMORY = (
     "There is not enough memory. Nothing is lost: run the same command again where there is more."
 )
 
+PAUSE = 10  # s at least between two messages on the terminal about how far a stage has come
+
 HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
 HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
 
 
 @contextmanager
 def stage(log_file: str, level: str) -> Iterator[None]:
-    """Run one stage in the block. Log its messages; show warnings and errors on the terminal, too.
+    """Run one stage in the block. Log its messages; show warnings and errors on the terminal, too,
+    and how far it has come, if it takes long.
 
     After a MetadataError, an OSError or a MemoryError, the process exits with code 1 and one
     message. After Ctrl+C, it exits with code 130. Any other exception is a bug in this program and
@@ -48,6 +53,9 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     escape(sys.stderr)
     logging.raiseExceptions = False  # on a full disk, only the terminal gets messages
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
+    how_far = logging.StreamHandler(sys.stderr)
+    how_far.addFilter(_now_and_then())
+    progress_logger.addHandler(how_far)
     try:
         with lock_job(extra_of(log_file)) or nullcontext():
             yield
@@ -66,6 +74,20 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     except Exception:
         logger.exception("Unexpected error, please report it")
         raise
+
+
+def _now_and_then() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that passes a message only if none was passed in the last ``PAUSE``."""
+    last = time.monotonic()
+
+    def passes(record: logging.LogRecord) -> bool:
+        nonlocal last
+        if (now := time.monotonic()) < last + PAUSE:
+            return False
+        last = now
+        return True
+
+    return passes
 
 
 def open_streams() -> None:

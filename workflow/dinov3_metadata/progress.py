@@ -11,6 +11,8 @@ from .errors import logger
 
 progress_logger = logger.getChild("progress")
 
+LONG = 10  # s without a line
+
 bars = True  # whether a terminal shows a bar
 
 watchers: list[Callable[[str, int, int], None]] = []
@@ -26,8 +28,8 @@ def without_bars() -> None:
 def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
     """Yield ``items`` and show how many were yielded.
 
-    A terminal shows a bar. The log gets a line for every five percent, with the rate and the time
-    left.
+    A terminal shows a bar. The log gets a line for every five percent, or after 10 s, with the rate
+    and the time left.
 
     Args:
         items: Anything.
@@ -40,14 +42,16 @@ def progress(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
             from tqdm import tqdm
 
             items = tqdm(items, what, total, leave=False)
-    start, shown = time.monotonic(), 0
+    start = said = time.monotonic()
+    shown = 0
     for done, item in enumerate(items, 1):
         yield item
         for watch in watchers:
             watch(what, done, total)
-        percent = 100 * done // total
-        if percent >= shown + 5 or percent == 100 != shown:
-            rate = done / max(time.monotonic() - start, 1e-9)
+        percent, now = 100 * done // total, time.monotonic()
+        if percent >= shown + 5 or percent == 100 != shown or now >= said + LONG:
+            rate = done / max(now - start, 1e-9)
             left = timedelta(seconds=round((total - done) / rate))
-            progress_logger.info("%s: %d %%, %.0f a second, %s left", what, percent, rate, left)
-            shown = percent
+            speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+            progress_logger.info("%s: %d %%, %s a second, %s left", what, percent, speed, left)
+            shown, said = percent, now
