@@ -52,7 +52,10 @@ with ending_plainly():
         published = stages.published
     else:
         if not config["root"]:
-            make_demo(settings.root, f"{HOUSE}/workflow/demo_labels.txt", config["demo"]["images"])
+            demo = config["demo"]
+            make_demo(
+                settings.root, f"{HOUSE}/workflow/demo_labels.txt", demo["images"], demo["faults"]
+            )
         stages = Binding(workflow, Chain(settings))
 
 

@@ -1,12 +1,18 @@
 """Demo: whole or not at all, whoever is faster."""
 
+import json
+from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dinov3_metadata import demo
+from dinov3_metadata.config import check_config, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
-from helpers import LABELS
+from dinov3_metadata.faults import FAULTS, ORIENTATION
+from helpers import LABELS, audit_all
+from PIL import Image
 
 IMAGES = {"TRAIN": 2, "VAL": 1, "TEST": 1}
 
@@ -48,3 +54,64 @@ def test_a_class_has_a_colour_and_images_without_one_have_any(
     make_demo(tmp_path / "demo", labels, {"TRAIN": 2, "VAL": 1, "TEST": 20})
     assert hues[:9] == [i / 3 for i in (0, 0, 1, 1, 2, 2, 0, 1, 2)]
     assert {*hues[9:]} == {0, 1 / 3, 2 / 3}
+
+
+def faulty(tmp_path: Path, train: int) -> list[Path]:
+    """The images of a demo with faults."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text(LABELS)
+    make_demo(tmp_path / "demo", labels, {"TRAIN": train, "VAL": 2, "TEST": 1}, faults=True)
+    return sorted((tmp_path / "demo").rglob("*.JPEG"))
+
+
+def problems(tmp_path: Path) -> list[list[str]]:
+    """What an audit finds in TRAIN of a demo, for each image that is not ok."""
+    audit_all(tmp_path / "demo", tmp_path / "extra")
+    found = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())["not_ok"]
+    firsts = [min(folder.iterdir()) for folder in (tmp_path / "demo/train").iterdir()]
+    assert not {path.name for path in firsts} & {Path(one["image"]).name for one in found}
+    return [one["problems"] for one in found]
+
+
+def test_a_demo_with_faults_has_each_problem_once(tmp_path: Path) -> None:
+    images = faulty(tmp_path, 10)
+    locked = [path for path in images if path.stat().st_mode & 0o777 == 0]
+    assert len(locked) == 1  # unreadable, for all but root
+    contents = {path.read_bytes() for path in images if path not in locked}
+    assert len(images) - 1 - len(contents) == 2  # a double in TRAIN, and a leak from TRAIN to VAL
+    found = Counter(problem for several in problems(tmp_path) for problem in several)
+    alone = {*FAULTS} - {"unreadable", "not-an-image", "other-mode", "wrong-suffix", *UNTOLD}
+    assert {problem: found[problem] for problem in alone} == dict.fromkeys(alone, 1)
+    assert all(found[problem] for problem in ("not-an-image", "other-mode", "wrong-suffix"))
+
+
+UNTOLD = ("clipped", "transparent", "damaged", "rotated")
+"""Problems that training cannot report: the next test looks at their examples."""
+
+
+def test_the_examples_of_what_training_cannot_report_are_such() -> None:
+    drawn = Image.fromarray(demo._draw(0.5, np.random.default_rng(0)))
+
+    def example(problem: str) -> Image.Image:
+        return Image.open(BytesIO(FAULTS[problem](drawn)))
+
+    assert np.ptp(np.asarray(example("clipped"))) > 1000
+    assert np.asarray(example("clipped").convert("RGB")).min() == 255
+    assert example("transparent").getchannel("A").getextrema() == (0, 255)
+    wrong = abs(np.asarray(example("damaged"), int) - np.asarray(drawn, int)).mean((1, 2))
+    assert wrong[:8].max() < 9 < 20 < wrong[-16:].max()
+    assert example("rotated").getexif()[ORIENTATION] == 6
+
+
+def test_a_small_demo_has_as_many_faults_as_fit(tmp_path: Path) -> None:
+    faulty(tmp_path, 2)
+    assert len(problems(tmp_path)) == 3
+
+
+def test_a_demo_with_faults_is_beside_the_other() -> None:
+    config = with_defaults({"demo": {"faults": True}})
+    check_config(config)
+    settings = settings_of(config)
+    assert settings.root.endswith("demo/imagenet-faults")
+    assert settings.extra.endswith("demo/extra-faults")
+    assert settings_of(with_defaults({})).root.endswith("demo/imagenet")

@@ -38,7 +38,8 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
             whole.setdefault(key, None if nothing else _plain(field.default))
         elif isinstance(inside := whole.get(section, {}), dict):
             whole[section] = {key: _plain(field.default)} | inside
-    whole.setdefault("demo", {key: value for key, (value, _) in DEMO.items()})
+    if isinstance(demo := whole.get("demo", {}), dict):
+        whole["demo"] = {key: value for key, (value, _) in DEMO.items()} | demo
     return whole
 
 
@@ -125,6 +126,8 @@ def settings_of(config: dict[str, Any], is_module: bool = False) -> Settings:
     used = _used(config)
     if not config["root"]:
         used |= {key: config["demo"][key] for key in ("root", "extra", "splits")}
+        if config["demo"]["faults"]:  # another dataset than the one without, which may exist
+            used |= {key: f"{used[key]}-faults" for key in ("root", "extra")}
     return Settings(**used)
 
 
@@ -214,6 +217,7 @@ DEMO = {
         {"TRAIN": 20, "VAL": 5, "TEST": 50},
         "images per class; for TEST in all",
     ),
+    "faults": (False, "one image with each problem, in ROOT-faults and EXTRA-faults"),
 }
 """Key in the section ``demo`` -> its value and its comment."""
 
@@ -241,6 +245,12 @@ DEMO_SCHEMA = {
                 "VAL": {"type": "integer", "minimum": 1},
                 "TEST": {"type": "integer", "minimum": 1},
             },
+        },
+        "faults": {
+            "description": "Whether the demo dataset holds one image with each problem that an "
+            "audit finds, so that the report has something to show. Its root and extra then end in "
+            "-faults.",
+            "type": "boolean",
         },
     },
 }

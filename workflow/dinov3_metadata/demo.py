@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None:
+def make_demo(
+    dataset: StrPath, labels: StrPath, images: dict[str, int], faults: bool = False
+) -> None:
     """Make the demo dataset, unless its folder exists. The folder appears complete or not at all.
 
     Args:
         dataset: The folder to make.
         labels: A labels.txt in CSV. Each of its classes gets images.
         images: Split -> number of images per class; for TEST, the total number of images.
+        faults: Whether some images get faults that only an audit finds, see ``faults``.
     """
     dataset = Path(dataset)
     if dataset.exists():
@@ -47,6 +50,10 @@ def make_demo(dataset: StrPath, labels: StrPath, images: dict[str, int]) -> None
                 hue = position if class_id else rng.integers(len(class_ids))
                 Image.fromarray(_draw(hue / len(class_ids), rng)).save(path, "JPEG")
     shutil.copyfile(labels, new / "labels.txt")
+    if faults:
+        from .faults import plant_faults
+
+        plant_faults(new)
     try:
         new.rename(dataset)
     except OSError:  # another run was faster
