@@ -17,9 +17,6 @@ if not isinstance(HOUSE, LocalSourceFile):
 
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
-if not IS_MODULE:
-
-    report: f"{HOUSE}/workflow/report/overview.rst"
 
 
 include: f"{HOUSE}/rules/common.smk"
@@ -38,7 +35,7 @@ include: f"{HOUSE}/rules/report.smk"
 rule all:
     input:
         stages.artefacts,
-        pages(),
+        report_pages,
     localrule: True
     message:
         "Everything is in place"

@@ -27,3 +27,12 @@ def pages():
         file = report(page["path"], caption=caption, category=page["category"], labels=labels)
         files.append(file)
     return files
+
+
+report_pages = pages()
+
+if report_pages and not IS_MODULE:
+    from dinov3_metadata.paths import path_of
+    from dinov3_metadata.report.pages import FIRST
+
+    report: path_of(stages.extra, "page", page=FIRST)

@@ -25,7 +25,7 @@ from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.examine import BIT, examine, wrong_suffix
 from dinov3_metadata.files import write_atomically
-from dinov3_metadata.formats import PROBLEMS, NotOk, first_not_ok
+from dinov3_metadata.formats import PROBLEMS, NotOk, problem_images
 from dinov3_metadata.images import RASTER, opened_image, raster_formats
 from dinov3_metadata.paths import StrPath, existing, folder_of, path_of
 from dinov3_metadata.run import dump_extra
@@ -169,8 +169,11 @@ def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_p
         NotOk(one["image"], one["problems"], one["mode"], one.get("file", ""))
         for one in summary["not_ok"]
     ]
-    assert first_not_ok(tmp_path / "extra", "TRAIN", 3) == named[:3]
-    assert first_not_ok(tmp_path / "extra", "TRAIN", 99) == named
+    for many in (1, 3, 99):
+        shown = problem_images(tmp_path / "extra", "TRAIN", many)
+        assert shown.keys() == summary["problems"].keys()
+        for problem, first in shown.items():
+            assert first == [one for one in named if problem in one.problems][:many]
     assert file_states((irregular / "train").rglob("*_[0-8]*.JPEG")) == before
 
 

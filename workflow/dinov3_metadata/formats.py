@@ -307,19 +307,27 @@ class NotOk:
     file: str = ""
 
 
-def first_not_ok(extra: StrPath, split: str, many: int) -> list[NotOk]:
-    """Return the first ``many`` images that ``audit-SPLIT.json`` names, without reading all of it.
+def problem_images(extra: StrPath, split: str, many: int) -> dict[str, list[NotOk]]:
+    """Return the first ``many`` images with each problem that ``audit-SPLIT.json`` names.
 
-    The list is empty if the file is damaged.
+    Returns:
+        Problem -> images, for the problems that occur. Where the file is damaged, they end.
     """
+    found: dict[str, list[NotOk]] = {problem: [] for problem in PROBLEMS}
+    open_ones = {problem: f'"{problem}"'.encode() for problem in PROBLEMS}
     with (
         suppress(OSError, ValueError, RecursionError),
         open_regular(path_of(extra, "audit_list", split=split)) as file,
     ):
-        for _ in range(SUMMARY_LINES):
-            line = file.readline(LONGEST_LINE)
-            if line.startswith(b' "not_ok"'):
-                lines = islice(iter(partial(file.readline, LONGEST_LINE), b""), many)
-                images = [line.rstrip(b",\n") for line in lines if line.startswith(b"  {")]
-                return [parse(NotOk, image) for image in images]
-    return []
+        lines = iter(partial(file.readline, LONGEST_LINE), b"")
+        if not any(line.startswith(b' "not_ok"') for line in islice(lines, SUMMARY_LINES)):
+            return {}
+        for line in lines:
+            # Only a line that may be wanted is parsed, as there may be a million.
+            if line.startswith(b"  {") and any(name in line for name in open_ones.values()):
+                image = parse(NotOk, line.rstrip(b",\n"))
+                for problem in open_ones.keys() & {*image.problems}:
+                    found[problem].append(image)
+                    if len(found[problem]) == many:
+                        del open_ones[problem]
+    return {problem: images for problem, images in found.items() if images}

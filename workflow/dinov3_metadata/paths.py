@@ -44,7 +44,7 @@ WILDCARDS = {
     "receipt": "receipt-[0-9a-f]{12}",
     "stamp": "[0-9a-f]{16}",
     "file": "[a-z-]+-[A-Z]+[.](?:npy|json)",
-    "page": "[a-z-]+[.](?:svg|html)",
+    "page": "[a-z0-9-]+[.](?:html|rst)",
 }
 """Wildcard -> the regular expression that its values match."""
 
@@ -66,6 +66,7 @@ FILES = {
     "metadata": "metadata-{split}.json",
     "audit_table": "audit-{split}.npy",
     "audit_list": "audit-{split}.json",
+    "duplicates": "duplicates.json",
     # In the work folder: what the stages make.
     "labels": f"{LABELS}/labels.json",
     "view": f"{VIEW}/folders.json",

@@ -16,7 +16,7 @@ from ..formats import (
     Changes,
     Description,
     entries_dtype,
-    first_not_ok,
+    problem_images,
     read_audit_summary,
     read_changes,
 )
@@ -25,6 +25,7 @@ from ..published import published_state
 from ..replace import is_torn, torn
 
 SHOWN = 500  # rows of a table at most; the JSON files next to the arrays contain all of them
+EACH = 200  # images with a problem, and groups of doubles, that are shown at most of each kind
 ROW = np.dtype(AUDIT_ROW)
 
 
@@ -44,7 +45,7 @@ class Published:
         changes: What the last publication changed; None if this was removed with the work folder.
         audit: The summary of the last audit; None if there was no audit.
         table: ``audit-SPLIT.npy``; empty if there was no audit or the file is damaged.
-        not_ok: The first ``SHOWN`` images in ``audit-SPLIT.json`` with a problem.
+        not_ok: Problem -> the first ``EACH`` images in ``audit-SPLIT.json`` that have it.
 
     Raises:
         MetadataError: An array is missing, is damaged or does not match ``about``, or a publication
@@ -72,7 +73,7 @@ class Published:
             with suppress(MetadataError):  # missing or damaged: the next audit rebuilds it
                 found = open_array(path_of(extra, "audit_table", split=split))
                 self.table = found if (found.dtype, found.ndim) == (ROW, 1) else self.table
-        self.not_ok = first_not_ok(extra, split, SHOWN)
+        self.not_ok = problem_images(extra, split, EACH)
 
     def _open_arrays(self, extra: StrPath) -> list[np.ndarray]:
         """Map the arrays, and check that their dtypes and lengths match ``about``."""

@@ -1,28 +1,28 @@
 """Pages: draw the pages that ``snakemake --report report.html`` shows."""
 
-import warnings
-from base64 import b64encode
+import re
 from collections.abc import Iterable
-from html import escape
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 
 from ..addresses import LABELLED, image_path
 from ..disk import make_folder
-from ..errors import MetadataError, count, printable
+from ..errors import MetadataError, count
 from ..files import write_atomically
-from ..formats import AuditSummary, read_description
-from ..images import opened_image
+from ..formats import read_description
 from ..paths import StrPath, folder_of, path_of
 from .data import SHOWN, Published
-from .html import Html, code, page, table
-from .plots import bars, sizes
+from .doubles import doubles_pages, read_duplicates
+from .html import Section, code, page, pages, table, text
+from .overview import TITLE, overview_page, overview_rst
+from .plots import classes_page, sizes_page
+from .problems import audit_pages
+from .tiles import below, tile
 
 TILES = 120  # classes in the mosaic at most
 TRIED = 5  # images of a class that are tried; if all are broken, its tile stays empty
-TILE = 112  # px
+FIRST = "overview.rst"
+"""The file in the folder of the pages with the text that Snakemake's report shows first."""
 
 
 def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
@@ -50,45 +50,52 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
             "`snakemake --cores 4` or `dinov3-metadata make`."
         )
     make_folder(folder_of(extra, "page"))
-    pages = [
-        ("Dataset", "Counts per split", "counts", _counts(published)),
-        ("Changes", "Since the last publication", "changes", _changes(published)),
-        ("Checks", "Verification", "verification", _verification(published)),
-        ("Provenance", "Where it comes from", "provenance", _provenance(published)),
+    found = read_duplicates(extra)
+    listed = [
+        ("At a glance", "glance", TITLE, overview_page(published, found)),
+        ("Dataset", "counts", "Counts per split", _counts(published)),
+        ("Changes", "changes", "Since the last publication", _changes(published)),
+        ("Checks", "verification", "Verification", _verification(published)),
+        ("Provenance", "provenance", "Where it comes from", _provenance(published)),
     ]
+    if found:
+        listed += [("Checks", "doubles", *one) for one in doubles_pages(published, found)]
     for one in published:
         split = one.split
         if split in LABELLED:
-            pages.append(("Dataset", f"Images per class, {split}", "classes", bars(one)))
-            pages.append(("Dataset", f"Mosaic, {split}", "mosaic", _mosaic(one)))
+            listed.append(("Dataset", "classes", f"Images per class, {split}", classes_page(one)))
+            listed += [("Dataset", "mosaic", *part) for part in _mosaic(one)]
         if one.audit and len(one.table):
-            pages.append(("Dataset", f"Sizes, {split}", "sizes", sizes(one)))
-            pages.append(("Checks", f"Audit, {split}", "audit", _audit(one, one.audit)))
-    drawn = []
-    for category, title, kind, content in pages:
-        suffix = "svg" if content.startswith(b"<?xml") else "html"
-        name = f"{title.lower().replace(', ', '-').replace(' ', '-')}.{suffix}"
-        path = path_of(extra, "page", page=name)
-        with write_atomically(path) as file:
-            file.write(content)
+            listed.append(("Dataset", "sizes", f"Sizes, {split}", sizes_page(one)))
+            listed += [("Checks", "audit", *part) for part in audit_pages(one, one.audit)]
+    drawn, names = [], {}
+    for category, kind, title, content in listed:
+        names[title] = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.html"
+        path = _write(extra, names[title], content)
         drawn.append({"path": path, "category": category, "title": title, "kind": kind})
+    _write(extra, FIRST, overview_rst(published, found, names))
     return drawn
 
 
+def _write(extra: StrPath, name: str, content: bytes) -> str:
+    path = path_of(extra, "page", page=name)
+    with write_atomically(path) as file:
+        file.write(content)
+    return path
+
+
 def _counts(published: list[Published]) -> bytes:
-    most = max(len(one.entries) for one in published)
-    rows = []
+    columns = []
     for one in published:
-        images, counts = len(one.entries), one.counts
         size = sum(file.bytes for file in one.about.files.values())
-        width = max(2, 300 * images // max(1, most))
-        bar = Html(f'<div class="bar" style="width: {width}px"></div>')
-        row: list[object] = [one.split, images, bar, len(one.names)]
-        row += map(int, np.quantile(counts, (0, 0.5, 1))) if len(one.names) else [""] * 3
-        rows.append([*row, one.about.skipped, f"{size / 1e6:,.1f}"])
-    head = ["split", "images", "", "classes", "least per class", "median", "most"]
-    notes = [f"<p>{escape(printable(note))}</p>" for one in published for note in one.about.notes]
-    return page("Counts per split", table([*head, "images skipped", "MB"], rows), *notes)
+        column: list[object] = [len(one.entries), len(one.names)]
+        column += map(int, np.quantile(one.counts, (0, 0.5, 1))) if len(one.names) else [""] * 3
+        columns.append([*column, one.about.skipped, size / 1e6])
+    whats = ["images", "classes", "least per class", "median", "most", "images skipped", "MB"]
+    rows = ([what, *cells] for what, *cells in zip(whats, *columns, strict=True))
+    counts = table(["", *(one.split for one in published)], rows, sorts=False)
+    notes = [f"<p>{text(note)}</p>" for one in published for note in one.about.notes]
+    return page("Counts per split", counts, *notes)
 
 
 def _changes(published: list[Published]) -> bytes:
@@ -156,24 +163,7 @@ def _provenance(published: list[Published]) -> bytes:
     return page("Provenance", *parts)
 
 
-def _audit(one: Published, audit: AuditSummary) -> bytes:
-    problems = [[name, many] for name, many in audit.problems.items()]
-    summary = table(["problem", "images"], [["plain ok", audit.ok], *problems])
-    modes = table(["mode", "images"], audit.modes.items())
-    about = f"{audit.images:,} images, opened with Pillow {audit.pillow}, {audit.audited}."
-    if audit.images != len(one.entries):
-        about += f" Since then the split has changed: it has {len(one.entries):,} images now."
-    parts = [f"<p>{about}</p>", summary, modes]
-    images = [
-        [code(image.file or image.image), ", ".join(image.problems), image.mode]
-        for image in one.not_ok
-    ]
-    if images:
-        parts += ["<h2>Not plain ok</h2>", table(["image", "problems", "mode"], images)]
-    return page(f"Audit, {one.split}", *parts, _rest(audit.images - audit.ok))
-
-
-def _mosaic(one: Published) -> bytes:
+def _mosaic(one: Published) -> list[tuple[str, bytes]]:
     """Show an image of each class or, if there are too many, of evenly spaced classes."""
     classes = len(one.names)
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, TILES)).round().astype(int))
@@ -183,27 +173,10 @@ def _mosaic(one: Published) -> bytes:
         class_id, name = str(one.ids[i]), str(one.names[i])
         numbers = one.entries["actual_index"][starts[i] : min(starts[i] + TRIED, starts[i + 1])]
         paths = [image_path(one.split, class_id, int(number)) for number in numbers]
-        tile = next(
-            filter(None, (_tile(Path(one.about.root, path)) for path in paths)), "<div></div>"
-        )
-        text = f"{escape(printable(name))}<br><small>{escape(printable(class_id))}</small>"
-        figures.append(f"<figure>{tile}<figcaption>{text}</figcaption></figure>")
+        tiles = (tile(below(one.about.root, path), f"an image of {name}") for path in paths)
+        shown = next((found for found in tiles if found.startswith("<img")), tile(None, ""))
+        caption = f"{text(name)}<br><small>{text(class_id)}</small>"
+        figures.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
     which = "each class" if len(chosen) == classes else f"{len(chosen)} of {classes:,} classes"
     note = f"<p>The first image of {which} that decodes, in the order of class_index.</p>"
-    return page(f"Mosaic, {one.split}", note, *figures)
-
-
-def _tile(path: Path) -> str:
-    """Return an ``<img>`` that contains a small copy of an image; empty if it does not decode."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with opened_image(path) as image:
-                image.draft("RGB", (2 * TILE, 2 * TILE))
-                small = image.convert("RGB")
-    except Exception:  # to find out why is the task of an audit
-        return ""
-    small.thumbnail((2 * TILE, 2 * TILE))
-    file = BytesIO()
-    small.save(file, "JPEG", quality=70)
-    return f'<img src="data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}" alt="">'
+    return pages(f"Mosaic, {one.split}", lambda _: note, [Section("", "", figures)])

@@ -1,116 +1,139 @@
-"""Plots: draw SVG whose texts stay text, so that the browser can choose a font for any script."""
+"""Plots: draw SVG whose texts stay text, so that the browser can choose a font for any script.
+
+Each plot has one panel, so that it can be read on a phone; several of them stand side by side where
+there is room.
+"""
 
 import warnings
+from html import escape
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
-from ..errors import printable
+from ..errors import count
 from .data import Published
+from .html import Html, bar, code, embedded, page, table
 
-BARS = 40  # if there are at most this many classes, each has its own bar
-NAMED = 5  # otherwise, this many of the largest and of the smallest classes are named
-BLUE, GREY, RED = "#3b82f6", "#94a3b8", "#dc2626"
+BARS = 40  # if there are more classes than this, a curve shows all of them
+EXTREMES = 100  # and the table only has this many of the largest, and of the smallest
+SIDES = (224, 256, 512)  # pixels, to which DINOv2 and DINOv3 crop
+BLUE, GREY = "#3b82f6", "#94a3b8"
 
 
-def bars(one: Published) -> bytes:
-    """Plot the number of images in each class, the largest class first, as SVG."""
+def classes_page(one: Published) -> bytes:
+    """Show the number of images in each class, the largest class first."""
     counts = one.counts
     order = np.argsort(-counts, kind="stable")
     heights = counts[order]
-    title = f"{one.split}: {len(counts):,} classes, {heights[-1]:,} to {heights[0]:,} images"
-    title += f", median {np.median(heights):,.0f}"
-    if len(counts) <= BARS:
-        figure, axes = _figure(9, 1.4 + 0.26 * len(counts))
-        drawn = axes.barh(np.arange(len(counts)), heights, color=BLUE)
-        axes.bar_label(drawn, [f" {size:,}" for size in heights.tolist()], fontsize=9)
-        axes.set_yticks(np.arange(len(counts)), _labels(one, order), fontsize=9)
-        axes.invert_yaxis()
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_xlabel("images")
-    else:
-        figure, (axes, ends) = _figure(13, 5.5, 2)
-        axes.fill_between(
-            np.arange(len(counts)), heights, step="mid", color=BLUE, linewidth=0, rasterized=True
-        )
-        axes.axhline(np.median(heights), color=GREY, linestyle="--", linewidth=1)
-        axes.set_xlim(-0.5, len(counts) - 0.5)
-        axes.set_ylim(0)
-        axes.set_xlabel("classes, the largest first")
-        axes.set_ylabel("images")
-        some = [*range(NAMED), *range(len(counts) - NAMED, len(counts))]
-        rows = [row + (row >= NAMED) for row in range(2 * NAMED)]
-        drawn = ends.barh(rows, heights[some], color=[BLUE] * NAMED + [RED] * NAMED)
-        ends.bar_label(drawn, [f" {size:,}" for size in heights[some].tolist()], fontsize=9)
-        ends.set_yticks(rows, _labels(one, order[some]), fontsize=9)
-        ends.invert_yaxis()
-        ends.set_xlabel(f"images of the {NAMED} largest and the {NAMED} smallest classes")
-    figure.suptitle(title)
-    return _svg(figure)
+    about = f"{count(len(counts), 'class', 'classes')}, {heights[-1]:,} to {heights[0]:,} images, "
+    about += f"median {np.median(heights):,.0f}"
+    parts = [f"<p>{about}.</p>"]
+    if len(counts) > BARS:
+        parts.append(_curve(heights, f"Images per class of {one.split}: {about}"))
+    shown = order.tolist()
+    if len(shown) > 2 * EXTREMES:
+        shown = shown[:EXTREMES] + shown[-EXTREMES:]
+        parts.append(f"<p>The {EXTREMES} largest classes and the {EXTREMES} smallest:</p>")
+    rows = (
+        [code(one.ids[i]), one.names[i], int(counts[i]), bar(int(counts[i]), int(heights[0]))]
+        for i in shown
+    )
+    parts.append(table(["class id", "class name", "images", ""], rows))
+    return page(f"Images per class, {one.split}", *parts)
 
 
-def sizes(one: Published) -> bytes:
-    """Plot width against height, and the aspect ratios, as SVG.
+def sizes_page(one: Published) -> bytes:
+    """Show how many images are small, width against height, and the aspect ratios.
 
     Images whose size the audit could not read are left out.
     """
+    opened = one.table[(one.table["width"] > 0) & (one.table["height"] > 0)]
+    title = f"Sizes, {one.split}"
+    if not len(opened):
+        return page(title, "<p>The audit could read the size of no image.</p>")
+    width, height = opened["width"].astype(float), opened["height"].astype(float)
+    median = f"{np.median(width):,.0f} × {np.median(height):,.0f}"
+    about = f"{count(len(opened), 'image')}, median {median} pixels"
+    rows = [[side, small, 100 * small / len(opened)] for side, small in small_images(one).items()]
+    note = "A crop of this size enlarges them, so that training sees fewer details."
+    parts = [
+        f"<p>{about}.</p>",
+        table(["shorter side below, in pixels", "images", "share, %"], rows),
+        f"<p><small>{note}</small></p>",
+        _plane(width, height, f"Width against height of {about}"),
+        _ratios(width, height, f"Aspect ratios of {about}"),
+    ]
+    return page(title, *parts)
+
+
+def small_images(one: Published) -> dict[int, int]:
+    """Return how many images have a shorter side below each of ``SIDES``, in pixels."""
+    shorter = np.minimum(one.table["width"], one.table["height"])
+    return {side: int(((shorter > 0) & (shorter < side)).sum()) for side in SIDES}
+
+
+def _curve(heights: np.ndarray, alt: str) -> Html:
+    figure, axes = _figure()
+    axes.fill_between(
+        np.arange(len(heights)), heights, step="mid", color=BLUE, linewidth=0, rasterized=True
+    )
+    axes.axhline(np.median(heights), color=GREY, linestyle="--", linewidth=1)
+    axes.set_xlim(-0.5, len(heights) - 0.5)
+    axes.set_ylim(0)
+    axes.set(xlabel="classes, the largest first", ylabel="images")
+    return _img(figure, alt)
+
+
+def _plane(width: np.ndarray, height: np.ndarray, alt: str) -> Html:
     from matplotlib.ticker import LogLocator
 
-    opened = one.table[(one.table["width"] > 0) & (one.table["height"] > 0)]
-    width, height = opened["width"].astype(float), opened["height"].astype(float)
-    figure, (plane, ratios) = _figure(13, 5.5, 2)
-    if len(opened):
-        sides = np.concatenate([width, height])
-        edges = np.geomspace(sides.min() / 1.5, sides.max() * 1.5, 60)
-        grid, _, _ = np.histogram2d(width, height, (edges, edges))
-        cells = np.ma.masked_equal(grid.T, 0)
-        shades = {"cmap": "viridis_r", "norm": "log", "vmin": 1, "vmax": max(10, cells.max())}
-        mesh = plane.pcolormesh(edges, edges, cells, rasterized=True, **shades)
-        figure.colorbar(mesh, ax=plane, label="images", format="{x:,.0f}")
-        ratio = np.log2(width / height).clip(-3, 3)
-        ratios.hist(ratio, np.linspace(-3, 3, 61), color=BLUE)
-        ratios.set_xticks(range(-3, 4), ["≤ 1:8", "1:4", "1:2", "1:1", "2:1", "4:1", "≥ 8:1"])
+    figure, plane = _figure()
+    sides = np.concatenate([width, height])
+    edges = np.geomspace(sides.min() / 1.5, sides.max() * 1.5, 60)
+    grid, _, _ = np.histogram2d(width, height, (edges, edges))
+    cells = np.ma.masked_equal(grid.T, 0)
+    shades = {"cmap": "viridis_r", "norm": "log", "vmin": 1, "vmax": max(10, cells.max())}
+    mesh = plane.pcolormesh(edges, edges, cells, rasterized=True, **shades)
+    figure.colorbar(mesh, ax=plane, label="images", format="{x:,.0f}")
     plane.set(xscale="log", yscale="log", xlabel="width in pixels", ylabel="height in pixels")
+    steps = (1, 2, 5) if edges[-1] / edges[0] < 100 else (1,)  # as many as there is room for
     for axis in (plane.xaxis, plane.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=steps))
         axis.set_major_formatter("{x:,.0f}")
         axis.set_minor_formatter("")
-    ratios.yaxis.set_major_formatter("{x:,.0f}")
-    ratios.set(xlabel="width : height", ylabel="images")
-    median = f"{np.median(width):,.0f} × {np.median(height):,.0f}" if len(opened) else "none"
-    figure.suptitle(f"{one.split}: {len(opened):,} images, median {median} pixels")
-    return _svg(figure)
+    return _img(figure, alt)
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """Return a matplotlib figure, which needs no display, and its axes; sizes are in inches."""
+def _ratios(width: np.ndarray, height: np.ndarray, alt: str) -> Html:
+    figure, axes = _figure()
+    axes.hist(np.log2(width / height).clip(-3, 3), np.linspace(-3, 3, 61), color=BLUE)
+    axes.set_xticks(range(-3, 4), ["≤ 1:8", "1:4", "1:2", "1:1", "2:1", "4:1", "≥ 8:1"])
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set(xlabel="width : height", ylabel="images")
+    return _img(figure, alt)
+
+
+def _figure() -> tuple[Any, Any]:
+    """Return a matplotlib figure, which needs no display, and its axes."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     rcParams["svg.fonttype"] = "none"
-    figure = Figure((width, height), layout="constrained")
-    axes = figure.subplots(1, columns)
-    for panel in np.atleast_1d(axes):
-        panel.spines[["top", "right"]].set_visible(False)
+    figure = Figure((4.8, 4), layout="constrained")  # inches
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _img(figure: Any, alt: str) -> Html:
+    source = embedded(_svg(figure), "image/svg+xml")
+    return Html(f'<img class=plot alt="{escape(alt)}" src="{source}">')
 
 
 def _svg(figure: Any) -> bytes:
     file = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about glyphs that the browser will have
-        figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
+        figure.savefig(file, format="svg", dpi=150, metadata={"Date": None}, transparent=True)
     return file.getvalue()
-
-
-def _label(name: str, class_id: str) -> str:
-    """Return a short label for a class, with ``$`` escaped, which would start a formula."""
-    name = name if len(name) <= 28 else f"{name[:27]}…"
-    class_id = class_id if len(class_id) <= 16 else f"{class_id[:15]}…"
-    both = name if name == class_id else f"{name}  {class_id}"
-    return printable(both).replace("$", r"\$")
-
-
-def _labels(one: Published, classes: np.ndarray) -> list[str]:
-    return [_label(str(one.names[i]), str(one.ids[i])) for i in classes.tolist()]
