@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import hypothesis
 import pytest
-from helpers import REPOSITORY, alone, make_tree, project
+from helpers import REPOSITORY, alone, browser, make_tree, project
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile(
@@ -113,15 +113,22 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return install
 
 
-collect_ignore = [] if shutil.which("strace") else ["harm/test_publication.py"]
+PROGRAMS = {
+    "strace": ("harm/test_publication.py", shutil.which("strace")),
+    "a browser": ("test_browser.py", browser()),
+}
+"""Program -> the tests that are left out where it is not installed, and where it is."""
+
+collect_ignore = [tests for tests, found in PROGRAMS.values() if not found]
 
 
 def pytest_report_header() -> list[str]:
     """Say what is left out. Where the packages of ``.[test]`` are installed, nothing is."""
     missing = [name for name in MAY_BE_MISSING if not is_installed(name)]
     hidden = NO_LINUX in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    programs = " or ".join(PROGRAMS)
     return [
-        f"left out, as strace is not installed: {', '.join(collect_ignore) or 'nothing'}",
+        f"left out, as {programs} is not installed: {', '.join(collect_ignore) or 'nothing'}",
         f"hidden: {'what only Linux has' if hidden else 'nothing'}",
         f"left out, as a package is not installed: tests of {', '.join(missing) or 'nothing'}",
     ]
@@ -138,6 +145,7 @@ MAY_BE_MISSING = (
     "build",
     "coverage",
     "rust-just",
+    "playwright",
 )
 """The packages that a test can name in the mark ``needs``, so that it is left out without them."""
 

@@ -205,6 +205,15 @@ def file_states(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     }
 
 
+def browser() -> str | None:
+    """The path of a Chromium; None if none is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""The names that Debian, Ubuntu and Google give to it."""
+
+
 @contextmanager
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Let in one process of pytest-xdist at a time; gives them a common folder."""
