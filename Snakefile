@@ -28,6 +28,7 @@ include: f"{HOUSE}/rules/entries.smk"
 include: f"{HOUSE}/rules/classes.smk"
 include: f"{HOUSE}/rules/verify.smk"
 include: f"{HOUSE}/rules/audit.smk"
+include: f"{HOUSE}/rules/duplicates.smk"
 include: f"{HOUSE}/rules/publish.smk"
 include: f"{HOUSE}/rules/report.smk"
 

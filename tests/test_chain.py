@@ -76,7 +76,7 @@ def test_a_stage_comes_after_those_whose_files_it_reads() -> None:
             other for one in stage.after for other in (one, *STAGES[one].after, *_before(one))
         }
         done.add(rule)
-    assert [*OF_SPLIT, "audit_images", "audit_split", "publish"] == [*STAGES]
+    assert [*OF_SPLIT, "audit_images", "audit_split", "find_duplicates", "publish"] == [*STAGES]
 
 
 def _before(rule: str) -> set[str]:

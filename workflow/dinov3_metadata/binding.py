@@ -104,12 +104,24 @@ class Binding:
         return self.shares_of_an_audit(share)
 
     def audits_needed(self, wildcards: Any) -> list[str]:
-        """Return the audits needed before publishing: none, unless `fail_on` names a problem."""
-        return self._audited(self.chain.audit) if self.chain.settings.fail_on else []
+        """Return the audits needed before publishing: none, unless `fail_on` names a problem; and a
+        search for duplicates, if it names these."""
+        if not self.chain.settings.fail_on:
+            return []
+        audits = self._audited(self.chain.audit)
+        return [*audits, self._compared()] if self.chain.groups_refused else audits
 
     def audits(self, wildcards: Any) -> list[str]:
-        """Return a new audit of each split, as pixels can change while their folders do not."""
-        return self._audited(f"{self.chain.audit}-{self._now}")
+        """Return a new audit of each split, as pixels can change while their folders do not; and a
+        search for duplicates after it, unless the user wants none."""
+        audits = self._audited(f"{self.chain.audit}-{self._now}")
+        new = [self._compared(f"-{self._now}")] if self.chain.settings.duplicates else []
+        return [*audits, *new]
+
+    def audits_compared(self, wildcards: Any) -> list[str]:
+        """Return the audits before a search for duplicates, which are from the same time."""
+        _, dash, time_of_both = wildcards.search.partition("-")
+        return self._audited(f"{self.chain.audit}{dash}{time_of_both}")
 
     def verified(self, wildcards: Any) -> list[str]:
         """Return the files that must exist before anything is published."""
@@ -236,6 +248,10 @@ class Binding:
     def _audited(self, audit: str) -> list[str]:
         """Return the files that show that an audit of each split has finished."""
         return [path_of(self.extra, "audited", audit=audit, **state) for state in self._states()]
+
+    def _compared(self, time_of_audit: str = "") -> str:
+        """Return the file that shows that a search for duplicates has finished."""
+        return path_of(self.extra, "compared", search=f"{self.chain.search}{time_of_audit}")
 
     def _million_images(self, wildcards: Mapping[str, str]) -> float:
         """Estimate the images that a job is about, in millions."""

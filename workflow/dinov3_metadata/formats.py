@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from . import __version__
@@ -241,6 +241,54 @@ class AuditSummary:
     code: str
 
 
+@dataclass
+class Doubles:
+    """What a split has twice, see ``DuplicatesSummary``.
+
+    Attributes:
+        images: The number of images that were compared.
+        exact_groups, exact_images: The number of groups of images with the same content, and that
+            of the images in them.
+        near_groups, near_images: The same for images that look alike. Of images with the same
+            content, only the first counts here.
+    """
+
+    images: Count
+    exact_groups: Count
+    exact_images: Count
+    near_groups: Count
+    near_images: Count
+
+
+@dataclass
+class Leaks:
+    """How many images of a split another split has, too: with the same content, or only near."""
+
+    exact: Count
+    near: Count
+
+
+@dataclass
+class DuplicatesSummary:
+    """The counts at the beginning of ``duplicates.json``.
+
+    Attributes:
+        root: The folder that DINOv3 uses as root.
+        audited: The time of the search, in UTC.
+        images: The number of images that were compared, in all splits.
+        threshold: The bits in which the perceptual hashes of near images may differ.
+        splits: Split -> what it has twice.
+        pairs: Two splits, such as ``TRAIN-VAL`` -> how many images of the second are in the first.
+    """
+
+    root: str
+    audited: str
+    images: Count
+    threshold: Count
+    splits: dict[str, Doubles]
+    pairs: dict[str, Leaks]
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the software for ``Description``."""
     import platform
@@ -288,6 +336,18 @@ def read_audit_summary(extra: StrPath, split: str) -> AuditSummary | None:
     if not os.path.exists(path_of(extra, "audit_list", split=split)):
         return None
     return load(AuditSummary, path_of(extra, "audit_summary", split=split), SMALL)
+
+
+def read_duplicates_summary(extra: StrPath) -> DuplicatesSummary | None:
+    """Return the counts of ``duplicates.json``, without reading all of it; None if the file is
+    missing or damaged."""
+    with suppress(OSError, ValueError), open_regular(path_of(extra, "duplicates")) as file:
+        lines = iter(partial(file.readline, LONGEST_LINE), b"")
+        head = takewhile(
+            lambda line: not line.startswith(b' "exact"'), islice(lines, SUMMARY_LINES)
+        )
+        return parse(DuplicatesSummary, b"".join(head).rstrip(b",\n") + b"}")
+    return None
 
 
 @dataclass

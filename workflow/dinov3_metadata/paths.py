@@ -39,11 +39,12 @@ WILDCARDS = {
     "checks": "(?:sample|full)-[0-9]+-[0-9a-f]{12}",
     "audit": "[0-9a-f]{12}(?:-[0-9a-f]+)?",  # with the time, if the user asked for an audit
     "scatteritem": "[0-9]+-of-[0-9]+",
+    "search": "[0-9a-f]{12}(?:-[0-9a-f]+)?",  # with the time, as for audit
     "code": "[0-9a-f]{12}",
     "time": "[0-9]+",
     "receipt": "receipt-[0-9a-f]{12}",
     "stamp": "[0-9a-f]{16}",
-    "file": "[a-z-]+-[A-Z]+[.](?:npy|json)",
+    "file": "[a-z-]+(?:-[A-Z]+)?[.](?:npy|json)",
     "page": "[a-z0-9-]+[.](?:html|rst)",
 }
 """Wildcard -> the regular expression that its values match."""
@@ -56,6 +57,7 @@ ROWS = f"{TREE}/{{labels}}/{{numbered}}"
 CHECKS = f"{ROWS}/{{checks}}"
 AUDIT = f"{WORK}/audit/{{split}}/{{tree}}/{{numbered}}/{{audit}}"
 AUDITED = f"{WORK}/audit/{{split}}/kept-{{code}}"
+COMPARED = f"{WORK}/duplicates/{{search}}"
 PUBLISHED = f"{WORK}/published"
 
 FILES = {
@@ -80,6 +82,7 @@ FILES = {
     "share": f"{AUDIT}/{{scatteritem}}.npy",
     "joined": f"{AUDIT}/audit-{{split}}.joined",
     "audited": f"{AUDIT}/audit-{{split}}.json",
+    "compared": f"{COMPARED}/duplicates.json",
     "receipt": f"{PUBLISHED}/{{receipt}}.json",
     # The logs of the stages, and how long they took.
     "load_labels.log": f"{LABELS}/labels.log",
@@ -96,6 +99,7 @@ FILES = {
     "verify.tsv": f"{CHECKS}/verify.tsv",
     "audit_images.log": f"{AUDIT}/{{scatteritem}}.log",
     "audit_split.log": f"{AUDIT}/audit.log",
+    "find_duplicates.log": f"{COMPARED}/duplicates.log",
     "publish.log": f"{PUBLISHED}/{{receipt}}.log",
     # What one run leaves for the next.
     "found": f"{AUDITED}/{{time}}-{{scatteritem}}",

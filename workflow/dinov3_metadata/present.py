@@ -9,9 +9,10 @@ import os
 from functools import cached_property
 
 from .addresses import LABELLED, SPLITS, split_folder
-from .chain import STAGES, code_of, of_layout
+from .chain import STAGES, code_of, needs, of_layout
 from .class_ids import class_ids_of
 from .fingerprint import digest, folder_states, of_content
+from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
 from .paths import existing, path_of
 from .preflight import check_flat, check_folders, check_layout, check_root, find_labels
@@ -131,7 +132,50 @@ class Chain:
     @cached_property
     def audit(self) -> str:
         """The name of an audit with the current settings and code."""
-        return digest(sorted(self.settings.fail_on), code_of("audit_images", "audit_split"))
+        return digest(sorted(self.problems_refused), code_of("audit_images", "audit_split"))
+
+    @property
+    def problems_refused(self) -> list[str]:
+        """The problems of an image that stop publishing."""
+        return [name for name in self.settings.fail_on if name in PROBLEMS]
+
+    @property
+    def groups_refused(self) -> list[str]:
+        """Those of ``formats.GROUPS`` that stop publishing."""
+        return [name for name in self.settings.fail_on if name in GROUPS]
+
+    @cached_property
+    def states_compared(self) -> dict[str, dict[str, str]]:
+        """Split -> its current state, for the splits whose images are compared: those of this run,
+        and others whose current state was scanned and which were audited."""
+        compared = {}
+        for split, now in self.now.items():
+            if split in self.splits or (
+                read_audit_summary(self.extra, split)
+                and os.path.exists(path_of(self.extra, "scan", **now.state))
+            ):
+                compared[split] = now.state
+        return compared
+
+    @property
+    def files_compared(self) -> dict[str, dict[str, str]]:
+        """Split -> the paths of its scan and, if it is numbered by others, of its numbering."""
+        return {
+            split: {
+                name: path_of(self.extra, name, **state)
+                for name in ("scan", "numbering")
+                if needs(name, state)
+            }
+            for split, state in self.states_compared.items()
+        }
+
+    @cached_property
+    def search(self) -> str:
+        """The name of a search for duplicates with the current settings, states and code."""
+        states = [(state["tree"], state["numbered"]) for state in self.states_compared.values()]
+        names = [*self.states_compared]
+        code = code_of("find_duplicates")
+        return digest(names, states, self.splits, self.root, self.audit, self.groups_refused, code)
 
     @property
     def states(self) -> dict[str, dict[str, str]]:

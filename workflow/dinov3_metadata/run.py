@@ -168,6 +168,8 @@ def _run(chain: Chain, threads: int) -> None:
         _run_needed(chain, split, OF_SPLIT, threads)
         if chain.settings.fail_on:
             _audit(chain, split, chain.audit)
+    if chain.groups_refused:
+        _find_duplicates(chain)
     receipt = path_of(chain.extra, "receipt", receipt=chain.receipt)
     if not os.path.exists(receipt):
         given = STAGES["publish"].given(chain, "")
@@ -180,10 +182,12 @@ def _run(chain: Chain, threads: int) -> None:
 
 def _run_audit(chain: Chain, threads: int) -> None:
     """Audit each split anew, as pixels can change while their folders do not."""
-    audit = f"{chain.audit}-{time.time_ns():x}"
+    now = f"-{time.time_ns():x}"
     for split in chain.splits:
         _run_needed(chain, split, ("link_view", "scan_split", "number_classes"), threads)
-        _audit(chain, split, audit, threads)
+        _audit(chain, split, f"{chain.audit}{now}", threads)
+    if chain.settings.duplicates:
+        _find_duplicates(chain, now)
 
 
 def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) -> None:
@@ -233,3 +237,11 @@ def _audit(chain: Chain, split: str, audit: str, shares: int = 1) -> None:
                 job.result()
     given = STAGES["audit_split"].given(chain, split) | {"shares": shares}
     run_stage("audit_split", chain.extra, state, given)
+
+
+def _find_duplicates(chain: Chain, time_of_audit: str = "") -> None:
+    """Look for duplicates, if that is not done yet."""
+    state = {"search": f"{chain.search}{time_of_audit}"}
+    if not os.path.exists(path_of(chain.extra, "compared", **state)):
+        given = STAGES["find_duplicates"].given(chain, "")
+        run_stage("find_duplicates", chain.extra, state, given)

@@ -205,7 +205,7 @@ class Settings:
         (),
         key="audit: fail_on",
         about="Problems of images that stop publishing; with one, each split is audited before it "
-        "is published.",
+        "is published. duplicate are images that a split has twice, leak those in two splits.",
         short="problems that stop publishing, such as [truncated, not-an-image, zero-bytes]",
         type="array",
         items={"enum": [*PROBLEMS, *GROUPS]},
@@ -214,7 +214,7 @@ class Settings:
     duplicates: bool = _setting(
         True,
         key="audit: duplicates",
-        about="Whether an audit looks for images that a split has twice, and for those in two "
+        about="Whether an audit looks for images that a split has twice, or that are in two "
         "splits.",
         short="look for images that are there twice, or in two splits",
         type="boolean",
@@ -244,6 +244,12 @@ class Settings:
         change(self, "splits", tuple(self.splits))
         change(self, "folders", _folders(self.folders or {}, self.root))
         change(self, "fail_on", tuple(self.fail_on))
+        unseen = [name for name in self.fail_on if name in GROUPS]
+        if unseen and not self.duplicates:
+            raise MetadataError(
+                f"config: audit: fail_on: {unseen[0]!r} needs `duplicates: true`, because with "
+                "`false` nothing looks for duplicates. Change one of the two."
+            )
 
 
 def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:
