@@ -52,6 +52,13 @@ def _sorted_by(
     return positions[order], keys[order]
 
 
+def run_starts(values: np.ndarray) -> np.ndarray:
+    """Return where the runs of equal values begin."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return np.flatnonzero(new)
+
+
 def groups(hashes: np.ndarray, most: int) -> np.ndarray:
     """Put hashes into groups: two that differ in at most ``most`` bits are in the same one.
 
@@ -121,7 +128,7 @@ class _Search:
             free: The bits that may differ.
             most: In how many of them a pair may differ.
         """
-        for key in _keys(free, most):
+        for key in _keys(free, most) if len(left) and len(right) else ():
             self._by_key(left, right, key, free & ~key, most)
 
     def _by_key(self, left: np.ndarray, right: np.ndarray, key: int, free: int, most: int) -> None:
@@ -131,7 +138,7 @@ class _Search:
             left, wanted_keys = right, keys
         else:
             left, wanted_keys = _sorted_by(left, self.hashes, key)
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        starts = run_starts(keys)
         sizes = np.diff(starts, append=len(right))
         bucket = np.searchsorted(keys[starts], wanted_keys)
         there = bucket < len(starts)
@@ -233,6 +240,6 @@ class _Nearest(_Search):
 
     def take(self, left: np.ndarray, right: np.ndarray, bits: np.ndarray) -> None:
         found = bits.astype("u8") << np.uint64(32) | right.astype("u8")
-        starts = np.flatnonzero(np.concatenate([[True], left[1:] != left[:-1]]))
+        starts = run_starts(left)
         at = left[starts]
         self.best[at] = np.minimum(self.best[at], np.minimum.reduceat(found, starts))

@@ -10,7 +10,13 @@ from .addresses import LABELLED, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
-from .formats import read_audit_summary, read_changes, read_class_ids, read_description
+from .formats import (
+    read_audit_summary,
+    read_changes,
+    read_class_ids,
+    read_description,
+    read_duplicates_summary,
+)
 from .layouts import part_of
 from .log import INTERRUPTED, error_in
 from .paths import StrPath, existing, path_of
@@ -59,6 +65,7 @@ def summarise(chain: Chain) -> str:
         notes += [f"  {note}" for note in about.notes]
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
+    notes += _duplicates(extra)
     if len(rows) == 1:
         lines = [f"Nothing is published in {extra} yet.", *notes]
         return "\n".join(map(printable, lines))
@@ -89,6 +96,26 @@ def _verified(settings: Settings) -> str:
     if settings.level == "full":
         looked_up = "all images exist, and each split is what a fresh ImageFolder finds"
     return f"every row agrees with the folders, the labels and the class numbers; {looked_up}"
+
+
+def _duplicates(extra: StrPath) -> list[str]:
+    """Return what the last search for duplicates found."""
+    summary = read_duplicates_summary(extra)
+    if not summary:
+        return []
+    found = [
+        f"  {split}: {count(one.exact_groups, 'group')} of equal images, "
+        f"{count(one.near_groups, 'group')} of near ones"
+        for split, one in summary.splits.items()
+        if one.exact_groups or one.near_groups
+    ]
+    for splits, both in summary.pairs.items():
+        if several := both.exact + both.near:
+            are = count(several, "image is", "images are")
+            found.append(f"  {splits}: {are} in both, {both.exact:,} of them equal")
+    if found:
+        found.append(f"  {path_of(extra, 'duplicates')}, from {summary.audited}, lists them")
+    return found
 
 
 def _numbering(extra: StrPath) -> list[str]:

@@ -5,16 +5,16 @@ files have the same sha256, and near if their perceptual hashes differ in at mos
 bits.
 
 Why 4: of 3,000 drawn scenes, it found 98 % of the copies of half the size, 97 % of those with JPEG
-quality 40, all grey ones, and 44 % of those that lost 5 % at the edges. 6 would find 99, 99, 100 and
-66 %, but by chance alone some 20 pairs of different ones among a million images, where 4 finds none.
-No number of bits tells a small crop from another frame of the scene (27 % found by 4, 46 % by 6), or
-plain backgrounds with different small objects from each other: look at a pair before you remove one.
+quality 40, all grey ones, and 44 % of those that lost 5 % at the edges. 6 would find 99, 99, 100
+and 66 %, but by chance alone some 20 pairs of different ones among a million images, where 4 finds
+none. No number of bits tells a small crop from another frame of the scene (27 % found by 4, 46 % by
+6), or plain backgrounds with different small objects from each other. So look at a pair before you
+remove an image.
 """
 
 import json
 import os
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -30,7 +30,7 @@ from ..documents import Count
 from ..errors import DamagedError, MetadataError, count, listing, logger
 from ..files import open_array, write_atomically
 from ..formats import AUDIT_ROW, Doubles, DuplicatesSummary, Leaks, read_audit_summary
-from ..near import distance, groups, nearest
+from ..near import distance, groups, nearest, run_starts
 from ..paths import StrPath, file_name, folder_of, path_of
 from ..replace import Writer, replaced_files
 
@@ -131,7 +131,7 @@ class Pairs:
         for one, other, same, bits in zip(*places, self.same, self.distances, strict=True):
             yield {
                 "distance": int(bits),
-                "same": bool(same),
+                "exact": bool(same),
                 "images": [
                     {"split": images.split, **images.describe(place)}
                     for images, place in ((self.one, one), (self.other, other))
@@ -242,7 +242,7 @@ def _open_table(
     """Map the table of a split, and return it with the class ids; None if it is missing, damaged,
     or not the table of the current state."""
     summary = read_audit_summary(extra, split)
-    with suppress(MetadataError):
+    try:
         rows = open_array(path_of(extra, "audit_table", split=split))
         images = Scan.load(scan)
         numbers = Numbering.load(numbering, images)
@@ -255,6 +255,10 @@ def _open_table(
             and np.array_equal(rows["class_index"], index[images.class_index()])
         ):
             return rows, numbers.ids
+    except DamagedError:
+        raise  # so that the scan or the numbering is made again
+    except MetadataError:
+        pass
     return None
 
 
@@ -290,17 +294,12 @@ def _runs(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         the names first occur; and where each name begins in them.
     """
     order = np.argsort(names, kind="stable")
-    starts = _starts(names[order])
+    starts = run_starts(names[order])
     sizes = np.diff(starts, append=len(order))
     first = np.repeat(order[starts], sizes)  # the first one with the same name
     several = np.repeat(sizes > 1, sizes)
     members = order[several][np.argsort(first[several], kind="stable")]
-    return members, _starts(names[members])
-
-
-def _starts(names: np.ndarray) -> np.ndarray:
-    """Return where runs of equal names begin."""
-    return np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]])[: len(names)])
+    return members, run_starts(names[members])
 
 
 def _exact(images: Images) -> Groups:
@@ -365,15 +364,15 @@ def _refused(
     several = sum(len(one.starts) for one in (*exact, *near))
     if "duplicate" in fail_on and several:
         yield (
-            f"{count(several, 'group')} of images that are the same or nearly so in one split, and "
-            "`audit: fail_on` lists `duplicate`:"
+            f"{count(several, 'group')} of images that are equal or nearly equal within a split "
+            "(`audit: fail_on` lists `duplicate`):"
         )
         yield _listing((*exact, *near), several)
     several = sum(len(pairs.ones) for pairs in leaks)
     if "leak" in fail_on and several:
         yield (
-            f"{count(several, 'image')} that a second split has, too, the same or nearly so, and "
-            "`audit: fail_on` lists `leak`:"
+            f"{count(several, 'image that is', 'images that are')} equal or nearly equal to one of "
+            "another split (`audit: fail_on` lists `leak`):"
         )
         yield _listing(leaks, several)
 
