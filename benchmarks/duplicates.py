@@ -22,13 +22,15 @@ from dinov3_metadata.paths import folder_of, path_of
 from dinov3_metadata.stages.duplicates import find_duplicates
 from run import IMAGES_1K, PYTHON, run
 
-CLUMPED = 300_000
+CLUMPED = 300_000  # of TRAIN, and as large a part of VAL
+CENTRES = np.random.default_rng(1).integers(1, 2**63, 100).astype("u8")
 STATE = {"tree": f"1-folders-{'0' * 12}", "numbered": "own", "audit": "0" * 12}
 
 
 def clump(random: np.random.Generator, centres: int, flips: int) -> np.ndarray:
-    """Return hashes that differ in at most ``flips`` bits from one of some centres."""
-    hashes = random.choice(random.integers(1, 2**63, centres).astype("u8"), CLUMPED)
+    """Return hashes that differ in at most ``flips`` bits from one of some centres, which are those
+    of both splits."""
+    hashes = random.choice(CENTRES[:centres], CLUMPED)
     for _ in range(flips):
         hashes ^= np.uint64(1) << random.integers(0, 64, CLUMPED).astype("u8")
     return hashes
@@ -53,7 +55,8 @@ def make_tables(extra: Path, kind: str) -> None:
         rows["actual_index"], rows["width"] = np.arange(images), 64
         rows["sha256"] = np.frombuffer(random.bytes(32 * images), "V32")
         rows["phash"] = random.integers(1, 2**64, images, "u8")
-        rows["phash"][-CLUMPED:] = KINDS[kind](random)[-images:]
+        part = CLUMPED * images // IMAGES_1K["TRAIN"]
+        rows["phash"][:part] = KINDS[kind](random)[:part]
         random.shuffle(rows["phash"])
         state = {**STATE, "split": split}
         for name in ("scan", "audit_summary"):

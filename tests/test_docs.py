@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import yaml
 from dinov3_metadata import __version__, walk
@@ -176,6 +177,22 @@ def empty_image(root: Path) -> None:
         shares=1,
         fail_on=["zero-bytes"],
     )
+
+
+def twice(root: Path) -> None:
+    """An image of TRAIN is there twice, and another one is nearly in VAL."""
+
+    def hashed(*what: object, split: str, **how: object) -> np.ndarray:
+        rows = audit_share(*what, split=split, **how)
+        rows["width"] = 1
+        for row in rows:
+            content = {10026: 9}.get(row["actual_index"], row["actual_index"])
+            row["sha256"] = np.void(int(content).to_bytes(32, "little"))
+            row["phash"] = {177134: 0b100, 236: 0b111}.get(row["actual_index"], 0)
+        return rows
+
+    with patch("dinov3_metadata.stages.audit.audit_share", hashed):
+        dump_extra(root, root / "extra", threads=1, audit={"fail_on": ["duplicate", "leak"]})
 
 
 def folder_in_the_way(root: Path) -> None:
@@ -357,6 +374,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "labels changed": edited_labels,
     "image gone": verifying(lambda root: (root / "train/n01440764/n01440764_9.JPEG").unlink()),
     "image empty": empty_image,
+    "images twice": twice,
     "nothing to report": lambda root: draw_report(root / "extra", ["TRAIN"]),
     "file damaged": damaged,
     "folder in the way": folder_in_the_way,
@@ -518,7 +536,7 @@ def test_the_rule_graph_is_that_of_the_rules(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
     command += ["--directory", tmp_path, "--rulegraph", "mermaid-js", "--config"]
     command += [f"root={root}", f"extra={tmp_path / 'extra'}", "splits=[VAL]", "layout=folder"]
-    graph = subprocess.check_output([*command, "audit={fail_on: [truncated]}"], text=True)
+    graph = subprocess.check_output([*command, "audit={fail_on: [leak]}"], text=True)
     rules = dict(re.findall(r"(\w+)\[(\w+)\]", graph))
     edges = [(rules[one], rules[other]) for one, other in re.findall(r"(\w+) --> (\w+)", graph)]
     after = {one: {other for first, other in edges if first == one} for one in rules.values()}

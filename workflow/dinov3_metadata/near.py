@@ -20,7 +20,7 @@ import numpy as np
 
 FIRST = 2  # bits; a search by so few is fast even in clumps, and spares the next one most pairs
 BRUTE = 1 << 20  # pairs of a bucket that are compared directly
-PAIRS = 1 << 20  # pairs that are compared at a time; eight arrays of so many numbers are in memory
+PAIRS = 1 << 18  # pairs that are compared at a time
 ALL_BITS = (1 << 64) - 1
 NONE = np.uint64(ALL_BITS)
 

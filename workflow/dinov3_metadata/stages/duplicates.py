@@ -275,8 +275,9 @@ def _number_files(tables: dict[str, tuple[np.ndarray, list[str]]], root: str) ->
     words = np.concatenate([np.empty((0, 4), "<u8"), *digests])
     del digests
     order = np.lexsort(words.T)
-    new = np.ones(len(order), bool)
-    new[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
+    new = np.zeros(len(order), bool)
+    for word in words.T:
+        new[run_starts(word[order])] = True
     number = np.empty(len(order), int)
     number[order] = np.cumsum(new)
     start = 0
