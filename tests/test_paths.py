@@ -104,7 +104,8 @@ def test_existing_files_are_those_whose_path_is_in_the_table(tmp_path: Path) -> 
 
 
 def test_what_is_ours_in_the_work_folder_follows_from_the_table() -> None:
-    assert {*SPLITS, "labels", "numbering", "views", "audit", "published", "report"} == ROOMS
+    rooms = {*SPLITS, "labels", "numbering", "views", "audit", "duplicates", "published", "report"}
+    assert rooms == ROOMS
     for name in (f"2-folders-{'0' * 12}", f"labels-none-{'0' * 12}", f"kept-{'0' * 12}"):
         assert re.fullmatch(STATE, name)
     assert not any(re.fullmatch(STATE, name) for name in ("mine", "TRAIN", "kept", "2-folders"))
