@@ -101,8 +101,8 @@ def clump(kind: str) -> np.ndarray:
     return random.permutation(1 << 24)[:300_000].astype("u8")
 
 
-@pytest.mark.parametrize("kind", ["ball", "24 bits"])
-def test_a_clump_is_not_compared_pair_by_pair(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "part"), [("ball", 0.02), ("24 bits", 0.002)])
+def test_a_clump_is_not_compared_pair_by_pair(kind: str, part: float) -> None:
     found = clump(kind)
     compared = []
 
@@ -118,4 +118,4 @@ def test_a_clump_is_not_compared_pair_by_pair(kind: str) -> None:
     assert position.min() >= 0
     assert bits.max() <= 2
     assert max(compared) <= near.PAIRS
-    assert sum(compared) < len(found) ** 2 / 20
+    assert sum(compared) < part * len(found) ** 2

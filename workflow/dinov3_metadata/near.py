@@ -18,8 +18,8 @@ from itertools import combinations
 
 import numpy as np
 
-FIRST = 2  # bits; a search by so few is fast even in clumps, and spares the next one most pairs
-BRUTE = 1 << 20  # pairs of a bucket that are compared directly
+FIRST = 2  # bits; a search by so few is fast in clumps, too, and spares the next one their pairs
+BRUTE = 1 << 20  # pairs of a bucket that are compared without another key
 PAIRS = 1 << 18  # pairs that are compared at a time
 ALL_BITS = (1 << 64) - 1
 NONE = np.uint64(ALL_BITS)
@@ -110,10 +110,6 @@ class _Search:
         bits differ."""
         raise NotImplementedError
 
-    def wanted(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return the hashes of a large bucket that must be compared with all others in it."""
-        return left
-
     def wanted_buckets(self, right: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Return whether each of some buckets must be searched, of which ``starts`` are the
         beginnings in ``right``."""
@@ -149,22 +145,13 @@ class _Search:
         at = np.flatnonzero(there)
         bucket = bucket[at]
         many = np.bincount(bucket, minlength=len(starts))
-        large = many * sizes > BRUTE
+        large = (many * sizes > BRUTE) & (free.bit_count() > most + 2)
         for i in np.flatnonzero(large).tolist():
             inside = right[starts[i] : starts[i] + sizes[i]]
-            self._large(inside if once else left[at[bucket == i]], inside, free, most)
+            self.run(inside if once else left[at[bucket == i]], inside, free, most)
         at, bucket = at[~large[bucket]], bucket[~large[bucket]]
         first = at + 1 if once else starts[bucket]
         self._compare(left[at], right, first, (starts + sizes)[bucket] - first, most)
-
-    def _large(self, left: np.ndarray, right: np.ndarray, free: int, most: int) -> None:
-        """Search a bucket that has too many pairs to compare them all."""
-        left = self.wanted(left, right)
-        if len(left) * len(right) <= BRUTE or free.bit_count() <= most + 2:
-            first, many = np.zeros(len(left), int), np.full(len(left), len(right))
-            self._compare(left, right, first, many, most)
-        else:
-            self.run(left, right, free, most)
 
     def _compare(
         self, left: np.ndarray, right: np.ndarray, first: np.ndarray, many: np.ndarray, most: int
@@ -216,13 +203,6 @@ class _Groups(_Search):
             found = before
         self.first[positions] = found
         return found
-
-    def wanted(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Leave out the largest group in the bucket, if it is most of it."""
-        group = self.groups_of(right)
-        names, many = np.unique(group, return_counts=True)
-        outside = right[group != names[many.argmax()]]
-        return outside if 2 * len(outside) < len(right) else left
 
     def wanted_buckets(self, right: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Leave out the buckets inside a group."""

@@ -44,7 +44,7 @@ WILDCARDS = {
     "time": "[0-9]+",
     "receipt": "receipt-[0-9a-f]{12}",
     "stamp": "[0-9a-f]{16}",
-    "file": "[a-z-]+(?:-[A-Z]+)?[.](?:npy|json)",
+    "file": "[a-z-]+-[A-Z]+[.](?:npy|json)|duplicates[.]json",
     "page": "[a-z0-9-]+[.](?:html|rst)",
 }
 """Wildcard -> the regular expression that its values match."""
