@@ -250,6 +250,7 @@ SETTINGS: dict[str, Any] = {
     "level": "full",
     "sample": 2,
     "fail_on": ("broken-exif",),
+    "duplicates": False,
     "log_level": "warning",
 }
 """A value of each setting that is not its default; paths below the folder of the test."""
