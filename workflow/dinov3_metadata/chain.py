@@ -25,6 +25,7 @@ SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "
 report, lock or import other modules."""
 
 WALKING = ("readdir", "walk")
+AUDITING = ("damage", "examine", "hashes", "images", "pixels", "stages/audit", "stand_ins")
 
 
 class Stage(NamedTuple):
@@ -191,8 +192,9 @@ STAGES = {
         given=lambda chain, split: {
             "root": chain.root,
             "is_view": chain.is_view,
+            "hashed": chain.settings.duplicates,
         },
-        code=("examine", "images", "stages/audit", "stand_ins"),
+        code=AUDITING,
     ),
     "audit_split": Stage(
         module="audit",
@@ -208,7 +210,7 @@ STAGES = {
             "fail_on": chain.problems_refused,
             "keep": chain.settings.keep,
         },
-        code=("examine", "images", "stages/audit", "stand_ins"),
+        code=AUDITING,
     ),
     "find_duplicates": Stage(
         module="duplicates",

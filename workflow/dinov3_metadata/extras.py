@@ -45,3 +45,5 @@ def check_settings(settings: Settings) -> None:
         check_installed("torchvision", "torchvision", "`scan: engine: torchvision`")
     if settings.level == "full":
         check_installed("torchvision", "torchvision", "`verify: level: full`")
+    if "damaged" in settings.fail_on:
+        check_installed("simplejpeg", "audit", "`audit: fail_on: [damaged]`")

@@ -220,10 +220,12 @@ class AuditSummary:
 
     Attributes:
         audited: The time of the audit, in UTC.
-        ok: The number of images without a problem.
+        ok: The number of images without a problem, or with nothing but ``NOTES``.
         problems, modes, formats: Name -> number of images with it, the most frequent first.
         width, height: ``least``, ``median`` and ``most``, in pixels; None if no image was opened.
         pillow: The version of Pillow.
+        simplejpeg: The version of simplejpeg; empty without it, when no JPEG is found to be
+            ``damaged``.
         code: The fingerprint of the code that looks for problems.
     """
 
@@ -238,6 +240,7 @@ class AuditSummary:
     width: dict[str, float] | None = None
     height: dict[str, float] | None = None
     pillow: str
+    simplejpeg: str = ""
     code: str
 
 

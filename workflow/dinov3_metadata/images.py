@@ -1,9 +1,10 @@
 """Images: open image files, but only in common formats and within limits of memory and time."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 
 from PIL import Image
 from PIL.JpegImagePlugin import MARKER
@@ -33,7 +34,7 @@ READS = 1_000_000
 """The most calls of ``read`` for one image. Pillow reads headers piece by piece, in Python: a
 million chunks, or bytes of padding, take seconds, and a file may have any number of them."""
 
-LARGEST = 1 << 30  # most bytes to read at once; some formats read the whole image
+LARGEST = 1 << 30  # most bytes to read at once, and of a file that is read as a whole
 SCANS = 100  # most scans of a JPEG with ``SAFE_PIXELS``; each scan goes over all pixels
 
 
@@ -62,9 +63,14 @@ class EndlessError(Image.DecompressionBombError):
 
 
 class Bounded(BufferedReader):
-    """A file that limits how often it is read, and how much at a time."""
+    """A file that limits how often it is read, and how much at a time.
+
+    Attributes:
+        content: All of the file; empty if it has more than ``LARGEST`` bytes.
+    """
 
     reads = 0
+    content = b""
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
@@ -78,6 +84,22 @@ class Bounded(BufferedReader):
         return content
 
 
+def open_bounded(path: StrPath) -> Bounded:
+    """Open a file, and read it as a whole unless it has more than ``LARGEST`` bytes.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            return Bounded(file.detach())
+        content = file.read(size)
+    bounded = Bounded(BytesIO(content))
+    bounded.content = content
+    return bounded
+
+
 @contextmanager
 def opened_image(path: StrPath) -> Iterator[Image.Image]:
     """Open an image in one of the formats of ``RASTER`` for the block, without decoding it.
@@ -87,12 +109,18 @@ def opened_image(path: StrPath) -> Iterator[Image.Image]:
         UnidentifiedImageError: It is not an image.
         OSError: It cannot be opened, or is not a regular file. Pillow may raise other errors, too.
     """
-    with Bounded(open_regular(path).detach()) as file:
-        _check_exif(file)
-        with Image.open(file, formats=raster_formats()) as image:
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(file, image.width * image.height)
-            yield image
+    with open_bounded(path) as file, identified(file) as image:
+        yield image
+
+
+@contextmanager
+def identified(file: Bounded) -> Iterator[Image.Image]:
+    """Open the image in a file for the block: see ``opened_image``."""
+    _check_exif(file)
+    with Image.open(file, formats=raster_formats()) as image:
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(file, image.width * image.height)
+        yield image
 
 
 def _check_exif(file: Bounded) -> None:

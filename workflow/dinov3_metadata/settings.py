@@ -214,8 +214,7 @@ class Settings:
     duplicates: bool = _setting(
         True,
         key="audit: duplicates",
-        about="Whether an audit looks for images that a split has twice, or that are in two "
-        "splits.",
+        about="Whether an audit looks for images that are there twice, or in two splits.",
         short="look for images that are there twice, or in two splits",
         type="boolean",
     )

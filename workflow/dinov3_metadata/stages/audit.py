@@ -20,22 +20,33 @@ import PIL
 
 from ..addresses import image_path
 from ..artefacts import Numbering, Scan
+from ..damage import STRICT
 from ..disk import create_anew, make_folder, open_regular, remove_file, remove_folders
 from ..documents import Count
 from ..errors import MetadataError, count, listing, logger
 from ..examine import BIT, examine, wrong_suffix
 from ..files import open_array, read_array_back, write_atomically
 from ..fingerprint import digest, of_code
-from ..formats import AUDIT_ROW, AuditSummary, npy_header, read_audit_summary
+from ..formats import AUDIT_ROW, NOTES, AuditSummary, npy_header, read_audit_summary
+from ..images import LARGEST
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress
 from ..replace import Writer, replaced_files
 
 ROW = np.dtype(AUDIT_ROW)
+NOT_STRICT = (
+    "simplejpeg is not installed, so damaged JPEGs that Pillow decodes without an error were not "
+    "looked for. To find them: pip install 'dinov3-metadata[audit]'"
+)
 BLOCK = 1 << 14  # rows copied at a time
 DESCRIBED = 256  # approximate bytes per image in audit-SPLIT.json
-CODE = ("examine", "formats", "images", "stages/audit", "stand_ins")
+CODE = (
+    *("damage", "examine", "formats", "hashes", "images", "pixels", "stages/audit", "stand_ins"),
+)
 """The modules that open images and find their problems."""
+
+FOUND = ["problems", "width", "height", "mode", "format"]
+HASHES = ["sha256", "phash"]
 
 
 def audit_images(
@@ -48,6 +59,7 @@ def audit_images(
     split: str,
     scatteritem: str,
     is_view: bool,
+    hashed: bool = True,
 ) -> None:
     """Audit one of several shares of a split's images, and write the result to a file.
 
@@ -56,7 +68,7 @@ def audit_images(
         scan: The file with the split's images, see ``artefacts.Scan``.
         numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
             they are numbered by the scan.
-        extra, root, split, scatteritem, is_view: See ``audit_share``.
+        extra, root, split, scatteritem, is_view, hashed: See ``audit_share``.
     """
     found = Scan.load(scan)
     rows = audit_share(
@@ -67,6 +79,7 @@ def audit_images(
         split=split,
         scatteritem=scatteritem,
         is_view=is_view,
+        hashed=hashed,
     )
     write_share(rows, share)
 
@@ -87,6 +100,7 @@ def audit_share(
     scatteritem: str,
     is_view: bool = False,
     numbering: Numbering | None = None,
+    hashed: bool = True,
 ) -> np.ndarray:
     """Audit one of several shares of a split's images.
 
@@ -101,6 +115,7 @@ def audit_share(
         scatteritem: Which share to audit, as Snakemake names it: ``3-of-8``.
         is_view: Whether to check the suffix of the file behind a link, and not that of the link.
         numbering: The numbers of the classes; None if they are numbered by the scan.
+        hashed: Whether to find the hashes of the images, which ``stages.duplicates`` compares.
 
     Returns:
         (images of the share,) of ``ROW``. All shares, one after another, have the order of the
@@ -124,12 +139,12 @@ def audit_share(
         with suppress(OSError):  # the image is opened below and found to be unreadable
             state = os.stat(path(i))
             states[i] = state.st_size, state.st_mtime_ns, state.st_ino
-    new = recall(rows, _known(extra, split, rows["inode"]))
-    results = rows[["problems", "width", "height", "mode", "format"]]
+    new = recall(rows, _known(extra, split, rows["inode"]), hashed)
+    results = rows[[*FOUND, *HASHES]]
     place = {"split": split, "code": _code(), "scatteritem": scatteritem}
     with create_anew(path_of(extra, "found", time=f"{time.time_ns()}", **place)) as found:
         for i in progress(new.tolist(), len(new), f"audit {split} {scatteritem}"):
-            results[i] = examine(path(i))
+            results[i] = examine(path(i), hashed)
             found.write(rows[i].tobytes())
             found.flush()
     rows["problems"] &= np.uint16(0xFFFF ^ BIT["wrong-suffix"])  # the name may have changed
@@ -144,14 +159,16 @@ def audit_share(
     return rows
 
 
-def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+def recall(rows: np.ndarray, known: np.ndarray, hashed: bool = True) -> np.ndarray:
     """Copy earlier results for images whose size, mtime and inode have not changed.
 
-    Images that were unreadable are not copied, so that they are opened again.
+    Images that were unreadable are not copied, so that they are opened again. Neither are those
+    whose hashes are missing, but wanted.
 
     Args:
         rows: (images,) of ``ROW`` with size, mtime and inode filled in; changed in place.
         known: (images,) of ``ROW``, from earlier audits, oldest first.
+        hashed: Whether to copy their hashes, too.
 
     Returns:
         (images to open,) ``<i8``: positions in ``rows``.
@@ -164,9 +181,20 @@ def recall(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     same = (at >= 0) & (rows["inode"] > 0) & (found["problems"] & BIT["unreadable"] == 0)
     for column in ("inode", "size", "mtime_ns"):
         same &= found[column] == rows[column]
-    for column in ("problems", "width", "height", "mode", "format"):
+    if hashed:
+        same &= _has_hashes(found)
+    for column in FOUND + HASHES * hashed:
         rows[column][same] = found[column][same]
     return np.flatnonzero(~same)
+
+
+def _has_hashes(rows: np.ndarray) -> np.ndarray:
+    """Return for each row whether it has all hashes that its image can have.
+
+    Hashes are only for images whose header could be read, and that are not too large.
+    """
+    sha256 = np.ascontiguousarray(rows["sha256"]).view("<u8").reshape(-1, 4)
+    return sha256.any(axis=1) | (rows["width"] == 0) | (rows["size"] > LARGEST)
 
 
 def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
@@ -183,8 +211,11 @@ def _known(extra: StrPath, split: str, inodes: np.ndarray) -> np.ndarray:
 
 
 def _code() -> str:
-    """Return the fingerprint of the code, Pillow included, that opens images and finds problems."""
-    return digest(of_code(*CODE), PIL.__version__)
+    """Return the fingerprint of the code that opens images and finds problems.
+
+    Pillow is included, and so is simplejpeg or its absence.
+    """
+    return digest(of_code(*CODE), PIL.__version__, STRICT)
 
 
 def audit_split(
@@ -216,7 +247,7 @@ def audit_split(
         standing: The name of the audit with these settings that was not requested explicitly. Its
             record is kept, unless an image has a problem of ``fail_on``.
         shares: How many there are.
-        fail_on: Which of ``formats.PROBLEMS`` no image may have.
+        fail_on: Which of ``formats.PROBLEMS`` no image may have; others are ignored.
         keep: How many days replaced files are kept for readers on other hosts.
 
     Raises:
@@ -224,13 +255,17 @@ def audit_split(
     """
     state = {"split": split, "tree": tree, "numbered": numbered, "audit": audit}
     class_ids = Numbering.load(numbering, Scan.load(scan)).ids
+    if not STRICT:
+        logger.warning("%s: %s", split, NOT_STRICT)
     items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
     paths = [path_of(extra, "share", **state, scatteritem=item) for item in items]
     with _joined(paths, path_of(extra, "joined", **state)) as joined:
         rows = read_array_back(joined)
-        bad = np.flatnonzero(rows["problems"])
+        refused = sum(BIT.get(name, 0) for name in fail_on)
+        notes = sum(BIT[name] for name in NOTES) & ~refused
+        bad = np.flatnonzero(rows["problems"] & np.uint16(0xFFFF ^ notes))
         opened = rows["width"] > 0
-        found = {name: int((rows["problems"][bad] & bit > 0).sum()) for name, bit in BIT.items()}
+        found = {name: int((rows["problems"] & bit > 0).sum()) for name, bit in BIT.items()}
         summary = AuditSummary(
             split=split,
             root=root,
@@ -243,6 +278,7 @@ def audit_split(
             width=_spread(rows["width"][opened]) if opened.any() else None,
             height=_spread(rows["height"][opened]) if opened.any() else None,
             pillow=PIL.__version__,
+            simplejpeg=STRICT,
             code=_code(),
         )
         known = {name: value for name, value in asdict(summary).items() if value is not None}
@@ -255,7 +291,7 @@ def audit_split(
                 file.write((",\n  " if place else "\n  ").encode() + image.encode())
             file.write(b"\n ]\n}\n")
 
-        wrong = bad[(rows["problems"][bad] & sum(BIT[name] for name in fail_on)) > 0]
+        wrong = bad[(rows["problems"][bad] & np.uint16(refused)) > 0]
         noted = path_of(extra, "audit_summary", split=split)
         make_folder(os.path.dirname(noted))
         listed = file_name("audit_list", split=split)
