@@ -90,10 +90,11 @@ def open_bounded(path: StrPath) -> Bounded:
     Raises:
         OSError: It cannot be read, or is not a regular file.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST:
-            return Bounded(file.detach())
+    file = open_regular(path)
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST:
+        return Bounded(file.detach())
+    with file:
         content = file.read(size)
     bounded = Bounded(BytesIO(content))
     bounded.content = content
