@@ -141,6 +141,7 @@ MAY_BE_MISSING = (
     "torchvision",
     "snakemake",
     "matplotlib",
+    "simplejpeg",
     "mypy",
     "build",
     "coverage",
