@@ -20,7 +20,7 @@ def test_the_conda_environment_has_the_requirements_of_the_project() -> None:
     environment = yaml.safe_load((REPOSITORY / "envs/dinov3-metadata.yaml").read_text())
     found = requirements(environment["dependencies"])
     assert found.pop("python") == PROJECT["requires-python"]
-    assert found == requirements(PROJECT["dependencies"])
+    assert found == requirements([*PROJECT["dependencies"], *EXTRAS["audit"]])
 
 
 def test_each_requirement_has_a_version_known_to_work() -> None:

@@ -95,8 +95,8 @@ def test_a_destroyed_jpeg_is_damaged(way: str, tmp_path: Path) -> None:
     assert found["zeroed tail"] == passed["zeroed tail"] == 25
     assert found["random tail"] == passed["random tail"]
     for kind in ("zeros", "lost page", "another page"):  # the rest fits in by chance
-        assert found[kind] >= 0.9 * passed[kind] > 15
-    assert found.total() >= 0.97 * passed.total()
+        assert found[kind] >= 0.8 * passed[kind] > 15
+    assert found.total() >= 0.95 * passed.total()
 
 
 EXIF = b"\xff\xe1\0\x16Exif\0\0II*\0\x08\0\0\0" + bytes(6)
