@@ -387,10 +387,12 @@ def test_a_file_that_is_too_large_to_be_read_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "LARGEST", 1 << 20)
-    content = encoded(picture(0)) + bytes(1 << 20)
-    found = look(content, tmp_path)
-    assert found[:6] == (0, 240, 160, "RGB", "JPEG", b"")
-    assert found.phash
+    for kind in ("JPEG", "PNG", "WEBP", "GIF"):
+        content = encoded(picture(0), kind) + bytes(1 << 20)
+        found = look(content, tmp_path)
+        assert found.problems & ~BIT["other-mode"] == 0
+        assert found[1:3] + found[4:6] == (240, 160, kind, b"")
+        assert found.phash
 
 
 @pytest.fixture
