@@ -50,10 +50,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-500])
 
 
-def hollow(path: Path) -> None:
-    """Draw a JPEG whose second half is missing, while its end marker is there."""
-    draw(path)
-    path.write_bytes(path.read_bytes()[:-500] + b"\xff\xd9")
+def endless(path: Path) -> None:
+    """Draw a PNG whose end marker is missing."""
+    draw(path, as_format="PNG")
+    path.write_bytes(path.read_bytes()[:-12])
 
 
 def rotated(path: Path) -> None:
@@ -126,7 +126,7 @@ IRREGULAR: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda path: Image.new("RGBA", (60, 40), (9, 9, 9, 0)).save(path, "PNG"),
         {"transparent", "other-mode", "wrong-suffix"},
     ),
-    "n00000001_19.JPEG": (hollow, {"damaged"}),
+    "n00000001_19.JPEG": (endless, {"damaged", "wrong-suffix"}),
     "n00000001_20.JPEG": (rotated, {"rotated"}),
 }
 
