@@ -27,24 +27,23 @@ SMALL = 1 << 20  # most bytes of a document that describes a split; it has a few
 SUMMARY_LINES = 1000  # most lines in audit-SPLIT.json before the images; there are a few dozen
 LONGEST_LINE = 1 << 16  # most bytes of a line of it: two paths and some words
 
-STOPS = "training stops at it"
 PROBLEMS = {
-    "zero-bytes": STOPS,
-    "not-an-image": STOPS,
-    "truncated": STOPS,
-    "wrong-suffix": "none: it decodes",
-    "other-mode": "it is converted to RGB",
-    "broken-exif": "none: it decodes",
-    "decompression-bomb": "much memory or time; Pillow refuses the largest",
-    "unreadable": STOPS,
-    "git-lfs-pointer": "not downloaded: " + STOPS,
-    "annex-link": "not downloaded: " + STOPS,
-    "html-page": "not downloaded: " + STOPS,
-    "text": STOPS,
-    "clipped": "it trains as white, black or a single colour",
-    "transparent": "it trains with the colours that are hidden",
-    "damaged": "it trains with wrong pixels, and nothing says so",
-    "rotated": "it trains lying on its side or head",
+    "zero-bytes": "Training stops: the file is empty.",
+    "not-an-image": "Training stops: Pillow does not know the format, or the header is broken.",
+    "truncated": "Training stops: the image cannot be decoded to the end.",
+    "wrong-suffix": "None: the format is not that of the suffix, but it decodes.",
+    "other-mode": "Usually none: neither RGB nor grey, but converted to RGB.",
+    "broken-exif": "None: the EXIF cannot be read completely, but the image decodes.",
+    "decompression-bomb": "Training warns or stops: more pixels than Pillow thinks safe.",
+    "unreadable": "Training stops: the system cannot read the file.",
+    "git-lfs-pointer": "Training stops: the content was never downloaded. Run git lfs pull.",
+    "annex-link": "Training stops: the content is elsewhere. Run git annex get.",
+    "html-page": "Training stops: it is an HTML page, such as an error page of a website.",
+    "text": "Training stops: it is a text.",
+    "clipped": "Training sees a white or constant area where the original has values.",
+    "transparent": "Training sees the colours that are hidden behind transparent pixels.",
+    "damaged": "Training sees a picture that is partly destroyed.",
+    "rotated": "Training sees the image lying on its side or mirrored: it ignores EXIF.",
 }
 """The problems that an audit may find -> what they mean for training. Files store their positions,
 so add new ones at the end.
@@ -76,9 +75,8 @@ AUDIT_ROW = [
 """The columns of ``audit-SPLIT.npy``, whose rows are in the order of the entries.
 
 Bit ``i`` of ``problems`` stands for the problem at place ``i`` in ``PROBLEMS``. ``mode`` and
-``format`` are Pillow's names.
-``sha256`` is that of the file, and ``phash`` a perceptual hash of what training sees; both are zero
-where they are unknown, or not wanted.
+``format`` are Pillow's names. ``sha256`` is that of the file, and ``phash`` the perceptual hash of
+what training sees, see ``hashes``. Both are zero where they are unknown, or not wanted.
 """
 
 
@@ -222,6 +220,7 @@ class AuditSummary:
         audited: The time of the audit, in UTC.
         ok: The number of images without a problem, or with nothing but ``NOTES``.
         problems, modes, formats: Name -> number of images with it, the most frequent first.
+        first: Problem -> the first image with it; in a view, the file behind the link.
         width, height: ``least``, ``median`` and ``most``, in pixels; None if no image was opened.
         pillow: The version of Pillow.
         simplejpeg: The version of simplejpeg; empty without it, when no JPEG is found to be
@@ -235,6 +234,7 @@ class AuditSummary:
     images: Count
     ok: Count
     problems: dict[str, Count]
+    first: dict[str, str] = field(default_factory=dict)
     modes: dict[str, Count]
     formats: dict[str, Count]
     width: dict[str, float] | None = None
@@ -355,7 +355,7 @@ def read_duplicates_summary(extra: StrPath) -> DuplicatesSummary | None:
 
 @dataclass
 class NotOk:
-    """An image that ``audit-SPLIT.json`` names.
+    """An image that ``audit-SPLIT.json`` names, as not ok or as noted.
 
     Attributes:
         image: Its path below root.

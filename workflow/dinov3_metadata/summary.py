@@ -4,13 +4,14 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from .addresses import LABELLED, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
 from .formats import (
+    PROBLEMS,
     read_audit_summary,
     read_changes,
     read_class_ids,
@@ -50,10 +51,7 @@ def summarise(chain: Chain) -> str:
         for split in chain.without
     ]
     for split in splits:
-        if audited := read_audit_summary(extra, split):
-            found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
-            what = f"{count(audited.images, 'image')}, {found or 'all ok'}"
-            notes.append(f"  {split}, audited {audited.audited}: {what}")
+        notes += _audit(extra, split)
         about = read_description(extra, split)
         if not about:
             continue  # a run up to an earlier stage does not replace what is missing or damaged
@@ -96,6 +94,30 @@ def _verified(settings: Settings) -> str:
     if settings.level == "full":
         looked_up = "all images exist, and each split is what a fresh ImageFolder finds"
     return f"every row agrees with the folders, the labels and the class numbers; {looked_up}"
+
+
+def _audit(extra: StrPath, split: str) -> list[str]:
+    """Return what the last audit of a split found: in the run that made it, as a table."""
+    audited = read_audit_summary(extra, split)
+    if not audited:
+        return []
+    found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
+    what = f"  {split}, audited {audited.audited}: {count(audited.images, 'image')}, "
+    if not (found and _is_new(extra, "audit_summary", split)):
+        return [what + (found or "all ok")]
+    rows = [("problem", "images", "what it means for training", "first")]
+    rows += [
+        (name, f"{many:,}", PROBLEMS.get(name, ""), printable(audited.first.get(name, "")))
+        for name, many in audited.problems.items()
+    ]
+    listed = path_of(extra, "audit_list", split=split)
+    return [what + f"{audited.ok:,} ok", *_table(rows, (0, 2, 3)), f"  all of them: {listed}"]
+
+
+def _is_new(extra: StrPath, name: str, split: str) -> bool:
+    """Return whether a file of a split was made by this run."""
+    path, run = path_of(extra, name, split=split), path_of(extra, "run")
+    return os.path.exists(run) and os.path.getmtime(path) >= os.path.getmtime(run)
 
 
 def _duplicates(extra: StrPath) -> list[str]:
@@ -141,23 +163,22 @@ def _numbering(extra: StrPath) -> list[str]:
 
 def _changes(extra: StrPath, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:
     """Return new and removed images and classes, and seconds; dashes if nothing was published."""
-    noted, run = path_of(extra, "changes", split=split), path_of(extra, "run")
     changes = read_changes(extra, split)
-    if not changes or not os.path.exists(run) or os.path.getmtime(noted) < os.path.getmtime(run):
+    if not changes or not _is_new(extra, "changes", split):
         return ("-", "-"), ("-", "-"), "-"
+    noted, run = path_of(extra, "changes", split=split), path_of(extra, "run")
     seconds = os.path.getmtime(noted) - os.path.getmtime(run)
     counts = (changes.added, -changes.removed, len(changes.new), -len(changes.gone))
     added, removed, new, gone = (f"{number:+,}" if number else "0" for number in counts)
     return (added, removed), (new, gone), f"{seconds:,.1f}"
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return lines with aligned columns, numbers to the right."""
+def _table(rows: Sequence[tuple[str, ...]], left: Collection[int] = (0,)) -> list[str]:
+    """Return lines with aligned columns: to the left those of ``left``, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-        for row in rows
-    ]
+    align = [str.ljust if i in left else str.rjust for i in range(len(widths))]
+    lines = ([to(*cell) for to, *cell in zip(align, row, widths, strict=True)] for row in rows)
+    return ["  ".join(["", *line]).rstrip() for line in lines]
 
 
 def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:

@@ -8,11 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from ..errors import count
+from ..formats import PROBLEMS
 from .data import Published
 from .doubles import Duplicates, kinds_of
 from .html import Html, code, page, table, text
-from .meaning import HARM, MEANING, STOP
 from .plots import small_images
+
+STOP = ("zero-bytes", "not-an-image", "truncated", "unreadable")
+"""Problems with which training stops when it reads the image. An image has one of them at most."""
+
+HARM = ("clipped", "transparent", "damaged")
+"""Problems with which training gets another picture than the one that was meant."""
 
 TITLE = "Is this dataset right for training?"
 Show = Callable[[str], Html]
@@ -160,9 +166,9 @@ def _verified(published: Sequence[Published], show: Show) -> list[str]:
 
 def _problems(published: Sequence[Published], show: Show) -> list[str]:
     audited = [(one, one.audit) for one in published if one.audit]
-    names = [name for name in MEANING if any(name in audit.problems for _, audit in audited)]
+    names = [name for name in PROBLEMS if any(name in audit.problems for _, audit in audited)]
     rows = [
-        [code(name), *(audit.problems.get(name, 0) for _, audit in audited), MEANING[name]]
+        [code(name), *(audit.problems.get(name, 0) for _, audit in audited), PROBLEMS[name]]
         for name in names
     ]
     head = ["problem", *(one.split for one, _ in audited), "what it means"]

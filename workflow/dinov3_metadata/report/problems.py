@@ -1,10 +1,9 @@
 """Problems: show the images in which the last audit found something."""
 
 from ..errors import count
-from ..formats import AuditSummary, NotOk
+from ..formats import PROBLEMS, AuditSummary, NotOk
 from .data import EACH, Published
 from .html import Html, Section, code, link, pages, table
-from .meaning import MEANING
 from .tiles import LOOK, below, meant, tile
 
 
@@ -17,7 +16,7 @@ def audit_pages(one: Published, audit: AuditSummary) -> list[tuple[str, bytes]]:
     def top(where: dict[str, int]) -> str:
         rows: list[list[object]] = [["plain ok", audit.ok, ""]]
         for problem, many in audit.problems.items():
-            rows.append([link(problem, problem, where), many, MEANING.get(problem, "")])
+            rows.append([link(problem, problem, where), many, PROBLEMS.get(problem, "")])
         modes = table(["mode", "images"], audit.modes.items())
         problems = table(["problem", "images", "what it means for training"], rows)
         return f"<p>{about}</p>{problems}<h2>Modes</h2>{modes}"
@@ -28,7 +27,7 @@ def audit_pages(one: Published, audit: AuditSummary) -> list[tuple[str, bytes]]:
 
 def _section(one: Published, problem: str, audit: AuditSummary) -> Section:
     """Show the first images with a problem."""
-    note = f"<p>{MEANING[problem]}</p>"
+    note = f"<p>{PROBLEMS[problem]}</p>"
     if problem in LOOK:
         note += f"<p>Left: as training sees it. Right: as a viewer shows it, {LOOK[problem]}.</p>"
     first, *others = (_figure(one, problem, image) for image in one.not_ok[problem])

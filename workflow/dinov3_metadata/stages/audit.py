@@ -263,7 +263,8 @@ def audit_split(
         rows = read_array_back(joined)
         refused = sum(BIT.get(name, 0) for name in fail_on)
         notes = sum(BIT[name] for name in NOTES) & ~refused
-        bad = np.flatnonzero(rows["problems"] & np.uint16(0xFFFF ^ notes))
+        is_bad = rows["problems"] & np.uint16(0xFFFF ^ notes) > 0
+        bad, noted = np.flatnonzero(is_bad), np.flatnonzero((rows["problems"] > 0) & ~is_bad)
         opened = rows["width"] > 0
         found = {name: int((rows["problems"] & bit > 0).sum()) for name, bit in BIT.items()}
         summary = AuditSummary(
@@ -273,6 +274,9 @@ def audit_split(
             images=Count(len(rows)),
             ok=Count(len(rows) - len(bad)),
             problems={name: Count(many) for name, many in found.items() if many},
+            first={
+                name: _first(rows, name, root, split, class_ids) for name in found if found[name]
+            },
             modes=_counts(rows["mode"][opened]),
             formats=_counts(rows["format"][opened]),
             width=_spread(rows["width"][opened]) if opened.any() else None,
@@ -285,23 +289,26 @@ def audit_split(
         text = json.dumps(known, indent=1).encode()
 
         def describe(file: BinaryIO) -> None:  # one image per line, as there may be a million
-            file.write(text[:-2] + b',\n "not_ok": [')
-            for place, i in enumerate(bad):
-                image = json.dumps(_describe(rows[i], root, split, class_ids))
-                file.write((",\n  " if place else "\n  ").encode() + image.encode())
-            file.write(b"\n ]\n}\n")
+            file.write(text[:-2])
+            for name, listed in (("not_ok", bad), ("noted", noted)):
+                file.write(f',\n "{name}": ['.encode())
+                for place, i in enumerate(listed):
+                    image = json.dumps(_describe(rows[i], root, split, class_ids))
+                    file.write((",\n  " if place else "\n  ").encode() + image.encode())
+                file.write(b"\n ]")
+            file.write(b"\n}\n")
 
         wrong = bad[(rows["problems"][bad] & np.uint16(refused)) > 0]
-        noted = path_of(extra, "audit_summary", split=split)
-        make_folder(os.path.dirname(noted))
+        counts = path_of(extra, "audit_summary", split=split)
+        make_folder(os.path.dirname(counts))
         listed = file_name("audit_list", split=split)
         writers: dict[str, Writer] = {
             file_name("audit_table", split=split): partial(_copy, joined),
             listed: describe,
         }
-        size = os.path.getsize(joined) + DESCRIBED * (1 + len(bad))
+        size = os.path.getsize(joined) + DESCRIBED * (1 + len(bad) + len(noted))
         with replaced_files(extra, writers, size, keep):
-            for path in (noted,) if len(wrong) else (noted, audited):
+            for path in (counts,) if len(wrong) else (counts, audited):
                 with write_atomically(path) as file:
                     file.write(text)
         make_folder(folder_of(extra, "audited", **state))
@@ -363,6 +370,12 @@ def _describe(row: np.void, root: StrPath, split: str, class_ids: list[str]) -> 
         **{what: int(row[what]) for what in ("width", "height")},
         **{what: row[what].decode(errors="replace") for what in ("mode", "format")},
     }
+
+
+def _first(rows: np.ndarray, problem: str, root: StrPath, split: str, class_ids: list[str]) -> str:
+    """Return the path of the first image with a problem; in a view, of the file behind the link."""
+    image = _describe(rows[np.argmax(rows["problems"] & BIT[problem] > 0)], root, split, class_ids)
+    return str(image.get("file", image["image"]))
 
 
 def _target(link: str) -> str:
