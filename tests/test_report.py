@@ -294,8 +294,17 @@ def test_small_images_are_counted(audited: Path) -> None:
 
 
 def duplicates(extra: Path, **groups: list) -> None:
-    kinds = {"exact": [], "near": [], "leaks": []}
-    (extra / "duplicates.json").write_text(json.dumps(kinds | groups))
+    """Write duplicates.json as ``stages.duplicates`` does."""
+    lists = {"exact": [], "near": [], "leaks": []} | groups
+    some = {f"{name}_groups": len(lists[name]) for name in ("exact", "near")}
+    some |= {f"{name}_images": sum(len(one["images"]) for one in lists[name]) for name in lists}
+    head = {"root": "/root", "audited": "2026-11-30", "images": 4, "threshold": 4}
+    head |= {"splits": {"TRAIN": {"images": 4, **some}}}
+    head |= {"pairs": {"TRAIN-VAL": {"exact": len(lists["leaks"]), "near": 0}}}
+    text = json.dumps(head, indent=1).removesuffix("\n}")
+    for name, several in lists.items():
+        text += f',\n "{name}": [\n  ' + ",\n  ".join(map(json.dumps, several)) + "\n ]"
+    (extra / "duplicates.json").write_text(f"{text}\n}}\n")
 
 
 @pytest.mark.needs("matplotlib")

@@ -6,6 +6,7 @@ numpy is imported only where it is used, because this module is imported at ever
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -351,6 +352,29 @@ def read_duplicates_summary(extra: StrPath) -> DuplicatesSummary | None:
         )
         return parse(DuplicatesSummary, b"".join(head).rstrip(b",\n") + b"}")
     return None
+
+
+def first_lines(path: StrPath, lists: Iterable[str], many: int) -> dict[str, list[bytes]]:
+    """Return the first ``many`` elements of some lists of a document that has one in each line.
+
+    Args:
+        path: The document.
+        lists: The names of the lists, in their order.
+        many: The most elements of each that are returned, as JSON.
+
+    Raises:
+        OSError: The document cannot be read.
+        ValueError: A list is missing.
+    """
+    found: dict[str, list[bytes]] = {}
+    with open_regular(path) as file:
+        lines = iter(partial(file.readline, SMALL), b"")
+        for name in lists:
+            if not any(line.startswith(f' "{name}": ['.encode()) for line in lines):
+                raise ValueError(f"there is no list {name!r}")
+            inside = takewhile(lambda line: line.startswith(b"  {"), lines)
+            found[name] = [line.rstrip(b",\n") for line in islice(inside, many)]
+    return found
 
 
 @dataclass

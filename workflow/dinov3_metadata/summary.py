@@ -177,7 +177,10 @@ def _table(rows: Sequence[tuple[str, ...]], left: Collection[int] = (0,)) -> lis
     """Return lines with aligned columns: to the left those of ``left``, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     align = [str.ljust if i in left else str.rjust for i in range(len(widths))]
-    lines = ([to(*cell) for to, *cell in zip(align, row, widths, strict=True)] for row in rows)
+    lines = (
+        [to(cell, width) for to, cell, width in zip(align, row, widths, strict=True)]
+        for row in rows
+    )
     return ["  ".join(["", *line]).rstrip() for line in lines]
 
 

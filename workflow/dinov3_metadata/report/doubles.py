@@ -1,11 +1,12 @@
 """Doubles: show the images that a split has twice, and those that are in two splits."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..documents import NONE, Count, load
+from ..documents import NONE, Count, parse
 from ..errors import count
+from ..formats import first_lines, read_duplicates_summary
 from ..paths import StrPath, path_of
 from .data import EACH, Published
 from .html import Section, code, link, pages, table, text
@@ -27,79 +28,97 @@ class Member:
 
 @dataclass
 class Group:
-    """Images that look the same; the distance is that of their perceptual hashes."""
+    """Images that look the same. There are ``count`` of them, of which some are named; the distance
+    is that of their perceptual hashes."""
 
     images: list[Member]
     split: str = ""
     distance: Count = NONE
-
-
-@dataclass
-class Duplicates:
-    """The content of ``duplicates.json``, see ``stages.duplicates``.
-
-    Attributes:
-        audited: When it was made, in UTC.
-        exact, near: Groups of images of one split.
-        leaks: Groups of images of several splits.
-    """
-
-    exact: list[Group]
-    near: list[Group]
-    leaks: list[Group]
-    audited: str = ""
+    count: Count = NONE
 
 
 @dataclass
 class Kind:
-    """A kind of group: its title, what it means for training, and the groups of that kind."""
+    """A kind of group.
+
+    Attributes:
+        title: Its title.
+        meaning: What it means for training.
+        groups, images: How many there are.
+        shown: The first ``EACH`` groups.
+    """
 
     title: str
     meaning: str
-    groups: list[Group] = field(default_factory=list)
+    groups: int
+    images: int
+    shown: list[Group]
+
+
+@dataclass
+class Duplicates:
+    """What the last search for duplicates found: when, and each kind by the anchor of its section,
+    the worst first."""
+
+    audited: str
+    kinds: dict[str, Kind]
 
 
 def read_duplicates(extra: StrPath) -> Duplicates | None:
-    """Return what the last audit found; None if its file is missing or damaged."""
-    return load(Duplicates, path_of(extra, "duplicates"))
-
-
-def kinds_of(found: Duplicates) -> dict[str, Kind]:
-    """Return the kinds of groups by the anchor of their section, the worst first."""
+    """Return what the last search found; None if its file is missing or damaged."""
+    summary = read_duplicates_summary(extra)
+    if not summary:
+        return None
+    try:
+        shown = first_lines(path_of(extra, "duplicates"), ("exact", "near", "leaks"), EACH)
+        first = {name: [parse(Group, line) for line in lines] for name, lines in shown.items()}
+    except (OSError, ValueError, RecursionError):
+        return None
     leak = "What training learns is tested on the same image: the score is too high."
     exact = "The same file counts twice. If the classes differ, one label is wrong."
     near = "Probably one picture at two sizes or qualities; or two that only look alike."
-    return {
-        "leaks": Kind("In two splits (leaks)", leak, found.leaks),
-        "exact": Kind("The same file in one split", exact, found.exact),
-        "near": Kind("Nearly the same image in one split", near, found.near),
+    splits, pairs = summary.splits.values(), summary.pairs.values()
+    leaks = sum(both.exact + both.near for both in pairs)
+    kinds = {
+        "leaks": Kind("In two splits (leaks)", leak, leaks, 2 * leaks, first["leaks"]),
+        "exact": Kind(
+            "The same file in one split",
+            exact,
+            sum(one.exact_groups for one in splits),
+            sum(one.exact_images for one in splits),
+            first["exact"],
+        ),
+        "near": Kind(
+            "Nearly the same image in one split",
+            near,
+            sum(one.near_groups for one in splits),
+            sum(one.near_images for one in splits),
+            first["near"],
+        ),
     }
+    return Duplicates(summary.audited, kinds)
 
 
 def doubles_pages(published: Iterable[Published], found: Duplicates) -> list[tuple[str, bytes]]:
     """Show the groups of each kind, their images side by side."""
     roots = {one.split: one.about.root for one in published}
-    kinds = kinds_of(found)
     sections = []
-    for anchor, kind in kinds.items():
-        pieces = [_group(group, roots) for group in kind.groups[:EACH]]
-        pieces.append(_more(len(kind.groups) - EACH, "group", "duplicates.json has all."))
-        if kind.groups:
+    for anchor, kind in found.kinds.items():
+        pieces = [_group(group, roots) for group in kind.shown]
+        pieces.append(_more(kind.groups - len(kind.shown), "group", "duplicates.json has all."))
+        if kind.shown:
             sections.append(Section(anchor, kind.title, pieces))
 
     def top(where: dict[str, int]) -> str:
         rows = [
-            [link(kind.title, anchor, where), len(kind.groups), _images(kind), kind.meaning]
-            for anchor, kind in kinds.items()
+            [link(kind.title, anchor, where), kind.groups, kind.images, kind.meaning]
+            for anchor, kind in found.kinds.items()
         ]
-        when = f"<p>As found by the audit of {text(found.audited)}.</p>" if found.audited else ""
-        return when + table(["kind", "groups", "images", "what it means"], rows)
+        return f"<p>As found on {text(found.audited)}.</p>" + table(
+            ["kind", "groups", "images", "what it means"], rows
+        )
 
     return pages(TITLE, top, sections)
-
-
-def _images(kind: Kind) -> int:
-    return sum(len(group.images) for group in kind.groups)
 
 
 def _group(group: Group, roots: dict[str, str]) -> str:
@@ -112,7 +131,7 @@ def _group(group: Group, roots: dict[str, str]) -> str:
         caption = f"<figcaption>{text(split)}<br>{name}</figcaption>"
         figures.append(f"<figure>{tile(path, alt, 'not decoded')}{caption}</figure>")
     head = f"distance {group.distance}" if group.distance else "the same"
-    more = _more(len(group.images) - ALIKE, "image", "")
+    more = _more(max(group.count, len(group.images)) - ALIKE, "image", "")
     return f"<div class=group><small>{head}</small><br>{''.join(figures)}{more}</div>"
 
 

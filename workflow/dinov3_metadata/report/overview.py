@@ -10,7 +10,7 @@ from html import escape
 from ..errors import count
 from ..formats import PROBLEMS
 from .data import Published
-from .doubles import Duplicates, kinds_of
+from .doubles import Duplicates
 from .html import Html, code, page, table, text
 from .plots import small_images
 
@@ -103,7 +103,7 @@ def _parts(published: Sequence[Published], found: Duplicates | None, show: Show)
 def _verdict(published: Sequence[Published], found: Duplicates | None) -> str:
     stop = sum(_total(one, STOP) for one in published)
     harm = sum(_total(one, HARM) for one in published)
-    leaks = len(found.leaks) if found else 0
+    leaks = found.kinds["leaks"].groups if found else 0
     if stop:
         return f"<span class=bad>No:</span> training stops at {count(stop, 'image')}."
     against = [f"{count(harm, 'time')} an image is not what training should see"] * (harm > 0)
@@ -184,7 +184,7 @@ def _doubles(found: Duplicates | None, show: Show) -> list[str]:
     title = "<h2>Doubles and leaks</h2>"
     if not found:
         return [f"{title}<p>Unknown. <code>snakemake audit</code> looks for them.</p>"]
-    rows = [[kind.title, len(kind.groups), kind.meaning] for kind in kinds_of(found).values()]
+    rows = [[kind.title, kind.groups, kind.meaning] for kind in found.kinds.values()]
     where = show("Doubles and leaks")
     head = ["kind", "groups", "what it means"]
     return [title, table(head, rows, sorts=False), f"<p>{where}</p>"]
