@@ -102,7 +102,7 @@ views = partial(pytest.mark.parametrize, "opened", ids="-".join, indirect=True)
 
 @views([("desk", "light"), ("phone", "light"), ("phone", "dark")])
 def test_each_page_opens_alone_and_fits(opened: Opened) -> None:
-    assert len(opened.names) == 12
+    assert len(opened.names) == 16
     dark = opened.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     for name in opened.names:
         frame = opened.show(name)

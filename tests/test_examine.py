@@ -1,6 +1,7 @@
 """What training does not report is found: damage, lost contrast, hidden colours; and no more."""
 
 import hashlib
+import json
 import logging
 import struct
 from collections import Counter
@@ -17,7 +18,7 @@ from dinov3_metadata.damage import decode_strictly
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.examine import BIT, Examined, examine
-from dinov3_metadata.formats import first_not_ok, read_audit_summary
+from dinov3_metadata.formats import problem_images, read_audit_summary
 from dinov3_metadata.hashes import phash, phash_of
 from dinov3_metadata.pixels import is_clipped, is_transparent
 from dinov3_metadata.run import audit_extra, dump_extra
@@ -474,7 +475,8 @@ def test_a_note_is_a_fault_only_for_who_refuses_it(demo: Path, tmp_path: Path) -
     audit_all(demo, tmp_path / "extra", fail_on=["truncated", "leak"])
     summary = read_audit_summary(tmp_path / "extra", "TRAIN")
     assert (summary.ok, summary.problems) == (8, {"rotated": 1})
-    assert first_not_ok(tmp_path / "extra", "TRAIN", 9) == []
+    audit = json.loads((tmp_path / "extra/audit-TRAIN.json").read_text())
+    assert (audit["not_ok"], len(audit["noted"])) == ([], 1)
     with pytest.raises(MetadataError, match=rf"1 image with .*\n.*{first.name} \(rotated\)"):
         audit_all(demo, tmp_path / "extra", fail_on=["rotated"])
-    assert [one.problems for one in first_not_ok(tmp_path / "extra", "TRAIN", 9)] == [["rotated"]]
+    assert [*problem_images(tmp_path / "extra", "TRAIN", 9)] == ["rotated"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..documents import NONE, Count, parse
 from ..errors import count
 from ..formats import first_lines, read_duplicates_summary
-from ..paths import StrPath, path_of
+from ..paths import StrPath, file_name, path_of
 from .data import EACH, Published
 from .html import Section, code, link, pages, table, text
 from .tiles import below, tile
@@ -105,7 +105,9 @@ def doubles_pages(published: Iterable[Published], found: Duplicates) -> list[tup
     sections = []
     for anchor, kind in found.kinds.items():
         pieces = [_group(group, roots) for group in kind.shown]
-        pieces.append(_more(kind.groups - len(kind.shown), "group", "duplicates.json has all."))
+        pieces.append(
+            _more(kind.groups - len(kind.shown), "group", f"{file_name('duplicates')} has all.")
+        )
         if kind.shown:
             sections.append(Section(anchor, kind.title, pieces))
 
