@@ -98,7 +98,7 @@ def test_a_relative_extra_after_a_change_of_folder(demo, monkeypatch) -> None:
 
 
 @pytest.mark.needs("torchvision")
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_four_workers_give_the_sequence_of_image_folder(start: str, demo) -> None:
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder

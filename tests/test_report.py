@@ -15,13 +15,15 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.faults import FAULTS
 from dinov3_metadata.formats import PROBLEMS
 from dinov3_metadata.paths import folder_of, path_of
+from dinov3_metadata.published import published_state
 from dinov3_metadata.report import data, html
 from dinov3_metadata.report.doubles import ALIKE
 from dinov3_metadata.report.overview import HARM, STOP, TITLE
 from dinov3_metadata.report.pages import FIRST, TILES, draw_report
 from dinov3_metadata.report.plots import EXTREMES
 from dinov3_metadata.report.tiles import below, meant, tile
-from dinov3_metadata.run import dump_extra
+from dinov3_metadata.run import audit_extra, dump_extra
+from dinov3_metadata.summary import summarise
 from helpers import audit_all, make_tree
 from PIL import Image
 
@@ -361,16 +363,40 @@ def test_the_first_page_says_whether_the_dataset_is_right(audited: Path) -> None
     def verdict() -> str:
         return re.search(r"</h1><p>(.*?)</p>", drawn(audited)[TITLE])[1]
 
-    assert "Nobody has looked at the images of VAL: run" in verdict()
     summary = Path(path_of(audited, "audit_summary", split="TRAIN"))
     whole = json.loads(summary.read_text())
+    state = published_state(audited, "TRAIN").state
+    whole |= {name: state[name] for name in ("tree", "numbered")}
+    summary.write_text(json.dumps(whole))
+    assert "Nobody has looked at the images of VAL as they are now: run" in verdict()
     (audited / "audit-VAL.json").write_text("{}")
-    Path(path_of(audited, "audit_summary", split="VAL")).write_text(json.dumps(whole))
+    state = published_state(audited, "VAL").state
+    of_val = whole | {name: state[name] for name in ("tree", "numbered")}
+    Path(path_of(audited, "audit_summary", split="VAL")).write_text(json.dumps(of_val))
     assert verdict() == "<span class=good>Yes:</span> nothing is known against it."
     summary.write_text(json.dumps(whole | {"problems": {"clipped": 2, "damaged": 1}}))
     assert "Look at this first:</span> 3 times an image is not" in verdict()
     summary.write_text(json.dumps(whole | {"problems": {"clipped": 2, "zero-bytes": 1}}))
     assert verdict() == "<span class=bad>No:</span> training stops at 1 image."
+
+
+@pytest.mark.needs("matplotlib")
+def test_an_audit_that_is_older_than_the_split_is_no_reason_to_say_yes(tmp_path: Path) -> None:
+    root, extra = dataset(tmp_path / "root", "n1,one\nn2,two\n"), tmp_path / "extra"
+    splits = ["TRAIN", "VAL"]
+    dump_extra(root, extra, splits)
+    audit_extra(root, extra, threads=1, splits=splits)
+    first = min((root / "val/n1").iterdir())
+    first.rename(first.with_name("ILSVRC2012_val_00000099.JPEG"))
+    chain = dump_extra(root, extra, splits)
+    assert "VAL has changed since its audit of" in summarise(chain)
+    pages = drawn(extra)
+    assert "Nobody has looked at the images of VAL as they are now" in pages[TITLE] or (
+        "No:</span> training stops" in pages[TITLE]
+    )
+    assert ", changed since" in pages[TITLE]
+    assert "Since then the split has changed" in pages["Audit, VAL"]
+    assert "Since then the split has changed" not in pages["Audit, TRAIN"]
 
 
 @pytest.mark.needs("matplotlib")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -440,3 +441,27 @@ def test_an_interrupted_command_says_that_nothing_is_lost(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["dinov3_metadata", "--root=/root", "--extra=/extra"])
     with pytest.raises(SystemExit, match=r"Interrupted\. Nothing is lost"):
         program.main()
+
+
+WORKER = """
+import os, time
+from dinov3_metadata.run import _begin_worker
+parent = os.getpid()
+if not os.fork():
+    _begin_worker(parent)
+    print("began", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_process_of_an_audit_ends_with_its_run(how: signal.Signals) -> None:
+    """It holds the lock: if it went on, no other run could begin."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")}
+    command = [sys.executable, "-c", WORKER]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as run:
+        assert run.stdout.readline() == "began\n"
+        run.send_signal(how)
+        assert run.stdout.read() == ""  # the pipe ends with the last process that has it

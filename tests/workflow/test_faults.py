@@ -327,6 +327,7 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.long
 def test_damaged_work_files_are_made_anew(victim: Victim) -> None:
     """A run that cannot do without a damaged file removes it and says so; the next one succeeds."""
     before = digests(victim.extra)

@@ -252,6 +252,7 @@ def test_rules_of_a_wheel_run_no_code_of_another_copy(importer: Importer, tmp_pa
     assert f" in {REPOSITORY}/workflow/dinov3_metadata. " in last
 
 
+@pytest.mark.long
 def test_local_rules_stay_local_on_a_cluster(importer: Importer, plugin: Callable) -> None:
     submit = importer.folder / "submit"
     submit.write_text('#!/bin/sh\necho "$1" >> submitted.txt\nsh "$2" >&2\necho $$\n')

@@ -23,6 +23,7 @@ os.stat = fixed
 """Python runs this at its start: all folders of the dataset have the same timestamps."""
 
 
+@pytest.mark.long
 def test_one_warning_a_run(
     tree: Path, tmp_path: Path, snakemake: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,9 @@ PROBLEMS = {
     "zero-bytes": "Training stops: the file is empty.",
     "not-an-image": "Training stops: Pillow does not know the format, or the header is broken.",
     "truncated": "Training stops: the image cannot be decoded to the end.",
-    "wrong-suffix": "None: the format is not that of the suffix, but it decodes.",
-    "other-mode": "Usually none: neither RGB nor grey, but converted to RGB.",
-    "broken-exif": "None: the EXIF cannot be read completely, but the image decodes.",
+    "wrong-suffix": "Harmless: the format is not that of the suffix, but it decodes.",
+    "other-mode": "Usually harmless: neither RGB nor grey, but converted to RGB.",
+    "broken-exif": "Harmless: the EXIF cannot be read completely, but the image decodes.",
     "decompression-bomb": "Training warns or stops: more pixels than Pillow thinks safe.",
     "unreadable": "Training stops: the system cannot read the file.",
     "git-lfs-pointer": "Training stops: the content was never downloaded. Run git lfs pull.",
@@ -224,6 +224,7 @@ class AuditSummary:
         first: Problem -> the first image with it; in a view, the file behind the link.
         width, height: ``least``, ``median`` and ``most``, in pixels; None if no image was opened.
         pillow: The version of Pillow.
+        tree, numbered: The scan and the numbering of the images that were opened.
         simplejpeg: The version of simplejpeg; empty without it, when no JPEG is found to be
             ``damaged``.
         code: The fingerprint of the code that looks for problems.
@@ -242,6 +243,8 @@ class AuditSummary:
     height: dict[str, float] | None = None
     pillow: str
     simplejpeg: str = ""
+    tree: str = ""
+    numbered: str = ""
     code: str
 
 
@@ -282,6 +285,7 @@ class DuplicatesSummary:
         images: The number of images that were compared, in all splits.
         threshold: The bits in which the perceptual hashes of near images may differ.
         splits: Split -> what it has twice.
+        left_out: The splits that were not compared, because they have changed since their audit.
         pairs: Two splits, such as ``TRAIN-VAL`` -> how many images of the second are in the first.
     """
 
@@ -291,6 +295,7 @@ class DuplicatesSummary:
     threshold: Count
     splits: dict[str, Doubles]
     pairs: dict[str, Leaks]
+    left_out: list[str] = field(default_factory=list)
 
 
 def versions() -> dict[str, str]:

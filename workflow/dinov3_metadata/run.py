@@ -1,6 +1,8 @@
 """Run: run one stage for its rule, or all stages in one process. Only this module calls them."""
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -231,12 +233,27 @@ def _audit(chain: Chain, split: str, audit: str, shares: int = 1) -> None:
         from concurrent.futures import ProcessPoolExecutor  # jobs of Snakemake do without
         from multiprocessing import get_context
 
-        with ProcessPoolExecutor(shares, get_context("fork"), progress.without_bars) as pool:
+        with ProcessPoolExecutor(
+            shares, get_context("fork"), _begin_worker, (os.getpid(),)
+        ) as pool:
             jobs = [pool.submit(run_stage, "audit_images", chain.extra, one, given) for one in each]
             for job in jobs:
                 job.result()
     given = STAGES["audit_split"].given(chain, split) | {"shares": shares}
     run_stage("audit_split", chain.extra, state, given)
+
+
+def _begin_worker(parent: int) -> None:
+    """Let a process of an audit end without a word when its run does, because it holds the lock."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    progress.without_bars()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _find_duplicates(chain: Chain, time_of_audit: str = "") -> None:

@@ -51,7 +51,7 @@ def summarise(chain: Chain) -> str:
         for split in chain.without
     ]
     for split in splits:
-        notes += _audit(extra, split)
+        notes += _audit(chain, split)
         about = read_description(extra, split)
         if not about:
             continue  # a run up to an earlier stage does not replace what is missing or damaged
@@ -63,9 +63,11 @@ def summarise(chain: Chain) -> str:
         notes += [f"  {note}" for note in about.notes]
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
-    notes += _duplicates(extra)
+    notes += _duplicates(extra) if chain.settings.duplicates else []
     if len(rows) == 1:
-        lines = [f"Nothing is published in {extra} yet.", *notes]
+        audits = any(read_audit_summary(extra, split) for split in splits)
+        what = "Audited, but not published yet" if audits else "Nothing is published yet"
+        lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
     notes += _numbering(extra)
@@ -96,18 +98,21 @@ def _verified(settings: Settings) -> str:
     return f"every row agrees with the folders, the labels and the class numbers; {looked_up}"
 
 
-def _audit(extra: StrPath, split: str) -> list[str]:
+def _audit(chain: Chain, split: str) -> list[str]:
     """Return what the last audit of a split found: in the run that made it, as a table."""
+    extra, state = chain.extra, chain.now[split].state
     audited = read_audit_summary(extra, split)
     if not audited:
         return []
+    if (audited.tree, audited.numbered) != (state["tree"], state["numbered"]):
+        return [f"  {split} has changed since its audit of {audited.audited}"]
     found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
     what = f"  {split}, audited {audited.audited}: {count(audited.images, 'image')}, "
     if not (found and _is_new(extra, "audit_summary", split)):
         return [what + (found or "all ok")]
-    rows = [("problem", "images", "what it means for training", "first")]
+    rows = [("problem", "images", "first", "what it means for training")]
     rows += [
-        (name, f"{many:,}", PROBLEMS.get(name, ""), printable(audited.first.get(name, "")))
+        (name, f"{many:,}", printable(audited.first.get(name, "")), PROBLEMS.get(name, ""))
         for name, many in audited.problems.items()
     ]
     listed = path_of(extra, "audit_list", split=split)
@@ -135,6 +140,8 @@ def _duplicates(extra: StrPath) -> list[str]:
         if several := both.exact + both.near:
             are = count(several, "image is", "images are")
             found.append(f"  {splits}: {are} in both, {both.exact:,} of them equal")
+    for split in summary.left_out:
+        found.append(f"  {split} was not compared, because it has changed since its audit")
     if found:
         found.append(f"  {path_of(extra, 'duplicates')}, from {summary.audited}, lists them")
     return found

@@ -44,6 +44,7 @@ class Published:
         report: The report of ``verify``; None if it was removed with the work folder.
         changes: What the last publication changed; None if this was removed with the work folder.
         audit: The summary of the last audit; None if there was no audit.
+        outdated: Whether the split has changed since its audit.
         table: ``audit-SPLIT.npy``; empty if there was no audit or the file is damaged.
         not_ok: Problem -> the first ``EACH`` images in ``audit-SPLIT.json`` that have it.
 
@@ -68,6 +69,12 @@ class Published:
             self.report = load(Report, path_of(extra, "report", **noted.state), SMALL)
         self.changes: Changes | None = read_changes(extra, split)
         self.audit: AuditSummary | None = read_audit_summary(extra, split)
+        self.outdated = bool(
+            self.audit
+            and noted
+            and (self.audit.tree, self.audit.numbered)
+            != (noted.state["tree"], noted.state["numbered"])
+        )
         self.table: np.ndarray = np.empty(0, ROW)
         if self.audit:
             with suppress(MetadataError):  # missing or damaged: the next audit rebuilds it

@@ -112,11 +112,11 @@ def _verdict(published: Sequence[Published], found: Duplicates | None) -> str:
         against.append("TRAIN and VAL number their classes differently")
     if against:
         return f"<span class=bad>Look at this first:</span> {'; '.join(against)}."
-    blind = [one.split for one in published if not one.audit]
+    blind = [one.split for one in published if not one.audit or one.outdated]
     if blind:
         return (
-            f"The metadata is right. Nobody has looked at the images of {', '.join(blind)}: run "
-            "<code>snakemake audit</code>."
+            f"The metadata is right. Nobody has looked at the images of {', '.join(blind)} as they "
+            "are now: run <code>snakemake audit</code>."
         )
     return "<span class=good>Yes:</span> nothing is known against it."
 
@@ -146,7 +146,8 @@ def _state(one: Published) -> Html:
     stop, harm = _total(one, STOP), _total(one, HARM)
     words = [f"{stop:,} stop training"] * (stop > 0) + [f"{harm:,} are wrong"] * (harm > 0)
     state = f"<span class={'bad' if words else 'good'}>{', '.join(words) or 'good'}</span>"
-    return Html(f"{state} <small>{text(_short(one.audit.audited))}</small>")
+    since = ", changed since" if one.outdated else ""
+    return Html(f"{state} <small>{text(_short(one.audit.audited))}{since}</small>")
 
 
 def _short(time: str) -> str:

@@ -10,7 +10,7 @@ from .tiles import LOOK, below, meant, tile
 def audit_pages(one: Published, audit: AuditSummary) -> list[tuple[str, bytes]]:
     """Show the counts of an audit, and for each problem its first images."""
     about = f"{audit.images:,} images, opened with Pillow {audit.pillow}, {audit.audited}."
-    if audit.images != len(one.entries):
+    if one.outdated:
         about += f" Since then the split has changed: it has {len(one.entries):,} images now."
 
     def top(where: dict[str, int]) -> str:

@@ -168,7 +168,7 @@ def recall(rows: np.ndarray, known: np.ndarray, hashed: bool = True) -> np.ndarr
     Args:
         rows: (images,) of ``ROW`` with size, mtime and inode filled in; changed in place.
         known: (images,) of ``ROW``, from earlier audits, oldest first.
-        hashed: Whether to copy their hashes, too.
+        hashed: Whether images without hashes must be opened.
 
     Returns:
         (images to open,) ``<i8``: positions in ``rows``.
@@ -183,7 +183,7 @@ def recall(rows: np.ndarray, known: np.ndarray, hashed: bool = True) -> np.ndarr
         same &= found[column] == rows[column]
     if hashed:
         same &= _has_hashes(found)
-    for column in FOUND + HASHES * hashed:
+    for column in FOUND + HASHES:
         rows[column][same] = found[column][same]
     return np.flatnonzero(~same)
 
@@ -232,6 +232,7 @@ def audit_split(
     standing: str,
     shares: int,
     fail_on: Collection[str],
+    is_view: bool = False,
     keep: float = 14,
 ) -> None:
     """Join the shares into ``audit-SPLIT.npy``, and list bad images in ``audit-SPLIT.json``.
@@ -248,6 +249,7 @@ def audit_split(
             record is kept, unless an image has a problem of ``fail_on``.
         shares: How many there are.
         fail_on: Which of ``formats.PROBLEMS`` no image may have; others are ignored.
+        is_view: Whether to name the file behind a link.
         keep: How many days replaced files are kept for readers on other hosts.
 
     Raises:
@@ -267,6 +269,12 @@ def audit_split(
         bad, noted = np.flatnonzero(is_bad), np.flatnonzero((rows["problems"] > 0) & ~is_bad)
         opened = rows["width"] > 0
         found = {name: int((rows["problems"] & bit > 0).sum()) for name, bit in BIT.items()}
+
+        def first(problem: str) -> str:
+            row = rows[np.argmax(rows["problems"] & BIT[problem] > 0)]
+            image = _describe(row, root, split, class_ids, is_view)
+            return str(image.get("file", image["image"]))
+
         summary = AuditSummary(
             split=split,
             root=root,
@@ -274,15 +282,15 @@ def audit_split(
             images=Count(len(rows)),
             ok=Count(len(rows) - len(bad)),
             problems={name: Count(many) for name, many in found.items() if many},
-            first={
-                name: _first(rows, name, root, split, class_ids) for name in found if found[name]
-            },
+            first={name: first(name) for name in found if found[name]},
             modes=_counts(rows["mode"][opened]),
             formats=_counts(rows["format"][opened]),
             width=_spread(rows["width"][opened]) if opened.any() else None,
             height=_spread(rows["height"][opened]) if opened.any() else None,
             pillow=PIL.__version__,
             simplejpeg=STRICT,
+            tree=tree,
+            numbered=numbered,
             code=_code(),
         )
         known = {name: value for name, value in asdict(summary).items() if value is not None}
@@ -293,7 +301,7 @@ def audit_split(
             for name, listed in (("not_ok", bad), ("noted", noted)):
                 file.write(f',\n "{name}": ['.encode())
                 for place, i in enumerate(listed):
-                    image = json.dumps(_describe(rows[i], root, split, class_ids))
+                    image = json.dumps(_describe(rows[i], root, split, class_ids, is_view))
                     file.write((",\n  " if place else "\n  ").encode() + image.encode())
                 file.write(b"\n ]")
             file.write(b"\n}\n")
@@ -318,7 +326,7 @@ def audit_split(
         holding = {state["audit"]} if len(wrong) else {state["audit"], standing}
         remove_folders(folder_of(extra, "audited", "audit", **state), holding)
         if len(wrong):
-            some = (_describe(rows[i], root, split, class_ids) for i in wrong)
+            some = (_describe(rows[i], root, split, class_ids, is_view) for i in wrong)
             shown = (
                 f"{image.get('file', image['image'])} ({', '.join(image['problems'])})"
                 for image in some
@@ -358,24 +366,20 @@ def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
         remove_file(table)
 
 
-def _describe(row: np.void, root: StrPath, split: str, class_ids: list[str]) -> dict[str, Any]:
+def _describe(
+    row: np.void, root: StrPath, split: str, class_ids: list[str], is_view: bool
+) -> dict[str, Any]:
     """Describe an image with problems for ``audit-SPLIT.json``; in a view, with the file behind the
     link."""
     path = image_path(split, class_ids[row["class_index"]], int(row["actual_index"]))
     linked = os.path.join(root, path)
     return {
         "image": path,
-        **({"file": _target(linked)} if os.path.islink(linked) else {}),
+        **({"file": _target(linked)} if is_view and os.path.islink(linked) else {}),
         "problems": [name for name, bit in BIT.items() if row["problems"] & bit],
         **{what: int(row[what]) for what in ("width", "height")},
         **{what: row[what].decode(errors="replace") for what in ("mode", "format")},
     }
-
-
-def _first(rows: np.ndarray, problem: str, root: StrPath, split: str, class_ids: list[str]) -> str:
-    """Return the path of the first image with a problem; in a view, of the file behind the link."""
-    image = _describe(rows[np.argmax(rows["problems"] & BIT[problem] > 0)], root, split, class_ids)
-    return str(image.get("file", image["image"]))
 
 
 def _target(link: str) -> str:

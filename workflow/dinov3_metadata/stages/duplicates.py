@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..addresses import image_path
+from ..addresses import SPLITS, image_path
 from ..artefacts import Numbering, Scan
 from ..disk import remove_file, remove_folders
 from ..documents import Count
@@ -46,6 +46,7 @@ class Images:
 
     Attributes:
         split, root: The split, and the folder that DINOv3 uses as root.
+        is_view: Whether that is a view.
         rows: (images,) of ``ROW``: the table of the audit.
         class_ids: The class ids in the order of class_index.
         at: (compared,) ``<i8``: the positions in ``rows`` of the images whose sha256 is known.
@@ -55,6 +56,7 @@ class Images:
 
     split: str
     root: str
+    is_view: bool
     rows: np.ndarray
     class_ids: list[str]
     at: np.ndarray
@@ -66,7 +68,7 @@ class Images:
         row = self.rows[self.at[one]]
         path = image_path(self.split, self.class_ids[row["class_index"]], int(row["actual_index"]))
         linked = os.path.join(self.root, path)
-        if not os.path.islink(linked):
+        if not (self.is_view and os.path.islink(linked)):
             return {"image": path}
         target = os.path.join(os.path.dirname(linked), os.readlink(linked))
         return {"image": path, "file": os.path.normpath(target)}
@@ -148,6 +150,7 @@ def find_duplicates(
     states: dict[str, dict[str, str]],
     files: dict[str, dict[str, str]],
     splits: Collection[str],
+    is_view: bool,
     audit: str,
     standing: str,
     fail_on: Collection[str],
@@ -165,6 +168,7 @@ def find_duplicates(
             ``numbering``.
         splits: The splits whose tables must be those of their current states. Each other one is
             left out if its table is another.
+        is_view: Whether root is a view.
         audit: The name of the audit with the current settings.
         standing: The name of the search that was not requested explicitly. Its record is kept,
             unless there is something that ``fail_on`` names.
@@ -184,7 +188,10 @@ def find_duplicates(
             path = path_of(extra, "audit_table", split=split)
             audited = path_of(extra, "audited", audit=audits[1], **state)
             raise DamagedError(audited, f"does not match {path}")
-    found = _number_files(tables, root)
+    left_out = [
+        split for split in SPLITS if split not in tables and read_audit_summary(extra, split)
+    ]
+    found = _number_files(tables, root, is_view)
     exact = [_exact(images) for images in found]
     near = [_near(images) for images in found]
     leaks = [_leaks(one, other) for one, other in combinations(found, 2)]
@@ -193,6 +200,7 @@ def find_duplicates(
         audited=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         images=Count(sum(len(images.at) for images in found)),
         threshold=Count(MOST),
+        left_out=left_out,
         splits={
             same.images.split: Doubles(
                 images=Count(len(same.images.at)),
@@ -215,6 +223,13 @@ def find_duplicates(
     listed = sum(2 * len(pairs.ones) for pairs in leaks)
     listed += sum(int(one.sizes.clip(max=LISTED).sum()) for one in (*exact, *near))
     refused = [*_refused(fail_on, exact, near, leaks)]
+    if left_out and "leak" in fail_on and not refused:
+        where = " and ".join(file_name("audit_list", split=split) for split in left_out)
+        raise MetadataError(
+            f"{' and '.join(left_out)} cannot be compared, as `audit: fail_on` lists `leak`: what "
+            "was audited is not what is there now. Add it to `splits`, or remove "
+            f"{where} in {extra}."
+        )
     writers: dict[str, Writer] = {file_name("duplicates"): partial(_write, text, lists)}
     with replaced_files(extra, writers, DESCRIBED * (listed + 16), keep):
         if not refused:
@@ -231,7 +246,7 @@ def find_duplicates(
                 remove_file(path_of(extra, "audited", audit=name, **states[split]))
         raise MetadataError(
             *refused,
-            f"{extra}/{file_name('duplicates')} lists them all. Remove one image of each, and run "
+            f"{extra}/{file_name('duplicates')} lists them. Remove one image of each, and run "
             "the same command again.",
         )
 
@@ -262,7 +277,9 @@ def _open_table(
     return None
 
 
-def _number_files(tables: dict[str, tuple[np.ndarray, list[str]]], root: str) -> list[Images]:
+def _number_files(
+    tables: dict[str, tuple[np.ndarray, list[str]]], root: str, is_view: bool
+) -> list[Images]:
     """Return the images of the splits to compare: those that Pillow could open and that have a
     sha256."""
     digests, found = [], []
@@ -271,7 +288,7 @@ def _number_files(tables: dict[str, tuple[np.ndarray, list[str]]], root: str) ->
         at = np.flatnonzero((rows["width"] > 0) & words.any(axis=1))
         digests.append(words[at])
         phash = rows["phash"][at]
-        found.append(Images(split, root, rows, class_ids, at, phash, np.empty(0, int)))
+        found.append(Images(split, root, is_view, rows, class_ids, at, phash, np.empty(0, int)))
     words = np.concatenate([np.empty((0, 4), "<u8"), *digests])
     del digests
     order = np.lexsort(words.T)
