@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import lru_cache
-from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import lru_cache, partial
+from itertools import islice, takewhile
+from typing import Any, BinaryIO, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .disk import MOST, read_file
+from .disk import MOST, open_regular, read_file
 from .paths import StrPath
 
 T = TypeVar("T")
 
 Count = NewType("Count", int)
 """A whole number that can be a count or a size: at least 0 and below ``MOST_COUNTED``."""
+
+LONGEST_ELEMENT = 1 << 20  # most bytes of a line that ``first_lines`` reads
 
 NONE = Count(0)
 MOST_COUNTED = 1 << 53
@@ -100,3 +104,43 @@ def _build_dataclass(kind: Any, value: dict[str, Any]) -> Any:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{field.name} is missing")
     return kind(**known)
+
+
+def write_lists(text: bytes, lists: Mapping[str, Iterable[Any]], file: BinaryIO) -> None:
+    """Write a document whose lists have one element per line, as there may be a million.
+
+    Args:
+        text: The rest of the document, as JSON with an indentation of 1.
+        lists: Name -> elements, which come last.
+        file: Where to write it.
+    """
+    file.write(text[: -len(b"\n}")])
+    for name, elements in lists.items():
+        file.write(f',\n "{name}": ['.encode())
+        for place, element in enumerate(elements):
+            file.write((",\n  " if place else "\n  ").encode() + json.dumps(element).encode())
+        file.write(b"\n ]")
+    file.write(b"\n}\n")
+
+
+def first_lines(path: StrPath, lists: Iterable[str], many: int) -> dict[str, list[bytes]]:
+    """Return the first ``many`` elements of some lists of a document, see ``write_lists``.
+
+    Args:
+        path: The document.
+        lists: The names of the lists, in their order.
+        many: The most elements of each that are returned, as JSON.
+
+    Raises:
+        OSError: The document cannot be read.
+        ValueError: A list is missing.
+    """
+    found: dict[str, list[bytes]] = {}
+    with open_regular(path) as file:
+        lines = iter(partial(file.readline, LONGEST_ELEMENT), b"")
+        for name in lists:
+            if not any(line.startswith(f' "{name}": ['.encode()) for line in lines):
+                raise ValueError(f"there is no list {name!r}")
+            inside = takewhile(lambda line: line.startswith(b"  {"), lines)
+            found[name] = [line.rstrip(b",\n") for line in islice(inside, many)]
+    return found

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from .addresses import ANNEX
+from .examine import ORIENTATION
 
-ORIENTATION = 0x0112  # the tag of EXIF
 HUGE = (20_000, 10_000)  # pixels; so many that Pillow refuses them
 
 

@@ -6,7 +6,6 @@ numpy is imported only where it is used, because this module is imported at ever
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -359,27 +358,14 @@ def read_duplicates_summary(extra: StrPath) -> DuplicatesSummary | None:
     return None
 
 
-def first_lines(path: StrPath, lists: Iterable[str], many: int) -> dict[str, list[bytes]]:
-    """Return the first ``many`` elements of some lists of a document that has one in each line.
-
-    Args:
-        path: The document.
-        lists: The names of the lists, in their order.
-        many: The most elements of each that are returned, as JSON.
-
-    Raises:
-        OSError: The document cannot be read.
-        ValueError: A list is missing.
-    """
-    found: dict[str, list[bytes]] = {}
-    with open_regular(path) as file:
-        lines = iter(partial(file.readline, SMALL), b"")
-        for name in lists:
-            if not any(line.startswith(f' "{name}": ['.encode()) for line in lines):
-                raise ValueError(f"there is no list {name!r}")
-            inside = takewhile(lambda line: line.startswith(b"  {"), lines)
-            found[name] = [line.rstrip(b",\n") for line in islice(inside, many)]
-    return found
+def name_image(root: StrPath, path: str, is_view: bool) -> dict[str, str]:
+    """Return how a document names an image: ``image``, its path below root; and in a view ``file``,
+    the file that the link leads to."""
+    link = os.path.join(root, path)
+    if not (is_view and os.path.islink(link)):
+        return {"image": path}
+    target = os.path.join(os.path.dirname(link), os.readlink(link))
+    return {"image": path, "file": os.path.normpath(target)}
 
 
 @dataclass

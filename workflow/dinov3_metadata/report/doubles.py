@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..documents import NONE, Count, parse
-from ..errors import count
-from ..formats import first_lines, read_duplicates_summary
+from ..documents import NONE, Count, first_lines, parse
+from ..formats import read_duplicates_summary
 from ..paths import StrPath, file_name, path_of
 from .data import EACH, Published
-from .html import Section, code, link, pages, table, text
+from .html import Section, code, link, more_of, pages, table, text
 from .tiles import below, tile
 
 TITLE = "Doubles and leaks"
@@ -106,7 +105,7 @@ def doubles_pages(published: Iterable[Published], found: Duplicates) -> list[tup
     for anchor, kind in found.kinds.items():
         pieces = [_group(group, roots) for group in kind.shown]
         pieces.append(
-            _more(kind.groups - len(kind.shown), "group", f"{file_name('duplicates')} has all.")
+            more_of(kind.groups - len(kind.shown), "group", f"{file_name('duplicates')} has all.")
         )
         if kind.shown:
             sections.append(Section(anchor, kind.title, pieces))
@@ -133,11 +132,5 @@ def _group(group: Group, roots: dict[str, str]) -> str:
         caption = f"<figcaption>{text(split)}<br>{name}</figcaption>"
         figures.append(f"<figure>{tile(path, alt, 'not decoded')}{caption}</figure>")
     head = f"distance {group.distance}" if group.distance else "the same"
-    more = _more(max(group.count, len(group.images)) - ALIKE, "image", "")
+    more = more_of(max(group.count, len(group.images)) - ALIKE, "image", "")
     return f"<div class=group><small>{head}</small><br>{''.join(figures)}{more}</div>"
-
-
-def _more(number: int, one: str, where: str) -> str:
-    if number <= 0:
-        return ""
-    return f"<p><small>... and {count(number, f'more {one}')}. {where}</small></p>"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
 
-from ..errors import printable
+from ..errors import count, printable
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1e293b; --quiet: #55637a; --line: #e2e8f0;
@@ -195,3 +195,10 @@ def link(title: str, anchor: str, where: dict[str, int]) -> Html:
     if number == 1:
         return Html(f'<a href="#{escape(anchor)}">{text(title)}</a>')
     return Html(f"{text(title)} <small>(page {number})</small>") if number else text(title)
+
+
+def more_of(number: int, one: str, where: str) -> Html:
+    """Say how many more there are than are shown, and where; nothing if there are no more."""
+    if number <= 0:
+        return Html("")
+    return Html(f"<p><small>... and {count(number, f'more {one}')}. {where}</small></p>")

@@ -1,9 +1,8 @@
 """Problems: show the images in which the last audit found something."""
 
-from ..errors import count
 from ..formats import PROBLEMS, AuditSummary, NotOk
 from .data import EACH, Published
-from .html import Html, Section, code, link, pages, table
+from .html import Html, Section, code, link, more_of, pages, table
 from .tiles import LOOK, below, meant, tile
 
 
@@ -32,9 +31,7 @@ def _section(one: Published, problem: str, audit: AuditSummary) -> Section:
         note += f"<p>Left: as training sees it. Right: as a viewer shows it, {LOOK[problem]}.</p>"
     first, *others = (_figure(one, problem, image) for image in one.not_ok[problem])
     more = audit.problems.get(problem, 0) - EACH
-    if more > 0:
-        what = f"... and {count(more, 'more image')}. audit-{one.split}.json has all."
-        others.append(Html(f"<p><small>{what}</small></p>"))
+    others.append(more_of(more, "image", f"audit-{one.split}.json has all."))
     return Section(problem, problem, [note + first, *others])
 
 

@@ -22,12 +22,19 @@ from ..addresses import image_path
 from ..artefacts import Numbering, Scan
 from ..damage import STRICT
 from ..disk import create_anew, make_folder, open_regular, remove_file, remove_folders
-from ..documents import Count
+from ..documents import Count, write_lists
 from ..errors import MetadataError, count, listing, logger
 from ..examine import BIT, examine, wrong_suffix
 from ..files import open_array, read_array_back, write_atomically
 from ..fingerprint import digest, of_code
-from ..formats import AUDIT_ROW, NOTES, AuditSummary, npy_header, read_audit_summary
+from ..formats import (
+    AUDIT_ROW,
+    NOTES,
+    AuditSummary,
+    name_image,
+    npy_header,
+    read_audit_summary,
+)
 from ..images import LARGEST
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress
@@ -296,23 +303,17 @@ def audit_split(
         known = {name: value for name, value in asdict(summary).items() if value is not None}
         text = json.dumps(known, indent=1).encode()
 
-        def describe(file: BinaryIO) -> None:  # one image per line, as there may be a million
-            file.write(text[:-2])
-            for name, listed in (("not_ok", bad), ("noted", noted)):
-                file.write(f',\n "{name}": ['.encode())
-                for place, i in enumerate(listed):
-                    image = json.dumps(_describe(rows[i], root, split, class_ids, is_view))
-                    file.write((",\n  " if place else "\n  ").encode() + image.encode())
-                file.write(b"\n ]")
-            file.write(b"\n}\n")
+        def described(some: np.ndarray) -> Iterator[dict[str, Any]]:
+            return (_describe(rows[i], root, split, class_ids, is_view) for i in some)
 
+        lists = {"not_ok": described(bad), "noted": described(noted)}
         wrong = bad[(rows["problems"][bad] & np.uint16(refused)) > 0]
         counts = path_of(extra, "audit_summary", split=split)
         make_folder(os.path.dirname(counts))
         listed = file_name("audit_list", split=split)
         writers: dict[str, Writer] = {
             file_name("audit_table", split=split): partial(_copy, joined),
-            listed: describe,
+            listed: partial(write_lists, text, lists),
         }
         size = os.path.getsize(joined) + DESCRIBED * (1 + len(bad) + len(noted))
         with replaced_files(extra, writers, size, keep):
@@ -326,10 +327,9 @@ def audit_split(
         holding = {state["audit"]} if len(wrong) else {state["audit"], standing}
         remove_folders(folder_of(extra, "audited", "audit", **state), holding)
         if len(wrong):
-            some = (_describe(rows[i], root, split, class_ids, is_view) for i in wrong)
             shown = (
                 f"{image.get('file', image['image'])} ({', '.join(image['problems'])})"
-                for image in some
+                for image in described(wrong)
             )
             raise MetadataError(
                 f"{split}: {count(len(wrong), 'image')} with a problem that `audit: fail_on` "
@@ -372,18 +372,12 @@ def _describe(
     """Describe an image with problems for ``audit-SPLIT.json``; in a view, with the file behind the
     link."""
     path = image_path(split, class_ids[row["class_index"]], int(row["actual_index"]))
-    linked = os.path.join(root, path)
     return {
-        "image": path,
-        **({"file": _target(linked)} if is_view and os.path.islink(linked) else {}),
+        **name_image(root, path, is_view),
         "problems": [name for name, bit in BIT.items() if row["problems"] & bit],
         **{what: int(row[what]) for what in ("width", "height")},
         **{what: row[what].decode(errors="replace") for what in ("mode", "format")},
     }
-
-
-def _target(link: str) -> str:
-    return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
 
 
 def _spread(pixels: np.ndarray) -> dict[str, float]:

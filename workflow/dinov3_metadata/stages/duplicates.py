@@ -13,23 +13,29 @@ remove an image.
 """
 
 import json
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from itertools import chain, combinations, islice
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ..addresses import SPLITS, image_path
 from ..artefacts import Numbering, Scan
 from ..disk import remove_file, remove_folders
-from ..documents import Count
+from ..documents import Count, write_lists
 from ..errors import DamagedError, MetadataError, count, listing, logger
 from ..files import open_array, write_atomically
-from ..formats import AUDIT_ROW, Doubles, DuplicatesSummary, Leaks, read_audit_summary
+from ..formats import (
+    AUDIT_ROW,
+    Doubles,
+    DuplicatesSummary,
+    Leaks,
+    name_image,
+    read_audit_summary,
+)
 from ..near import distance, groups, nearest, run_starts
 from ..paths import StrPath, file_name, folder_of, path_of
 from ..replace import Writer, replaced_files
@@ -67,11 +73,7 @@ class Images:
         """Describe an image for ``duplicates.json``; in a view, with the file behind the link."""
         row = self.rows[self.at[one]]
         path = image_path(self.split, self.class_ids[row["class_index"]], int(row["actual_index"]))
-        linked = os.path.join(self.root, path)
-        if not (self.is_view and os.path.islink(linked)):
-            return {"image": path}
-        target = os.path.join(os.path.dirname(linked), os.readlink(linked))
-        return {"image": path, "file": os.path.normpath(target)}
+        return name_image(self.root, path, self.is_view)
 
 
 @dataclass
@@ -219,7 +221,11 @@ def find_duplicates(
         },
     )
     text = json.dumps(asdict(summary), indent=1).encode()
-    lists: dict[str, list[Any]] = {"exact": exact, "near": near, "leaks": leaks}
+    kinds: dict[str, list[Any]] = {"exact": exact, "near": near, "leaks": leaks}
+    lists = {
+        name: chain.from_iterable(one.described() for one in several)
+        for name, several in kinds.items()
+    }
     listed = sum(2 * len(pairs.ones) for pairs in leaks)
     listed += sum(int(one.sizes.clip(max=LISTED).sum()) for one in (*exact, *near))
     refused = [*_refused(fail_on, exact, near, leaks)]
@@ -230,7 +236,7 @@ def find_duplicates(
             "was audited is not what is there now. Add it to `splits`, or remove "
             f"{where} in {extra}."
         )
-    writers: dict[str, Writer] = {file_name("duplicates"): partial(_write, text, lists)}
+    writers: dict[str, Writer] = {file_name("duplicates"): partial(write_lists, text, lists)}
     with replaced_files(extra, writers, DESCRIBED * (listed + 16), keep):
         if not refused:
             with write_atomically(compared) as file:
@@ -361,18 +367,6 @@ def _leaks(one: Images, other: Images) -> Pairs:
     bits = distance(one.phash[ones], other.phash[others])
     bits[same[others]] = 0
     return Pairs(one, other, ones, others, same[others], bits)
-
-
-def _write(text: bytes, lists: dict[str, list[Any]], file: BinaryIO) -> None:
-    """Write the summary and the lists, with one group or pair per line."""
-    file.write(text[:-2])
-    for name, several in lists.items():
-        file.write(f',\n "{name}": ['.encode())
-        lines = chain.from_iterable(one.described() for one in several)
-        for place, line in enumerate(lines):
-            file.write((",\n  " if place else "\n  ").encode() + json.dumps(line).encode())
-        file.write(b"\n ]")
-    file.write(b"\n}\n")
 
 
 def _refused(
