@@ -12,6 +12,7 @@ from dinov3_metadata.config import check_config, settings_of, with_defaults
 from dinov3_metadata.damage import STRICT
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.faults import FAULTS, ORIENTATION
+from dinov3_metadata.run import audit_extra
 from helpers import LABELS, audit_all
 from PIL import Image
 
@@ -86,6 +87,17 @@ def test_a_demo_with_faults_has_each_problem_once(tmp_path: Path) -> None:
     alone -= {"damaged"} if not STRICT else set()
     assert {problem: found[problem] for problem in alone} == dict.fromkeys(alone, 1)
     assert all(found[problem] for problem in ("not-an-image", "other-mode", "wrong-suffix"))
+
+
+@pytest.mark.parametrize("faults", [False, True])
+def test_only_what_is_planted_is_there_twice(faults: bool, tmp_path: Path) -> None:
+    labels, root, extra = (tmp_path / name for name in ("labels.txt", "root", "extra"))
+    labels.write_text(LABELS)
+    make_demo(root, labels, {"TRAIN": 20, "VAL": 5, "TEST": 3}, faults)
+    audit_extra(root, extra, threads=1)
+    found = json.loads((extra / "duplicates.json").read_text())
+    many = [len(found[kind]) for kind in ("exact", "near", "leaks")]
+    assert many == ([1, 1, 1] if faults else [0, 0, 0])
 
 
 def test_the_examples_of_what_training_cannot_report_are_such() -> None:

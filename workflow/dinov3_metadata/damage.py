@@ -11,11 +11,14 @@ GIF89a, and the container specification of WebP.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from .images import READS
 
@@ -40,6 +43,15 @@ ARITHMETIC = (b"\xff\xc9", b"\xff\xca")
 Pillow reads larger ones."""
 
 ZEROS = re.compile(rb"\0*")
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""The type of a PNG's colours -> the number of its channels."""
+
+ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""The passes of an interlaced PNG: the first column and row of each, and the steps."""
 
 
 class Decoded(NamedTuple):
@@ -86,40 +98,66 @@ def decode_strictly(content: bytes, size: tuple[int, int]) -> Decoded:
     return Decoded(grey[..., 0], (width * scale, height * scale))
 
 
-def is_damaged(content: bytes, image_format: str) -> bool:
+def is_damaged(content: bytes, image: Image.Image) -> bool:
     """Return whether an image that decodes lacks a part, or differs from its own checksums.
 
     Args:
         content: The file.
-        image_format: Pillow's name of the format. Formats that have nothing to check are not
-            damaged; for JPEG, see ``decode_strictly``.
+        image: The image, decoded. Formats that have nothing to check are not damaged; for JPEG, see
+            ``decode_strictly``.
     """
-    check = CHECKS.get(image_format)
+    check = CHECKS.get(image.format or "")
     try:
-        return check is not None and check(content)
+        return check is not None and check(content, image)
     except IndexError:  # the file ends within a length
         return True
 
 
-def _png_is_damaged(content: bytes) -> bool:
-    """Follow the chunks to the end marker, and check the checksum of each.
+def _png_is_damaged(content: bytes, image: Image.Image) -> bool:
+    """Follow the chunks to the end marker, check the checksum of each, and whether there are pixels
+    for each row.
 
-    Pillow does not check those of the pixels, nor whether anything comes after them.
+    Pillow checks neither those of the pixels, nor whether anything comes after them. Rows without
+    pixels are 0, so that those of other images need not be counted.
     """
-    view, at = memoryview(content), 8
+    view, at, parts = memoryview(content), 8, []
     for _ in range(READS):
         end = at + 8 + int.from_bytes(view[at : at + 4], "big")
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             return True
+        if content.startswith(b"IDAT", at + 4):
+            parts.append(view[at + 8 : end])
         if content.startswith(b"IEND", at + 4):
-            return False
+            last = image.height - 2, image.height - 1  # the last pass of Adam7 has every other row
+            return any(map(partial(_is_blank, image), last)) and _is_short(content, parts)
         if end + 4 >= len(view):
             return True
         at = end + 4
     return False
 
 
-def _gif_is_damaged(content: bytes) -> bool:
+def _is_blank(image: Image.Image, row: int) -> bool:
+    """Return whether all bytes of a row are 0."""
+    return row >= 0 and not any(image.crop((0, row, image.width, row + 1)).tobytes())
+
+
+def _is_short(content: bytes, parts: list[memoryview]) -> bool:
+    """Return whether the compressed data of a PNG ends before the picture does."""
+    width, height, depth, colours, interlaced = struct.unpack_from(">IIBB2xB", content, 16)
+    missing = 0
+    for left, top, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        bits = columns * depth * CHANNELS[colours]
+        missing += rows * (1 + (bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    unpack = zlib.decompressobj()
+    for part in parts:
+        while part and missing > 0 and not unpack.eof:
+            missing -= len(unpack.decompress(part, READS))
+            part = memoryview(unpack.unconsumed_tail)
+    return missing > 0
+
+
+def _gif_is_damaged(content: bytes, _image: Image.Image) -> bool:
     """Follow the blocks to the end marker; training sees the first picture only."""
     at = 13 + _colours(content[10])
     for _ in range(READS):
@@ -150,7 +188,7 @@ def _colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _webp_is_damaged(content: bytes) -> bool:
+def _webp_is_damaged(content: bytes, _image: Image.Image) -> bool:
     """Follow the chunks to the length that the file is said to have."""
     length, at = 8 + int.from_bytes(content[4:8], "little"), 12
     for _ in range(READS):
@@ -161,7 +199,7 @@ def _webp_is_damaged(content: bytes) -> bool:
     return at > length or length > len(content)
 
 
-CHECKS: dict[str, Callable[[bytes], bool]] = {
+CHECKS: dict[str, Callable[[bytes, Image.Image], bool]] = {
     "GIF": _gif_is_damaged,
     "PNG": _png_is_damaged,
     "WEBP": _webp_is_damaged,

@@ -61,12 +61,17 @@ def make_demo(
 
 
 def _draw(hue: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw a (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on a gradient."""
+    """Draw a (96, 96, 3) uint8 picture: a disc of the class's colour somewhere on soft clouds.
+
+    The clouds let pictures differ as photographs do, so that none is taken for another one's copy.
+    """
     import numpy as np
 
     y, x = np.mgrid[0:96, 0:96]
     colour = 127 + 120 * np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
-    ground = (x + y)[..., None] * rng.uniform(0.3, 1.3, 3)
+    waves = np.cos(np.outer(np.arange(96), np.arange(8)) * np.pi / 96)
+    clouds = waves @ rng.normal(0, 12, (8, 8)) @ waves.T
+    ground = clouds[..., None] * rng.uniform(0.7, 1.3, 3) + rng.uniform(60, 180, 3)
     (left, top), radius = rng.integers(24, 72, 2), rng.integers(12, 32)
     disc = (x - left) ** 2 + (y - top) ** 2 < radius**2
     return np.where(disc[..., None], colour, ground).clip(0, 255).astype("uint8")

@@ -126,7 +126,7 @@ def _decode(image: Image.Image, content: bytes, hashed: bool) -> tuple[int, int]
     except Exception as error:
         return BIT["unreadable" if _is_ours(error) else "truncated"], 0
     problems = 0
-    if decoded.damaged or (content and is_damaged(content, image.format or "")):
+    if decoded.damaged or (content and is_damaged(content, image)):
         problems |= BIT["damaged"]
     try:
         if is_clipped(image):

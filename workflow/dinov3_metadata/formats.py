@@ -212,6 +212,14 @@ class Changes:
     classes: dict[str, tuple[Count, Count]]
 
 
+NOT_STRICT = (
+    "simplejpeg is not installed, so damaged JPEGs that Pillow decodes without an error were not "
+    "looked for. To find them: pip install 'dinov3-metadata[audit]'"
+)
+JPEGS = {"JPEG", "MPO"}
+"""Pillow's names of the formats of which this is true."""
+
+
 @dataclass(kw_only=True)
 class AuditSummary:
     """The counts of an audit, at the beginning of ``audit-SPLIT.json``.

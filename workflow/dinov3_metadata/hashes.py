@@ -39,7 +39,8 @@ def phash(grey: np.ndarray, extent: tuple[float, float] | None = None) -> int:
         0
     """
     height, width = grey.shape
-    return _phash(_shrunk(Image.fromarray(grey), extent or (width, height)))
+    image = Image.frombuffer("L", (width, height), np.ascontiguousarray(grey), "raw", "L", 0, 1)
+    return _phash(_shrunk(image, extent or (width, height)))
 
 
 def phash_of(image: Image.Image) -> int:
@@ -58,7 +59,8 @@ def _shrunk(image: Image.Image, extent: tuple[float, float]) -> Image.Image:
 
 def _phash(small: Image.Image) -> int:
     """Return the hash of an image in mode L that has been shrunk."""
-    found = (WAVES @ np.asarray(small, "f4") @ WAVES.T).ravel()
+    grey = np.frombuffer(small.tobytes(), "u1").reshape(SIDE, SIDE)
+    found = (WAVES @ grey.astype("f4") @ WAVES.T).ravel()
     found[0] = 0
     if found @ found < FLAT * FLAT:
         return 0

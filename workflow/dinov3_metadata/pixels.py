@@ -38,6 +38,9 @@ def is_transparent(image: Image.Image) -> bool:
     """
     if image.mode in ALPHA:
         return any(_least(strip) < 255 for strip in _strips(image))
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I") and isinstance(clear, int):  # Pillow converts none to RGBA
+        return any(bool((np.asarray(strip) == clear).any()) for strip in _strips(image))
     palette = image.palette if image.mode == "P" else None
     if "transparency" in image.info or (palette and palette.mode.endswith("A")):
         return any(_least(strip.convert("RGBA")) < 255 for strip in _strips(image))

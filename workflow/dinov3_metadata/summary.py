@@ -11,6 +11,8 @@ from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
 from .formats import (
+    JPEGS,
+    NOT_STRICT,
     PROBLEMS,
     read_audit_summary,
     read_changes,
@@ -60,12 +62,14 @@ def summarise(chain: Chain) -> str:
         row: tuple[str, ...] = (split, f"{about.images:,}", *images)
         row += (f"{about.classes:,}", *classes) if about.classes else ("", "", "")
         rows.append((*row, f"{size:,}", seconds))
-        notes += [f"  {note}" for note in about.notes]
+        notes += [line for note in about.notes if (line := f"  {note}") not in notes]
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
     notes += _duplicates(extra) if chain.settings.duplicates else []
+    audits = [audited for split in splits if (audited := read_audit_summary(extra, split))]
+    if any(not (one.simplejpeg or JPEGS.isdisjoint(one.formats)) for one in audits):
+        notes.append(f"  {NOT_STRICT}")
     if len(rows) == 1:
-        audits = any(read_audit_summary(extra, split) for split in splits)
         what = "Audited, but not published yet" if audits else "Nothing is published yet"
         lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
@@ -75,7 +79,6 @@ def summarise(chain: Chain) -> str:
     if kept:
         what = f"{count(kept, 'replaced file')}, {room:,} bytes"
         notes.append(f"  kept for readers on other hosts, see `keep`: {what}")
-    notes = [*dict.fromkeys(notes)]  # one about the labels is the same for each split
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  verified: {_verified(chain.settings)}"]
     lines += [f"  layout: {chain.layout}", f"  root for DINOv3: {root}"]

@@ -29,6 +29,7 @@ from ..files import open_array, read_array_back, write_atomically
 from ..fingerprint import digest, of_code
 from ..formats import (
     AUDIT_ROW,
+    NOT_STRICT,
     NOTES,
     AuditSummary,
     name_image,
@@ -41,10 +42,6 @@ from ..progress import progress
 from ..replace import Writer, replaced_files
 
 ROW = np.dtype(AUDIT_ROW)
-NOT_STRICT = (
-    "simplejpeg is not installed, so damaged JPEGs that Pillow decodes without an error were not "
-    "looked for. To find them: pip install 'dinov3-metadata[audit]'"
-)
 BLOCK = 1 << 14  # rows copied at a time
 DESCRIBED = 256  # approximate bytes per image in audit-SPLIT.json
 CODE = (
@@ -265,7 +262,7 @@ def audit_split(
     state = {"split": split, "tree": tree, "numbered": numbered, "audit": audit}
     class_ids = Numbering.load(numbering, Scan.load(scan)).ids
     if not STRICT:
-        logger.warning("%s: %s", split, NOT_STRICT)
+        logger.info("%s: %s", split, NOT_STRICT)
     items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
     paths = [path_of(extra, "share", **state, scatteritem=item) for item in items]
     with _joined(paths, path_of(extra, "joined", **state)) as joined:

@@ -252,8 +252,8 @@ def find_duplicates(
                 remove_file(path_of(extra, "audited", audit=name, **states[split]))
         raise MetadataError(
             *refused,
-            f"{extra}/{file_name('duplicates')} lists them. Remove one image of each, and run "
-            "the same command again.",
+            f"{extra}/{file_name('duplicates')} lists them. Keep one image of each group or "
+            "pair, and run the same command again.",
         )
 
 
@@ -394,6 +394,7 @@ def _listing(several: Collection[Groups | Pairs], total: int) -> list[str]:
     lines = chain.from_iterable(one.described() for one in several)
     shown = (
         " and ".join(image.get("file", image["image"]) for image in islice(line["images"], 2))
+        + (f" and {line['count'] - 2:,} more" if line.get("count", 2) > 2 else "")
         + (f" (distance {line['distance']})" if line["distance"] else "")
         for line in lines
     )
