@@ -128,6 +128,7 @@ CONTRASTS = """() => {
         return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
     };
     const back = one => {
+        if (!one) return "rgb(255, 255, 255)";
         const colour = getComputedStyle(one).backgroundColor;
         return colour === "rgba(0, 0, 0, 0)" ? back(one.parentElement) : colour;
     };
@@ -148,6 +149,11 @@ def test_the_report_opens_on_the_overview_whose_links_work(opened: Opened) -> No
     assert box["x"] + box["width"] <= opened.page.viewport_size["width"]
     assert "No: training stops at" in first.inner_text()
     assert ODD in first.inner_text()
+    dark = opened.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    back = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (back == "rgb(17, 24, 39)") == dark
+    inside = CONTRASTS.replace("body *", ".overview, .overview *")
+    assert min(opened.page.evaluate(inside)) > 4.5
     first.get_by_role("link", name="Audit, TRAIN").press("Enter")
     assert opened.shown().inner_text("h1") == "Audit, TRAIN"
     assert opened.wrong == []

@@ -109,16 +109,17 @@ def test_planted_doubles_and_leaks_are_found(root: Path, tmp_path: Path) -> None
     planted(root)
     report = found(root, tmp_path / "extra", splits=["TRAIN", "VAL", "TEST"])
 
-    def group(split: str, distance: int, *images: str) -> dict:
+    def group(split: str, distance: int, *images: str, exact: bool = False) -> dict:
         named = [{"image": image} for image in images]
-        return {"split": split, "distance": distance, "count": len(images), "images": named}
+        about = {"split": split, "distance": distance, "exact": exact}
+        return {**about, "count": len(images), "images": named}
 
     def pair(distance: int, *images: str, exact: bool = False) -> dict:
         named = [{"split": one.split("/")[0].upper(), "image": one} for one in images]
         return {"distance": distance, "exact": exact, "images": named}
 
     test = "test/ILSVRC2012_test_0000000"
-    assert report["exact"] == [group("TRAIN", 0, train(0), train(20), train(21))]
+    assert report["exact"] == [group("TRAIN", 0, train(0), train(20), train(21), exact=True)]
     assert report["near"] == [
         group("TRAIN", 3, train(2), train(22, "n01443537")),
         group("TRAIN", 0, train(23), train(4)),
@@ -313,7 +314,29 @@ def test_a_split_of_another_run_is_compared_while_it_is_unchanged(
     assert not (extra / "entries-TRAIN.npy").exists()
     chain = audit_extra(root, extra, threads=1, splits=["TRAIN"])
     assert read_duplicates_summary(extra).left_out == ["VAL"]
-    assert "VAL was not compared, because it has changed since its audit" in summarise(chain)
+    assert "VAL was not compared, because no audit has seen it as it is now" in summarise(chain)
+
+
+def test_leaks_from_a_split_that_was_never_audited_are_not_passed_over(
+    root: Path, tmp_path: Path
+) -> None:
+    extra = tmp_path / "extra"
+    dump_extra(root, extra, threads=1)
+    draw(root / val(30), 0)
+    with pytest.raises(MetadataError, match="TRAIN cannot be compared"):
+        dump_extra(root, extra, ["VAL"], fail_on=["leak"], threads=1)
+    chain = audit_extra(root, extra, threads=1, splits=["VAL"])
+    assert "TRAIN was not compared, because no audit has seen it" in summarise(chain)
+    with pytest.raises(MetadataError, match="1 image that is"):
+        dump_extra(root, extra, fail_on=["leak"], threads=1)
+
+
+def test_an_image_of_another_size_is_not_said_to_be_the_same_file(
+    root: Path, tmp_path: Path
+) -> None:
+    draw(root / train(20), 0, quality=50)
+    with pytest.raises(MetadataError, match=rf"{train(20)} \(distance 0\)\n"):
+        dump_extra(root, tmp_path / "extra", fail_on=["duplicate"], threads=1)
 
 
 def test_a_link_of_the_dataset_is_named_and_not_what_it_leads_to(

@@ -23,7 +23,7 @@ from . import __version__
 from .addresses import SPLITS
 from .errors import MetadataError, did_you_mean
 from .extras import check_installed
-from .log import INTERRUPTED, ending_plainly, escape, open_streams
+from .log import INTERRUPTED, ending_plainly, escape, now_and_then, open_streams
 from .options import NOT_CHECKED, Parser, refuse, settings_parser, split_folders
 from .progress import progress_logger
 from .run import audit_extra, dump_extra
@@ -111,6 +111,7 @@ def audit(arguments: list[str]) -> None:
     options = _settings(settings_parser("audit", description), arguments)
     for module in ("numpy", "PIL"):
         check_installed(module, "", "This command")
+    progress_logger.addFilter(now_and_then())
     _say(summarise(audit_extra(**options)))
 
 

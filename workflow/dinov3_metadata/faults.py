@@ -68,11 +68,10 @@ def _oriented(image: Image.Image) -> bytes:
     return _encode(image.rotate(90), "JPEG", exif=exif)
 
 
-def _zeroed(image: Image.Image) -> bytes:
-    """A hole of zeros, as a failed download leaves it; the end is there."""
+def _cut(image: Image.Image) -> bytes:
+    """Half of a JPEG, to which a program has added the end marker again."""
     content = _encode(image, "JPEG", quality=95)
-    start, stop = len(content) // 2, len(content) * 3 // 4
-    return content[:start] + bytes(stop - start) + content[stop:]
+    return content[: len(content) // 2] + b"\xff\xd9"
 
 
 def _deep(image: Image.Image) -> bytes:
@@ -106,7 +105,7 @@ FAULTS: dict[str, bytes | Callable[[Image.Image], bytes]] = {
     "text": b"404: Not Found\n",
     "clipped": _deep,
     "transparent": _holed,
-    "damaged": _zeroed,
+    "damaged": _cut,
     "rotated": _oriented,
 }
 """Problem -> the content of an example, or the function that makes it from an image."""

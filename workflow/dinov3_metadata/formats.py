@@ -292,7 +292,7 @@ class DuplicatesSummary:
         images: The number of images that were compared, in all splits.
         threshold: The bits in which the perceptual hashes of near images may differ.
         splits: Split -> what it has twice.
-        left_out: The splits that were not compared, because they have changed since their audit.
+        left_out: The splits that were not compared, because no audit has seen them as they are.
         pairs: Two splits, such as ``TRAIN-VAL`` -> how many images of the second are in the first.
     """
 

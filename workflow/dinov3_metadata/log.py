@@ -54,7 +54,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
     logging.raiseExceptions = False  # on a full disk, only the terminal gets messages
     logging.basicConfig(level=level.upper(), handlers=[to_file, to_terminal])
     how_far = logging.StreamHandler(sys.stderr)
-    how_far.addFilter(_now_and_then())
+    how_far.addFilter(now_and_then())
     progress_logger.addHandler(how_far)
     try:
         with lock_job(extra_of(log_file)) or nullcontext():
@@ -76,7 +76,7 @@ def stage(log_file: str, level: str) -> Iterator[None]:
         raise
 
 
-def _now_and_then() -> Callable[[logging.LogRecord], bool]:
+def now_and_then() -> Callable[[logging.LogRecord], bool]:
     """Return a filter that passes a message only if none was passed in the last ``PAUSE``."""
     last = time.monotonic()
 

@@ -33,6 +33,8 @@ SILENT = (
     "docs/cluster.md says how to find out why."
 )
 
+SHORT = 45  # characters of a path in a table
+
 COLUMNS = ("split", "images", "new", "removed", "classes", "new", "removed", "bytes", "seconds")
 
 
@@ -115,11 +117,16 @@ def _audit(chain: Chain, split: str) -> list[str]:
         return [what + (found or "all ok")]
     rows = [("problem", "images", "first", "what it means for training")]
     rows += [
-        (name, f"{many:,}", printable(audited.first.get(name, "")), PROBLEMS.get(name, ""))
+        (name, f"{many:,}", _short(printable(audited.first.get(name, ""))), PROBLEMS.get(name, ""))
         for name, many in audited.problems.items()
     ]
     listed = path_of(extra, "audit_list", split=split)
     return [what + f"{audited.ok:,} ok", *_table(rows, (0, 2, 3)), f"  all of them: {listed}"]
+
+
+def _short(path: str) -> str:
+    """Return the end of a path, which says more than its beginning."""
+    return path if len(path) <= SHORT else f"...{path[3 - SHORT :]}"
 
 
 def _is_new(extra: StrPath, name: str, split: str) -> bool:
@@ -144,7 +151,7 @@ def _duplicates(extra: StrPath) -> list[str]:
             are = count(several, "image is", "images are")
             found.append(f"  {splits}: {are} in both, {both.exact:,} of them equal")
     for split in summary.left_out:
-        found.append(f"  {split} was not compared, because it has changed since its audit")
+        found.append(f"  {split} was not compared, because no audit has seen it as it is now")
     if found:
         found.append(f"  {path_of(extra, 'duplicates')}, from {summary.audited}, lists them")
     return found

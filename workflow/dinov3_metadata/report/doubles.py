@@ -8,7 +8,7 @@ from ..documents import NONE, Count, first_lines, parse
 from ..formats import read_duplicates_summary
 from ..paths import StrPath, file_name, path_of
 from .data import EACH, Published
-from .html import Section, code, link, more_of, pages, table, text
+from .html import Html, Section, code, link, more_of, pages, table, text
 from .tiles import below, tile
 
 TITLE = "Doubles and leaks"
@@ -28,11 +28,12 @@ class Member:
 @dataclass
 class Group:
     """Images that look the same. There are ``count`` of them, of which some are named; the distance
-    is that of their perceptual hashes."""
+    is that of their perceptual hashes, or the files are the same, if they are ``exact``."""
 
     images: list[Member]
     split: str = ""
     distance: Count = NONE
+    exact: bool = False
     count: Count = NONE
 
 
@@ -43,27 +44,46 @@ class Kind:
     Attributes:
         title: Its title.
         meaning: What it means for training.
-        groups, images: How many there are.
+        groups: How many there are.
         shown: The first ``EACH`` groups.
     """
 
     title: str
     meaning: str
     groups: int
-    images: int
     shown: list[Group]
 
 
 @dataclass
 class Duplicates:
-    """What the last search for duplicates found: when, and each kind by the anchor of its section,
-    the worst first."""
+    """What the last search for duplicates found.
+
+    Attributes:
+        audited: When.
+        kinds: Each kind by the anchor of its section, the worst first.
+        unseen: The published splits that it has not compared as they are now.
+    """
 
     audited: str
     kinds: dict[str, Kind]
+    unseen: list[str]
+
+    @property
+    def says(self) -> Html:
+        """How far this can be relied upon, as a paragraph."""
+        unseen = ""
+        if self.unseen:
+            names = " and ".join(self.unseen)
+            unseen = f" <span class=bad>{names}: not compared as it is now.</span> Run "
+            unseen += "<code>snakemake audit</code>."
+        return Html(f"<p>As found on {text(self.audited)}.{unseen}</p>")
+
+    def count(self, many: int) -> int | str:
+        """Return a number that was found, if it means anything."""
+        return "unknown" if self.unseen and not many else many
 
 
-def read_duplicates(extra: StrPath) -> Duplicates | None:
+def read_duplicates(extra: StrPath, published: Iterable[Published]) -> Duplicates | None:
     """Return what the last search found; None if its file is missing or damaged."""
     summary = read_duplicates_summary(extra)
     if not summary:
@@ -79,23 +99,26 @@ def read_duplicates(extra: StrPath) -> Duplicates | None:
     splits, pairs = summary.splits.values(), summary.pairs.values()
     leaks = sum(both.exact + both.near for both in pairs)
     kinds = {
-        "leaks": Kind("In two splits (leaks)", leak, leaks, 2 * leaks, first["leaks"]),
+        "leaks": Kind("In two splits (leaks)", leak, leaks, first["leaks"]),
         "exact": Kind(
             "The same file in one split",
             exact,
             sum(one.exact_groups for one in splits),
-            sum(one.exact_images for one in splits),
             first["exact"],
         ),
         "near": Kind(
             "Nearly the same image in one split",
             near,
             sum(one.near_groups for one in splits),
-            sum(one.near_images for one in splits),
             first["near"],
         ),
     }
-    return Duplicates(summary.audited, kinds)
+    unseen = [
+        one.split
+        for one in published
+        if one.split not in summary.splits or one.outdated or not one.audit
+    ]
+    return Duplicates(summary.audited, kinds, unseen)
 
 
 def doubles_pages(published: Iterable[Published], found: Duplicates) -> list[tuple[str, bytes]]:
@@ -112,12 +135,10 @@ def doubles_pages(published: Iterable[Published], found: Duplicates) -> list[tup
 
     def top(where: dict[str, int]) -> str:
         rows = [
-            [link(kind.title, anchor, where), kind.groups, kind.images, kind.meaning]
+            [link(kind.title, anchor, where), found.count(kind.groups), kind.meaning]
             for anchor, kind in found.kinds.items()
         ]
-        return f"<p>As found on {text(found.audited)}.</p>" + table(
-            ["kind", "groups", "images", "what it means"], rows
-        )
+        return found.says + table(["kind", "groups", "what it means"], rows)
 
     return pages(TITLE, top, sections)
 
@@ -131,6 +152,6 @@ def _group(group: Group, roots: dict[str, str]) -> str:
         alt = f"{split} {member.image}"
         caption = f"<figcaption>{text(split)}<br>{name}</figcaption>"
         figures.append(f"<figure>{tile(path, alt, 'not decoded')}{caption}</figure>")
-    head = f"distance {group.distance}" if group.distance else "the same"
+    head = "the same file" if group.exact else f"distance {group.distance}"
     more = more_of(max(group.count, len(group.images)) - ALIKE, "image", "")
     return f"<div class=group><small>{head}</small><br>{''.join(figures)}{more}</div>"

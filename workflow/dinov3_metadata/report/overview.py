@@ -7,8 +7,11 @@ a page of the report is in a frame of its own, and can only name the others.
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+import numpy as np
+
 from ..errors import count
 from ..formats import PROBLEMS
+from ..images import SAFE_PIXELS
 from .data import Published
 from .doubles import Duplicates
 from .html import Html, code, page, table, text
@@ -33,6 +36,10 @@ min-width: 6ch; } .overview th { overflow-wrap: normal; }
 .overview .bad { color: #b91c1c; font-weight: 600; }
 .overview .good { color: #15803d; font-weight: 600; }
 .overview code::before, .overview code::after { content: none; }
+@media (prefers-color-scheme: dark) { body, #app, #app .bg-white { background: #111827; }
+.overview, .overview code, .overview h1, .overview h2, .overview th { color: #e5e7eb; }
+.overview a { color: #93c5fd; } .overview .bad { color: #fca5a5; }
+.overview .good { color: #86efac; } #rulegraph text { fill: #e5e7eb !important; } }
 #app .grow.h-screen { align-items: flex-start; }
 @media (max-width: 700px) { #app > div { flex-direction: column; }
 #app nav { order: 1; width: 100%; height: auto; flex: none; }
@@ -101,7 +108,7 @@ def _parts(published: Sequence[Published], found: Duplicates | None, show: Show)
 
 
 def _verdict(published: Sequence[Published], found: Duplicates | None) -> str:
-    stop = sum(_total(one, STOP) for one in published)
+    stop = sum(map(_stops, published))
     harm = sum(_total(one, HARM) for one in published)
     leaks = found.kinds["leaks"].groups if found else 0
     if stop:
@@ -136,6 +143,15 @@ def _total(one: Published, problems: Iterable[str]) -> int:
     return sum(one.audit.problems.get(problem, 0) for problem in problems) if one.audit else 0
 
 
+def _stops(one: Published) -> int:
+    """Return the number of images at which training stops. Pillow opens none that has more than
+    twice the pixels at which it warns, and none of endless headers, whose size is not known."""
+    pixels = one.table["width"].astype("<u8") * one.table["height"]
+    bombs = one.table["problems"] & np.uint16(1 << [*PROBLEMS].index("decompression-bomb")) > 0
+    too_large = (pixels > 2 * SAFE_PIXELS) | (pixels == 0)
+    return _total(one, STOP) + int((bombs & too_large).sum())
+
+
 def _when(one: Published) -> str:
     return _short(one.report.verified) if one.report else "unknown"
 
@@ -143,8 +159,9 @@ def _when(one: Published) -> str:
 def _state(one: Published) -> Html:
     if not one.audit:
         return Html("no")
-    stop, harm = _total(one, STOP), _total(one, HARM)
-    words = [f"{stop:,} stop training"] * (stop > 0) + [f"{harm:,} are wrong"] * (harm > 0)
+    stop, harm = _stops(one), _total(one, HARM)
+    words = [count(stop, "stops training", "stop training")] * (stop > 0)
+    words += [count(harm, "is wrong", "are wrong")] * (harm > 0)
     state = f"<span class={'bad' if words else 'good'}>{', '.join(words) or 'good'}</span>"
     since = ", changed since" if one.outdated else ""
     return Html(f"{state} <small>{text(_short(one.audit.audited))}{since}</small>")
@@ -185,10 +202,10 @@ def _doubles(found: Duplicates | None, show: Show) -> list[str]:
     title = "<h2>Doubles and leaks</h2>"
     if not found:
         return [f"{title}<p>Unknown. <code>snakemake audit</code> looks for them.</p>"]
-    rows = [[kind.title, kind.groups, kind.meaning] for kind in found.kinds.values()]
+    rows = [[kind.title, found.count(kind.groups), kind.meaning] for kind in found.kinds.values()]
     where = show("Doubles and leaks")
     head = ["kind", "groups", "what it means"]
-    return [title, table(head, rows, sorts=False), f"<p>{where}</p>"]
+    return [title, found.says, table(head, rows, sorts=False), f"<p>{where}</p>"]
 
 
 def _balance(published: Sequence[Published], show: Show) -> list[str]:
@@ -198,9 +215,10 @@ def _balance(published: Sequence[Published], show: Show) -> list[str]:
             continue
         least, most = int(one.counts.argmin()), int(one.counts.argmax())
         few, many = int(one.counts[least]), int(one.counts[most])
-        ratio = f"{many / few:,.1f} times as many" if few else "any number of times as many"
-        said = f"{few:,} to {many:,} images in a class; {one.names[most]} has {ratio} as "
-        said += f"{one.names[least]}"
+        said = f"{few:,} to {many:,} images in a class; {one.names[least]} has none"
+        if few:
+            said = f"{few:,} to {many:,} images in a class; {one.names[most]} has "
+            said += f"{many / few:,.1f} times as many as {one.names[least]}"
         if few == many:
             said = f"{count(few, 'image')} in each class"
         title = f"Images per class, {one.split}"

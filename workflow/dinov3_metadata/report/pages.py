@@ -50,7 +50,7 @@ def draw_report(extra: StrPath, splits: Iterable[str]) -> list[dict[str, str]]:
             "`snakemake --cores 4` or `dinov3-metadata make`."
         )
     make_folder(folder_of(extra, "page"))
-    found = read_duplicates(extra)
+    found = read_duplicates(extra, published)
     listed = [
         ("At a glance", "glance", TITLE, overview_page(published, found)),
         ("Dataset", "counts", "Counts per split", _counts(published)),

@@ -35,6 +35,7 @@ from ..formats import (
     Leaks,
     name_image,
     read_audit_summary,
+    read_description,
 )
 from ..near import distance, groups, nearest, run_starts
 from ..paths import StrPath, file_name, folder_of, path_of
@@ -86,12 +87,14 @@ class Groups:
             positions in ``images.at``.
         starts: (groups,) ``<i8``: where each group begins in ``members``.
         distances: (groups,) ``u1``: the largest distance of an image to the first of its group.
+        exact: Whether the images of a group have the same content.
     """
 
     images: Images
     members: np.ndarray
     starts: np.ndarray
     distances: np.ndarray
+    exact: bool
 
     @property
     def sizes(self) -> np.ndarray:
@@ -105,6 +108,7 @@ class Groups:
             yield {
                 "split": self.images.split,
                 "distance": int(bits),
+                "exact": self.exact,
                 "count": int(size),
                 "images": [self.images.describe(one) for one in shown.tolist()],
             }
@@ -191,7 +195,10 @@ def find_duplicates(
             audited = path_of(extra, "audited", audit=audits[1], **state)
             raise DamagedError(audited, f"does not match {path}")
     left_out = [
-        split for split in SPLITS if split not in tables and read_audit_summary(extra, split)
+        split
+        for split in SPLITS
+        if split not in tables
+        and (read_audit_summary(extra, split) or read_description(extra, split))
     ]
     found = _number_files(tables, root, is_view)
     exact = [_exact(images) for images in found]
@@ -230,11 +237,10 @@ def find_duplicates(
     listed += sum(int(one.sizes.clip(max=LISTED).sum()) for one in (*exact, *near))
     refused = [*_refused(fail_on, exact, near, leaks)]
     if left_out and "leak" in fail_on and not refused:
-        where = " and ".join(file_name("audit_list", split=split) for split in left_out)
         raise MetadataError(
-            f"{' and '.join(left_out)} cannot be compared, as `audit: fail_on` lists `leak`: what "
-            "was audited is not what is there now. Add it to `splits`, or remove "
-            f"{where} in {extra}."
+            f"{' and '.join(left_out)} cannot be compared, as `audit: fail_on` lists `leak`: no "
+            "audit has seen what is there now. Add it to `splits`, or remove `leak` from "
+            "`fail_on`."
         )
     writers: dict[str, Writer] = {file_name("duplicates"): partial(write_lists, text, lists)}
     with replaced_files(extra, writers, DESCRIBED * (listed + 16), keep):
@@ -329,7 +335,7 @@ def _runs(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _exact(images: Images) -> Groups:
     """Return the groups of images with the same content."""
     members, starts = _runs(images.file)
-    return Groups(images, members, starts, np.zeros(len(starts), "u1"))
+    return Groups(images, members, starts, np.zeros(len(starts), "u1"), exact=True)
 
 
 def _near(images: Images) -> Groups:
@@ -341,10 +347,10 @@ def _near(images: Images) -> Groups:
     members, starts = _runs(groups(hashes, MOST)[which])
     members = first[members]
     if not len(starts):
-        return Groups(images, members, starts, np.empty(0, "u1"))
+        return Groups(images, members, starts, np.empty(0, "u1"), exact=False)
     firsts = np.repeat(members[starts], np.diff(starts, append=len(members)))
     bits = distance(images.phash[members], images.phash[firsts])
-    return Groups(images, members, starts, np.maximum.reduceat(bits, starts))
+    return Groups(images, members, starts, np.maximum.reduceat(bits, starts), exact=False)
 
 
 def _leaks(one: Images, other: Images) -> Pairs:
@@ -395,7 +401,7 @@ def _listing(several: Collection[Groups | Pairs], total: int) -> list[str]:
     shown = (
         " and ".join(image.get("file", image["image"]) for image in islice(line["images"], 2))
         + (f" and {line['count'] - 2:,} more" if line.get("count", 2) > 2 else "")
-        + (f" (distance {line['distance']})" if line["distance"] else "")
+        + ("" if line["exact"] else f" (distance {line['distance']})")
         for line in lines
     )
     return listing(shown, total)
