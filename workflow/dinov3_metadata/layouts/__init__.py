@@ -88,8 +88,8 @@ def part_of(dataset: str, layout: str, split: str, folders: Folders | None = Non
 def is_class(layout: str, folder: str, name: str, in_view: bool) -> bool:
     """Return whether a folder that contains class folders has a class of some name.
 
-    In the layout ``imagenet``, each folder is one, as in ImageFolder. But a view of it leaves out
-    folders that a system made.
+    In the layout ``imagenet``, each folder is one, as in ImageFolder. But a view leaves out those
+    that are hidden or made by a system.
 
     Args:
         layout: The layout.
@@ -97,6 +97,6 @@ def is_class(layout: str, folder: str, name: str, in_view: bool) -> bool:
         name: The name of a folder in it.
         in_view: Whether DINOv3 reads the dataset through a view.
     """
-    if layout == "imagenet":
-        return not in_view or name.lower() not in SYSTEM
+    if layout == "imagenet" and not in_view:
+        return True
     return may_hold_images(folder, name)

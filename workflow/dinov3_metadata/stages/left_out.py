@@ -66,7 +66,6 @@ def tell_left_out(
     folders: Iterable[str],
     files: Iterable[str],
     *,
-    layout: str,
     classes: bool,
     holds_classes: bool,
 ) -> Others:
@@ -75,7 +74,6 @@ def tell_left_out(
     Args:
         path: The folder.
         folders, files: The names of the folders and files in it.
-        layout: The layout. In ``imagenet``, each folder is a class, as in ImageFolder.
         classes: Whether there are class folders in the split.
         holds_classes: Whether the folder contains them.
     """
@@ -84,8 +82,6 @@ def tell_left_out(
     for name in system:
         logger.info("left out: %s, %s", f"{path}/{name}", SYSTEM[name.lower()])
     hidden = [name for name in own if name.startswith(".") and name not in system]
-    if layout == "imagenet":
-        hidden = []  # a class, as in ImageFolder
     if hidden:
         logger.info("ignored, because it is hidden: %s", f"{path}/{min(hidden)}")
     names = [*files]

@@ -346,12 +346,7 @@ class View:
         beside = self.part.classes and name in self.part.tops
         path = f"{self.source}/{name}".rstrip("/")
         return tell_left_out(
-            path,
-            folders,
-            files,
-            layout=self.layout,
-            classes=self.part.classes,
-            holds_classes=beside,
+            path, folders, files, classes=self.part.classes, holds_classes=beside
         )
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
