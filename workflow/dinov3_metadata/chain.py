@@ -78,7 +78,7 @@ STAGES = {
             "content": chain.labels_content,
             "instead": chain.instead_of_labels,
         },
-        code=("stages/label_forms", "stages/labels", "structures"),
+        code=("stages/label_forms", "stages/labels", "structures", "texts"),
         splits=LABELLED,
         replaces="labels",
     ),
