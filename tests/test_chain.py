@@ -31,6 +31,8 @@ HELPERS |= {
     ("view", "refusals"),
     ("verify", "left_out"),
     ("labels", "label_forms"),
+    ("lists", "label_forms"),
+    ("lists", "list_names"),
 }
 MORE = {"audit_split": {"shares": 1}}
 """What a rule knows beside the table: how many shares there are."""

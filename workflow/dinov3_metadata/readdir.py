@@ -166,13 +166,27 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
         return np.zeros(len(names.start), bool), np.zeros(len(names.start), "<i8")
     text, least = name_parts(split, class_id)
     prefix = os.fsencode(text)
-    start = names.start + len(prefix)
+    found, key = number_keys(names, names.start + len(prefix), least)
+    return found & (names.strings(names.start, len(prefix)) == prefix), key
+
+
+def number_keys(names: Names, start: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the numbers of addressable images, and make the keys of ``image_keys`` from them.
+
+    Args:
+        names: The names. Only the buffer counts.
+        start: (numbers,), where each number starts. The suffix and a NUL must follow it.
+        least: The minimum number of digits, see ``addresses.name_parts``.
+
+    Returns:
+        (numbers,), bool: whether each is the number of an addressable image.
+        (numbers,), ``<i8``: the keys.
+    """
     digits = names.strings(start, 16).view("u1").reshape(-1, 16) - np.uint8(ord("0"))
     count = (digits < 10).argmin(1).astype("u1")  # up to the first other byte, such as "."
     value = np.where(count[:, None] > PLACES, digits[:, :DIGITS], 0) @ WEIGHTS
     found = (
-        (names.strings(names.start, len(prefix)) == prefix)
-        & (names.strings(start + count, 6) == b".JPEG")  # the sixth byte is a NUL
+        (names.strings(start + count, 6) == b".JPEG")  # the sixth byte is a NUL
         & ((count == least) | ((count > least) & (digits[:, 0] > 0)))
         & ((count < DIGITS) | (value <= MAX_INDEX))
         & (count <= DIGITS)
@@ -182,7 +196,11 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
 
 def numbers(keys: np.ndarray) -> np.ndarray:
     """Return the numbers that some keys of ``image_keys`` stand for, sorted by key, as ``<u4``."""
-    keys = np.sort(keys)
+    return numbers_of(np.sort(keys))
+
+
+def numbers_of(keys: np.ndarray) -> np.ndarray:
+    """Return the number that each of some keys of ``image_keys`` stands for, as ``<u4``."""
     return (keys // 16 // SHIFTS[keys % 16]).astype("<u4")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -12,10 +13,14 @@ from itertools import count as count_from
 from typing import NamedTuple
 
 from .coding import binary_kind, find_utf8_line, guess_codings
-from .disk import read_file
+from .disk import open_regular, read_file
 from .errors import SHOWN, MetadataError
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".yaml", ".yml")
+
+
+BLOCK = 1 << 18  # bytes of a long list that are read at a time
+LONGEST = 1 << 20  # most bytes of a line in a long list
 
 
 class TextFile(NamedTuple):
@@ -90,6 +95,63 @@ def read_content(file: TextFile) -> bytes:
         content = read_file(file.path)
     check_kind(file, content)
     return content
+
+
+def read_blocks(file: TextFile) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a text file, block by block, so that a large file needs little memory.
+
+    Yields:
+        The number of the first line of a block, and some whole lines. Each ends with a line feed,
+        however it ends in the file.
+
+    Raises:
+        MetadataError: See ``read_content`` and ``decode``; or it contains a NUL, or a line is too
+            long.
+    """
+    number, rest = 1, b""
+    with reading(file), open_regular(file.path) as stream:
+        while more := stream.read(BLOCK):
+            if number == 1 and not rest:
+                check_kind(file, more)
+                if b"\0" in more:  # it may be UTF-16
+                    decode(file, more[: BLOCK // 16])
+                more = more.removeprefix(BOM_UTF8)
+            if more.endswith(b"\r"):
+                more += stream.read(1)
+            if b"\r" in more:
+                more = more.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            whole, end, rest = (rest + more).rpartition(b"\n")
+            if len(rest) > LONGEST:
+                number += whole.count(b"\n") + len(end)
+                raise MetadataError(
+                    f"{file.place}, line {number}: the line is longer than {LONGEST:,} bytes."
+                )
+            if end:
+                yield number, _checked(file, whole + end, number)
+                number += whole.count(b"\n") + 1
+    if rest:
+        yield number, _checked(file, rest + b"\n", number)
+
+
+def _checked(file: TextFile, block: bytes, number: int) -> bytes:
+    """Return some lines unless they are no text.
+
+    Args:
+        file: The file.
+        block: The lines.
+        number: The number of the first one.
+
+    Raises:
+        MetadataError: See ``read_blocks``.
+    """
+    if not block.isascii():
+        decode(file, block, number - 1)
+    if b"\0" in block:
+        line = number + block.count(b"\n", 0, block.index(b"\0"))
+        raise MetadataError(
+            f"{file.place}, line {line}: the line contains a NUL, so this is not a text file."
+        )
+    return block
 
 
 def decode(file: TextFile, content: bytes, before: int = 0) -> str:
