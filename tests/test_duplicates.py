@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from dinov3_metadata import doubles
 from dinov3_metadata.addresses import image_path
 from dinov3_metadata.artefacts import Numbering, Scan
 from dinov3_metadata.errors import DamagedError, MetadataError
@@ -175,7 +176,7 @@ def test_a_chain_of_near_images_is_one_group(root: Path, tmp_path: Path) -> None
 def test_of_a_huge_group_some_are_listed_and_all_are_counted(root: Path, tmp_path: Path) -> None:
     for number in range(20, 27):
         (root / train(number)).write_bytes((root / train(0)).read_bytes())
-    with patch.object(duplicates, "LISTED", 3):
+    with patch.object(doubles, "LISTED", 3):
         (group,) = found(root, tmp_path / "extra")["exact"]
     assert group["count"] == 8
     assert [one["image"] for one in group["images"]] == [*map(train, (0, 20, 21))]
