@@ -1,6 +1,7 @@
 """Trees to work on, and the stages as functions of (root, extra), for all tests to import."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata.addresses import LABELLED
+from dinov3_metadata.addresses import LABELLED, image_path, trailing_number
 from dinov3_metadata.artefacts import Labels, Numbering, Scan
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.files import sha256
@@ -134,6 +135,38 @@ def dump(
     return {path.name: path for path in paths}
 
 
+def held_out(root: Path, share: float, seed: int = 0) -> dict[str, set[str]]:
+    """The images of TRAIN and VAL by the rule of ``holdout``, for a dataset with train/<class>/."""
+    files = {str(path.relative_to(root)) for path in root.glob("train/**/*") if path.is_file()}
+    val = {one for one in files if is_held_out(one.split("/")[1], Path(one).name, share, seed)}
+    return {"TRAIN": files - val, "VAL": val}
+
+
+def is_held_out(class_id: str, name: str, share: float, seed: int = 0) -> bool:
+    """The rule of ``holdout``, written once more."""
+    digest = hashlib.sha256(f"{seed}/{class_id}/{name}".encode()).hexdigest()
+    return int(digest[:16], 16) / 2**64 < share
+
+
+def check_held_out(root: Path, extra: Path, share: float, folder: Path) -> None:
+    """Compare the published arrays with those of a copy in DINOv3's layout that has, of each
+    split, only its images.
+
+    The number at the end of each name must be unique in its class.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for split, files in held_out(root, share).items():
+        for file in files:
+            number = trailing_number(file)
+            assert number is not None
+            make_tree(folder, [image_path(split, file.split("/")[1], number)])
+    ids = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
+    (folder / "labels.txt").write_text("".join(f"{one},{one}\n" for one in ids))
+    for split in LABELLED:
+        dump(folder, folder / "extra", split, numbered=ids)
+    assert digests(extra) == digests(folder / "extra")
+
+
 SPLIT_OF_DINOV3 = """
 from enum import Enum
 
@@ -148,7 +181,12 @@ class _Split(Enum):
 """
 """A stand-in for the splits of DINOv3's ImageNet, which know the lengths of ImageNet-1k."""
 
-AUDIT = {"numbered": "own", "tree": f"3-folders-{'0' * 12}", "audit": "0" * 12}
+AUDIT = {
+    "tree": f"3-folders-{'0' * 12}",
+    "selection": "all",
+    "numbered": "own",
+    "audit": "0" * 12,
+}
 """The wildcards of an audit that no state of a dataset asks for, but for the split."""
 
 

@@ -16,7 +16,7 @@ from dinov3_metadata.layouts import LAYOUTS, imagenet, recognise
 from dinov3_metadata.paths import path_of, work_folder
 from dinov3_metadata.readdir import Listing, list_folder
 from dinov3_metadata.run import dump_extra
-from dinov3_metadata.stages import view
+from dinov3_metadata.stages import sides, view
 from dinov3_metadata.stages.links import MARK
 from dinov3_metadata.stages.sweep import sweep
 from dinov3_metadata.stages.view import View
@@ -680,7 +680,7 @@ def test_a_folder_that_vanishes_before_its_images_are_linked(
         shutil.rmtree(folder.dataset / "train/dog/deep", ignore_errors=True)
         return list_folder(path, *others)
 
-    monkeypatch.setattr(view, "list_folder", later)
+    monkeypatch.setattr(sides, "list_folder", later)
     folder.link()
     assert sorted(folder.links().values()) == sorted(
         str(path.relative_to(folder.dataset)) for path in folder.dataset.rglob("*.jpg")

@@ -107,6 +107,34 @@ def check_layout(
         )
 
 
+def hold_out_val(
+    dataset: str, layout: str, folders: Mapping[str, list[str]], given: bool
+) -> dict[str, list[str]]:
+    """Return the folders of the splits if VAL is a part of TRAIN: those of TRAIN for VAL, too.
+
+    Args:
+        dataset, layout: The dataset's folder and its layout.
+        folders: See ``layouts.split_folders``; with VAL, if a folder is called like it.
+        given: Whether the user has set the folder of VAL.
+
+    Raises:
+        MetadataError: VAL has a folder of its own.
+    """
+    if layout in ("kaggle", "tiny-imagenet"):
+        path = part_of(dataset, layout, "VAL", folders).folder
+        raise MetadataError(
+            f"config: holdout: the layout {layout} has a folder of VAL, {path}/. Remove `holdout`. "
+            "Or set `layout: folder`, and move that folder out of root."
+        )
+    own = f"{dataset}/{folders.get('VAL', [split_folder('VAL')])[0]}"
+    if "VAL" in folders or os.path.lexists(own):
+        cure = "remove VAL from `folders`" if given else "move that folder out of root"
+        raise MetadataError(
+            f"config: holdout: VAL has a folder of its own, {own}. Remove `holdout`, or {cure}."
+        )
+    return {**folders, "VAL": part_of(dataset, layout, "TRAIN", folders).paths}
+
+
 def check_root(dataset: str, known: bool = False) -> None:
     """Check that a root whose layout was not detected contains at least one split folder, and not
     beside those of VAL and TEST alone some folders that may be classes.

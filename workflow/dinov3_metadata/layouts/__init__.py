@@ -5,6 +5,8 @@ Each layout has a module in this package and a line in ``LAYOUTS``.
 
 import os
 
+from ..addresses import LABELLED
+from ..holdout import Holdout
 from ..paths import StrPath
 from . import flat, folder, imagenet, kaggle, tiny_imagenet
 from .kaggle import SOLUTION, data_of_kaggle, top_of_kaggle
@@ -15,6 +17,7 @@ from .part import (
     class_folders_of,
     folders_with_images,
     has_images,
+    hold_out,
     holds_images,
     images_in,
     may_hold_images,
@@ -73,16 +76,24 @@ def recognise(dataset: StrPath, folders: Folders | None = None) -> str:
     return next(fitting, "imagenet")
 
 
-def part_of(dataset: str, layout: str, split: str, folders: Folders | None = None) -> Part:
+def part_of(
+    dataset: str,
+    layout: str,
+    split: str,
+    folders: Folders | None = None,
+    holdout: Holdout | None = None,
+) -> Part:
     """Return where the images of a split are.
 
     Args:
         dataset: The dataset's folder.
         layout: Its layout.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        folders: See ``split_folders``.
+        folders: See ``split_folders``. With ``holdout``, those of VAL are those of TRAIN.
+        holdout: Which images of TRAIN are VAL. It changes how they are linked, not where they are.
     """
-    return LAYOUTS[layout].list_part(dataset, split, folders or {})
+    part = LAYOUTS[layout].list_part(dataset, split, folders or {})
+    return hold_out(part, holdout) if holdout and split in LABELLED else part
 
 
 def is_class(layout: str, folder: str, name: str, in_view: bool) -> bool:

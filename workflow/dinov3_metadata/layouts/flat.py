@@ -33,7 +33,7 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     below, shards, note = places(split, folders)
     if split == "TRAIN" and not shards:
         below = _folder(dataset, folders)
-    others = () if below or shards else tuple(n for s in SPLITS for n in names_of(s, folders))
+    others = () if below or shards else tuple(n for s in SPLITS for n in names_of(s, folders) if n)
     left = [one for one in others if os.path.isdir(f"{dataset}/{one}")]
     if left:
         shown = " and ".join(f"{one}/" for one in left)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..addresses import SPLITS, index_of, is_image, other_suffix, split_folder
 from ..fingerprint import class_folders
+from ..holdout import Holdout
 from ..paths import MARK, WORK, StrPath
 from .split_folders import Folders
 
@@ -56,6 +57,7 @@ class Part:
         optional: Whether the split is left out if it has no folder and was never published.
         note: What a user should know about where the images are, in one sentence; empty if they
             are where the layout says.
+        held: The same about what is held out of TRAIN as VAL; empty if nothing is.
     """
 
     folder: str
@@ -71,6 +73,12 @@ class Part:
     own_names: bool = False
     optional: bool = False
     note: str = ""
+    held: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about the images, one sentence each."""
+        return [*filter(None, [self.held, self.note])]
 
     @property
     def tops(self) -> tuple[str, ...]:
@@ -94,6 +102,21 @@ class Layout(Protocol):
 
     def explain(self) -> str:
         """Describe the layout in one line, for a user who is looking for a mistake."""
+
+
+def hold_out(part: Part, holdout: Holdout) -> Part:
+    """Return the part of TRAIN or VAL if VAL is the held-out part of TRAIN.
+
+    Each image is linked by itself, because its folder also contains images of the other split.
+
+    Args:
+        part: Where the images of both are.
+        holdout: Which of them are VAL.
+    """
+    where = " and ".join(f"{path}/" if path else "root" for path in part.paths)
+    # `held` names the folders; only the layout `flat` has more to say.
+    note = part.note if part.others else ""
+    return replace(part, whole=False, note=note, held=holdout.describe(where))
 
 
 def names_of(split: str, folders: Folders) -> list[str]:

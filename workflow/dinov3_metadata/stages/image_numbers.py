@@ -55,6 +55,10 @@ class ImageNumbers:
     def less(self) -> int:
         return sum(self._gone.values()) + sum(map(len, self._old.values()))
 
+    def is_retired(self, class_id: str) -> bool:
+        """Return whether the whole folder of a class is retired."""
+        return class_id in self._gone
+
     def put(self, folder: int, class_id: str, name: str, target: str) -> None:
         """Make a link to ``target`` if there is none yet.
 

@@ -9,15 +9,16 @@ new rows have been published. So a run that ends with an error removes no link.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..addresses import SPLITS, is_image, split_folder
+from ..addresses import LABELLED, SPLITS, is_image, split_folder
 from ..class_ids import known_ids
+from ..documents import Count
 from ..errors import MetadataError, count, logger
 from ..fingerprint import (
     Others,
@@ -31,6 +32,7 @@ from ..fingerprint import (
     was_folder,
     write_record,
 )
+from ..holdout import Holdout
 from ..layouts import (
     LAYOUTS,
     Folders,
@@ -42,7 +44,7 @@ from ..layouts import (
 )
 from ..nested import note_nested
 from ..paths import StrPath, existing
-from ..readdir import Listing, list_folder
+from ..readdir import Listing
 from ..walk import (
     LOOKS,
     Folder,
@@ -58,6 +60,7 @@ from .image_numbers import ImageNumbers
 from .left_out import gone_links, note_gone, tell_left_out
 from .links import ViewFolder, check_apart
 from .refusals import flat_split, in_another, missing_split, no_images, no_images_in
+from .sides import Side
 
 
 def link_view(
@@ -74,6 +77,8 @@ def link_view(
     threads: int = 4,
     folders: Folders | None = None,
     empty_classes: str = "refuse",
+    holdout: float | None = None,
+    seed: int = 0,
 ) -> None:
     """Bring the view of a split up to date, starting from the last record in the work folder.
 
@@ -81,6 +86,8 @@ def link_view(
         view: Where to write the states of the folders, see ``fingerprint.Record``.
         extra, dataset, root, split, layout, annotations, folders, empty_classes: See ``View``.
         settings: The fingerprint of everything else that the view depends on.
+        holdout: The share of the images of TRAIN that are VAL; None if VAL has its own images.
+        seed: Another number takes other images for it.
         trust_timestamps, threads: See ``View.link``.
 
     Raises:
@@ -97,6 +104,7 @@ def link_view(
         annotations=annotations,
         folders=folders,
         empty_classes=empty_classes,
+        holdout=Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None,
     )
     links.others = last.others if last else {}
     states = links.link(
@@ -123,6 +131,7 @@ class View:
         folders: See ``layouts.split_folders``.
         empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
             ``keep`` makes an empty folder.
+        holdout: Which images of TRAIN are VAL, for these splits; None if VAL has its own images.
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
@@ -148,14 +157,16 @@ class View:
         annotations: str = "",
         folders: Folders | None = None,
         empty_classes: str = "refuse",
+        holdout: Holdout | None = None,
     ) -> None:
-        self.part, self.folders = part_of(dataset, layout, split, folders), folders
+        self.part, self.folders = part_of(dataset, layout, split, folders, holdout), folders
         self.dataset, self.root, self.extra = dataset, root, extra
         self.split, self.layout = split, layout
         self.keep_empty = empty_classes == "keep"
         self.others: Mapping[str, Others] = {}
         self.notes: list[str] = []
         self.source = os.path.join(dataset, self.part.folder) if self.part.folder else dataset
+        self.side = Side(split, self.source, holdout, self.keep_empty)
         self.target = f"{root}/{split_folder(split)}"
         self.annotations = f"{dataset}/{self.part.annotations}" if self.part.annotations else ""
         self.content = annotations
@@ -205,7 +216,7 @@ class View:
     def _check_places(self) -> None:
         for path in self.part.paths:
             if not os.path.isdir(f"{self.dataset}/{path}"):
-                raise missing_split(self.dataset, path, self.split, self.layout)
+                raise missing_split(self.dataset, path, self.side.owner, self.layout)
         for split in SPLITS:
             for path in part_of(self.dataset, self.layout, split, self.folders).paths:
                 check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
@@ -308,10 +319,10 @@ class View:
             above = {name.rpartition("/")[0] for name in found.keys() - {*self.part.tops}}
             if not found.keys() >= {*self.part.tops, *above}:
                 continue  # a folder whose subfolder is gone must be listed again first
+            # Another run may have made folders for classes of which this split has no images.
+            ours = {*filter(os.path.isabs, noted), *self._folders()} if noted else ()
             damaged = {
-                path
-                for path, state in noted.items()
-                if os.path.isabs(path) and folder_state(path, trust_timestamps) != state
+                path for path in ours if folder_state(path, trust_timestamps) != noted.get(path)
             }
             if not changed and not damaged:
                 break
@@ -323,10 +334,13 @@ class View:
             changed = set()
         else:
             raise self._restless()
-        paths = [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
         self.others = {name: found[name].others for name in sorted(found) if found[name].others}
         states = {name: found[name].state for name in sorted(found)}
-        return states | {path: folder_state(path, trust_timestamps) for path in paths}
+        return states | {path: folder_state(path, trust_timestamps) for path in self._folders()}
+
+    def _folders(self) -> list[str]:
+        """Return the paths of the split's folder in the view and of those of its classes."""
+        return [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
 
     def _take(self, name: str, listed: Listing, state: State) -> Folder:
         """Select the subfolders that may contain images; warn of ignored images and folders."""
@@ -345,9 +359,7 @@ class View:
         names of the folders and files in it, and tell the user."""
         beside = self.part.classes and name in self.part.tops
         path = f"{self.source}/{name}".rstrip("/")
-        return tell_left_out(
-            path, folders, files, classes=self.part.classes, holds_classes=beside
-        )
+        return tell_left_out(path, folders, files, classes=self.part.classes, holds_classes=beside)
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
         """Link the images of each class that changed in the dataset or in the view.
@@ -363,31 +375,40 @@ class View:
             if was_folder(found[name].state) and name not in tops:
                 folders.setdefault(self._class_of(name), []).append(name)
         affected = set(map(self._class_of, changed))
-        empty = []
+        empty, lacking = [], set[str]()
         self.numbers.check_names(folders)
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
-            stale = class_id in affected or path in damaged or not os.path.isdir(path)
-            if stale and not self.numbers.link_class(class_id, self._images_in(names)):
-                empty.append(class_id)
+            there = os.path.isdir(path)
+            stale = class_id in affected or path in damaged or self.numbers.is_retired(class_id)
+            if stale or not (there or self.side.may_lack):
+                images = [*self.side.images_in(names, class_id)]
+                if not images and self.side.may_lack:
+                    lacking.add(class_id)
+                elif not self.numbers.link_class(class_id, images):
+                    empty.append(class_id)
+            elif not there:  # it lacked images before, too
+                lacking.add(class_id)
         for top in tops:
             note_gone(found, top, self.source)
+        if len(empty) + len(lacking) == len(folders) and (self.side.others or lacking):
+            raise self.side.nothing()
         if (empty and not self.part.classes) or not folders:
             raise self._no_images(found)
         if empty and not self.keep_empty:
-            lacking = [(one, [found[name].others for name in folders[one]]) for one in empty]
-            everything = len(empty) == len(folders)
-            raise no_images_in(self.split, self.source, lacking, all_of_them=everything)
-        self.numbers.retire_classes(folders)
-        if len(folders) == 1 and self.part.classes:
+            bare = [(one, [found[name].others for name in folders[one]]) for one in empty]
+            none = len(empty) == len(folders)
+            raise no_images_in(self.split, self.source, bare, self.side.what, all_of_them=none)
+        self.numbers.retire_classes(folders.keys() - lacking)
+        if len(folders) == 1 and self.part.classes and self.side.owner == self.split:
             self.notes = note_nested(self.split, self.dataset, self.part.paths, next(iter(folders)))
 
     def _no_images(self, found: Found | None = None) -> MetadataError:
         if self.part.classes and holds_images(self.source):
-            return flat_split(self.split, self.source)
+            return flat_split(self.side.owner, self.source)
         others = [known.others for known in (found or {}).values()]
-        hint = in_another(self.dataset, self.split) if self.part.folder else ""
-        return no_images(self.split, self.source, others, hint=hint)
+        hint = in_another(self.dataset, self.side.owner) if self.part.folder else ""
+        return no_images(self.side.owner, self.source, others, hint=hint)
 
     def _class_of(self, folder: str) -> str:
         if not self.part.classes:
@@ -402,9 +423,8 @@ class View:
             found: All folders of the dataset.
             class_of: File name of each image -> class id.
         """
-        images = list(
-            self._images_in(name for name in sorted(found) if was_folder(found[name].state))
-        )
+        names = (name for name in sorted(found) if was_folder(found[name].state))
+        images = [*self.side.images_in(names)]
         if not images:
             raise self._no_images(found)
         ids = known_ids(self.dataset, self.layout, self.part, self.folders)
@@ -415,18 +435,6 @@ class View:
             self.numbers.link_class(class_id, some)
         self.numbers.retire_classes(classes)
 
-    def _images_in(self, names: Iterable[str]) -> Iterator[str]:
-        """Yield the paths of the images directly in some folders of the dataset."""
-        for name in names:
-            folder = f"{self.source}/{name}" if name else self.source
-            with suppress(FileNotFoundError, NotADirectoryError):  # the next look notices it
-                listed = list_folder(folder, self.split, None)
-                for image in _images(listed):
-                    # The target of a link to a special file or a dangling link is spelled
-                    # differently. So if a regular file takes its place, the link is replaced, too,
-                    # and its folder is scanned again.
-                    yield f"{folder}/./{image}" if image in listed.special else f"{folder}/{image}"
-
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
 
@@ -435,8 +443,3 @@ class View:
             f"{self.source} keeps changing while the view of it is being made. Wait until "
             "copying has finished and run the same command again."
         )
-
-
-def _images(listed: Listing) -> list[str]:
-    images = [*filter(is_image, listed.files), *listed.special]
-    return [name for name in images if name[0] != "."]
