@@ -1,6 +1,6 @@
 # Make the metadata that DINOv3 trains from, given an ImageNet-style folder of images:
 #
-#   load_labels → (link_view →) scan_split → (number_classes →) dump_entries → dump_class_arrays → verify → publish
+#   load_labels → (link_view →) scan_split → (select_images →) (number_classes →) dump_entries → dump_class_arrays → verify → publish
 #
 # config.yaml contains the settings, rules/ one file per stage, workflow/ the code of the stages.
 # docs/module.md shows how another workflow uses this one.
@@ -23,11 +23,13 @@ include: f"{HOUSE}/rules/common.smk"
 include: f"{HOUSE}/rules/labels.smk"
 include: f"{HOUSE}/rules/view.smk"
 include: f"{HOUSE}/rules/scan.smk"
+include: f"{HOUSE}/rules/selection.smk"
 include: f"{HOUSE}/rules/numbering.smk"
 include: f"{HOUSE}/rules/entries.smk"
 include: f"{HOUSE}/rules/classes.smk"
 include: f"{HOUSE}/rules/verify.smk"
 include: f"{HOUSE}/rules/audit.smk"
+include: f"{HOUSE}/rules/sound.smk"
 include: f"{HOUSE}/rules/duplicates.smk"
 include: f"{HOUSE}/rules/publish.smk"
 include: f"{HOUSE}/rules/report.smk"

@@ -14,8 +14,8 @@ from dinov3_metadata import (
     ImageNetMetadata,
     MetadataError,
     check,
+    current,
     dump_extra,
-    present,
     published,
 )
 from dinov3_metadata.artefacts import Numbering
@@ -426,7 +426,7 @@ def test_a_scan_that_finds_other_classes_than_the_numbering_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, extra = make(tmp_path / "root", ["a", "b"], ["a"]), tmp_path / "extra"
-    monkeypatch.setattr(present, "class_ids_of", lambda *_: ["0", "a", "b"])
+    monkeypatch.setattr(current, "class_ids_of", lambda *_: ["0", "a", "b"])
     monkeypatch.setattr(numbering, "class_ids_of", lambda *_: ["0", "a", "b"])
     monkeypatch.setattr(published, "class_ids_of", lambda *_: ["0", "a", "b"])
     (root / "labels.txt").write_text("0,zero\na,A\nb,B\n")

@@ -72,6 +72,7 @@ def test_the_pattern_is_the_path_with_wildcards(name: str) -> None:
             "audited",
             split="TRAIN",
             tree=f"1-folders-{'0' * 12}",
+            selection="all",
             numbered="own",
             audit="1" * 12,
         ).replace("audit-TRAIN", "audit-VAL"),

@@ -40,6 +40,8 @@ class Split:
             "split": "TRAIN",
             "view": "",
             "tree": f"4-folders-{self.states:012x}",
+            "selection": "all",
+            "sound": "all",
             "labels": f"labels-none-{0:012x}",
             "numbered": "own",
             "checks": f"sample-1000-{0:012x}",

@@ -107,7 +107,8 @@ def test_the_oldest_go_when_room_is_short(served: Path, monkeypatch: pytest.Monk
         return SimpleNamespace(free=10 - len(os.listdir(kept_in(served))))
 
     monkeypatch.setattr(shutil, "disk_usage", free)
-    path = path_of(served, "new_entries", split="TRAIN", tree="x", labels="y", numbered="own")
+    state = {"tree": "x", "selection": "all", "sound": "all", "labels": "y", "numbered": "own"}
+    path = path_of(served, "new_entries", split="TRAIN", **state)
     make_room(path, 8)
     assert kept(served) == ["two", "three"]
     with pytest.raises(MetadataError, match=r"entries-TRAIN.npy needs .* MB"):

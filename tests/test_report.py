@@ -366,12 +366,13 @@ def test_the_first_page_says_whether_the_dataset_is_right(audited: Path) -> None
     summary = Path(path_of(audited, "audit_summary", split="TRAIN"))
     whole = json.loads(summary.read_text())
     state = published_state(audited, "TRAIN").state
-    whole |= {name: state[name] for name in ("tree", "numbered")}
+    places = ("tree", "selection", "numbered")
+    whole |= {name: state[name] for name in places}
     summary.write_text(json.dumps(whole))
     assert "Nobody has looked at the images of VAL as they are now: run" in verdict()
     (audited / "audit-VAL.json").write_text("{}")
     state = published_state(audited, "VAL").state
-    of_val = whole | {name: state[name] for name in ("tree", "numbered")}
+    of_val = whole | {name: state[name] for name in places}
     Path(path_of(audited, "audit_summary", split="VAL")).write_text(json.dumps(of_val))
     assert verdict() == "<span class=good>Yes:</span> nothing is known against it."
     summary.write_text(json.dumps(whole | {"problems": {"clipped": 2, "damaged": 1}}))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,7 +230,8 @@ def test_defaults_are_those_of_the_schema() -> None:
     for one in fields(Settings):
         rule, value = schema_of(one.metadata["key"]), getattr(settings, one.name)
         if one.name not in ("root", "extra", "view", "folders"):
-            assert (list(value) if isinstance(value, tuple) else value) == rule["default"]
+            plain = list(value) if isinstance(value, tuple) else value
+            assert (None if plain == "" else plain) == rule["default"]
         choices = one.metadata["schema"].get("items", one.metadata["schema"]).get("enum")
         assert choices == rule.get("items", rule).get("enum")
 
@@ -244,10 +246,20 @@ SETTINGS: dict[str, Any] = {
     "labels": "folders",
     "classes": "own",
     "empty_classes": "keep",
+    "holdout": 0.5,
     "keep": 3.5,
     "engine": "torchvision",
     "unaddressable": "skip",
     "trust_timestamps": False,
+    "reuse": "other extra",
+    "select_classes": ("n01440764", "n01443537"),
+    "select_images": "images.txt",
+    "select_exclude": "others.txt",
+    "select_audit": ("rotated",),
+    "select_fraction": 1.0,
+    "select_per_class": 9,
+    "select_seed": 1,
+    "select_missing": "skip",
     "level": "full",
     "sample": 2,
     "fail_on": ("broken-exif",),
@@ -287,8 +299,16 @@ def as_section(name: str, value: Any) -> dict[str, Any]:
 def test_every_setting_is_taken(name: str, flat: bool, tree: Path, tmp_path: Path) -> None:
     make_tree(tmp_path / "other root")
     value = SETTINGS[name]
-    if name in ("root", "extra", "view"):
+    if name in ("root", "extra", "view", "reuse", "select_images", "select_exclude"):
         value = str(tmp_path / value)
+    if name == "holdout":
+        shutil.rmtree(tree / "val")
+        for folder in (tree / "train").iterdir():  # so that both splits have some of each class
+            for i in range(20):
+                (folder / f"{folder.name}_{10**5 + i}.JPEG").touch()
+    listed = "".join(f"{path.name}\n" for path in tree.rglob("*.JPEG"))
+    (tmp_path / "images.txt").write_text(listed)
+    (tmp_path / "others.txt").write_text("n01440764_9.JPEG")
     given = {name: value} if flat else as_section(name, value)
     chain = dump_extra(**{"root": tree, "extra": tmp_path / "extra"} | given)
     assert getattr(chain.settings, name) == value

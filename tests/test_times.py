@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dinov3_metadata import fingerprint, present, times, walk
+from dinov3_metadata import current, fingerprint, times, walk
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import A_FILE, UNREAD, FolderState
 from dinov3_metadata.run import dump_extra
@@ -158,7 +158,7 @@ def test_no_folder_is_looked_at_for_the_warning_alone(
 ) -> None:
     root, extra = make_tree(tmp_path / "set", LAYOUTS[layout]), tmp_path / "extra"
     dump_extra(root, extra, ["TRAIN"], "folders", layout=layout)
-    monkeypatch.setattr(present, "folder_states", None)
+    monkeypatch.setattr(current, "folder_states", None)
     dump_extra(root, extra, ["TRAIN"], "folders", layout=layout)
 
 

@@ -111,6 +111,19 @@ def test_each_share_of_an_audit_is_a_job(tree: Path, plugin: Callable, tmp_path:
     assert '"zero-bytes": 4' in (tmp_path / "pbs/extra/audit-TRAIN.json").read_text()
 
 
+def test_a_selection_by_an_audit_is_between_two_jobs(
+    tree: Path, plugin: Callable, tmp_path: Path
+) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    pbs.command += ["--set-scatter", "audit=1"]
+    exclude = tmp_path / "exclude.txt"
+    exclude.write_text("n01484850\n")
+    pbs.run("splits=[TRAIN]", f"select={{audit: [rotated], exclude: '{exclude}'}}")
+    names = [asked.split("-N dinov3-")[1].split()[0] for asked in pbs.asked()]
+    assert [name.partition("_")[0] for name in names] == ["split", "audit", "split-rows"]
+    assert (tmp_path / "pbs/extra/left-out-TRAIN.json").exists()
+
+
 def test_a_job_that_is_killed_is_tried_again_with_more(
     tree: Path, plugin: Callable, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata.run import dump_extra
-from helpers import FILES, digests, dump, make_tree
+from helpers import FILES, digests, dump, file_states, make_tree
 
 LABELS = (
     "n01440764,tench\nn01443537,goldfish\nn01484850,great white shark\n"
@@ -336,6 +336,41 @@ def test_edit_matrix(row: str, dataset: Dataset) -> None:
     assert dataset.run() == (jobs, listed)
     assert dataset.is_true()
     assert dataset.run() == (NOTHING, set())
+
+
+EXCLUDED = "n01484850", "n01440764_9.JPEG", "test/ILSVRC2012_test_00000002.JPEG"
+
+
+class Selected(Dataset):
+    """A dataset without a class and two images, whose metadata is made without Snakemake."""
+
+    def run(self, *_: str, **__: object) -> tuple[set[str], set[str]]:
+        exclude = self.root.parent / "不要 these.txt"
+        exclude.write_text("\n".join(EXCLUDED))
+        select = {"exclude": exclude, "missing": "skip"}
+        dump_extra(self.root, self.extra, ["TRAIN", "VAL", "TEST"], select=select)
+        return set(), set()
+
+    def is_true(self) -> bool:
+        """Whether the published bytes are those of a copy without what is excluded."""
+        copy = self.root.parent / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        left_out = shutil.ignore_patterns(*(name.rpartition("/")[2] for name in EXCLUDED))
+        shutil.copytree(self.root, copy, ignore=left_out, ignore_dangling_symlinks=True)
+        return Dataset(copy, self.extra, self.snakemake, self.fresh).is_true()
+
+
+@pytest.mark.parametrize("row", [row for row in MATRIX if "one by one" not in row])
+def test_edit_matrix_of_a_selection(row: str, dataset: Dataset) -> None:
+    selected = Selected(dataset.root, dataset.extra, dataset.snakemake, dataset.fresh)
+    selected.run()
+    assert selected.is_true()
+    MATRIX[row][0](selected)
+    selected.run()
+    assert selected.is_true()
+    states = file_states(selected.extra.glob("*-*"))
+    selected.run()
+    assert file_states(selected.extra.glob("*-*")) == states
 
 
 def test_edits_one_after_the_other(dataset: Dataset) -> None:

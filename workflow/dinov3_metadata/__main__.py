@@ -24,7 +24,7 @@ from .addresses import SPLITS
 from .errors import MetadataError, did_you_mean
 from .extras import check_installed
 from .log import INTERRUPTED, ending_plainly, escape, now_and_then, open_streams
-from .options import NOT_CHECKED, Parser, refuse, settings_parser, split_folders
+from .options import NOT_CHECKED, Parser, refuse, settings_parser, split_files, split_folders
 from .progress import progress_logger
 from .run import audit_extra, dump_extra
 from .summary import summarise
@@ -111,8 +111,12 @@ def audit(arguments: list[str]) -> None:
     options = _settings(settings_parser("audit", description), arguments)
     for module in ("numpy", "PIL"):
         check_installed(module, "", "This command")
-    progress_logger.addFilter(now_and_then())
-    _say(summarise(audit_extra(**options)))
+    sparsely = now_and_then()
+    progress_logger.addFilter(sparsely)
+    try:
+        _say(summarise(audit_extra(**options)))
+    finally:
+        progress_logger.removeFilter(sparsely)
 
 
 def train(arguments: list[str]) -> None:
@@ -127,6 +131,10 @@ def _settings(parser: Parser, arguments: list[str]) -> dict[str, Any]:
     options = vars(parser.parse(arguments))
     if "folders" in options:
         options["folders"] = split_folders(options["folders"])
+    if len(options.get("select_classes", "")) == 1:
+        options["select_classes"] = options["select_classes"][0]
+    if "select_images" in options:
+        options["select_images"] = split_files(options["select_images"])
     level = options.get("log_level", "info").upper()
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
     return options

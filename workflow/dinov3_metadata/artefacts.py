@@ -24,6 +24,7 @@ from .formats import SMALL, FileDigest, LabelsSource, NumberedBy
 from .nested import unknown_classes
 from .paths import StrPath, array_names
 from .readings import Naming, name_classes
+from .selection import Selection
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Scan:
         import numpy as np
 
         with reading_back(path), open_regular(path) as file:
-            _check_members(file)
+            check_members(file)
             with np.load(file, allow_pickle=False) as arrays:
                 scan = cls(**arrays)
             images = len(scan.actual_index)
@@ -244,7 +245,7 @@ class Scan:
         return np.repeat(np.arange(len(counts), dtype="<u4"), counts)
 
 
-def _check_members(file: BinaryIO) -> None:
+def check_members(file: BinaryIO) -> None:
     """Check that an ``.npz`` needs no more memory to load than it has bytes.
 
     Raises:
@@ -279,7 +280,7 @@ class Report:
         files: Published name of each array -> size and digest.
         checks: What was checked, one sentence each.
         verified: The time of the check, in UTC.
-        numbering, notes, empty_classes: See ``formats.Description``.
+        numbering, notes, empty_classes, selection: See ``formats.Description``.
     """
 
     split: str
@@ -296,6 +297,7 @@ class Report:
     numbering: NumberedBy | None = None
     notes: list[str] = field(default_factory=list)
     empty_classes: Count = NONE
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         """Refuse a report whose files are not those of its split.

@@ -108,20 +108,29 @@ class Binding:
         search for duplicates, if it names these."""
         if not self.chain.settings.fail_on:
             return []
-        audits = self._audited(self.chain.audit)
+        audits = self._audited()
         return [*audits, self._compared()] if self.chain.groups_refused else audits
 
     def audits(self, wildcards: Any) -> list[str]:
         """Return a new audit of each split, as pixels can change while their folders do not; and a
         search for duplicates after it, unless the user wants none."""
-        audits = self._audited(f"{self.chain.audit}-{self._now}")
+        audits = self._audited(self._now)
         new = [self._compared(f"-{self._now}")] if self.chain.settings.duplicates else []
         return [*audits, *new]
 
     def audits_compared(self, wildcards: Any) -> list[str]:
         """Return the audits before a search for duplicates, which are from the same time."""
-        _, dash, time_of_both = wildcards.search.partition("-")
-        return self._audited(f"{self.chain.audit}{dash}{time_of_both}")
+        return self._audited(wildcards.search.partition("-")[2])
+
+    def scans_beside(self, wildcards: Any) -> list[str]:
+        """Return the scans of other splits that the selection of a split reads."""
+        self._states()
+        return [*self.chain.now[wildcards.split].scans_beside.values()]
+
+    def audits_before(self, wildcards: Any) -> list[str]:
+        """Return the audits by which images of a split are left out."""
+        self._states()
+        return [*self.chain.now[wildcards.split].audits_before.values()]
 
     def verified(self, wildcards: Any) -> list[str]:
         """Return the files that must exist before anything is published."""
@@ -232,7 +241,7 @@ class Binding:
         _ = self._lock
         with ending_plainly():
             states = [*self.chain.states.values()]
-            _ = self._doubted
+            _ = self._doubted, self._forgotten, self._parted
         return states
 
     @cached_property  # so that it is said once
@@ -241,13 +250,35 @@ class Binding:
         if self.workflow.is_main_process and self.chain.doubt:
             logger.warning("%s", self.chain.doubt)
 
+    @cached_property  # once, before Snakemake looks for the records
+    def _forgotten(self) -> None:
+        """Forget audits that are out of date, if this process is to run anything."""
+        if self._runs:
+            for split in self.chain.splits:
+                self.chain.now[split].forget_audit()
+
+    @cached_property  # Snakemake knows the groups only after it has read the rules
+    def _parted(self) -> None:
+        """If images are left out by an audit, let what comes after it be a job of its own on a
+        cluster. The audit is not in the group, which would have to run before and after it."""
+        groups = self.workflow.group_settings.overwrite_groups
+        for rule in ("dump_entries", "dump_class_arrays", "verify"):
+            if self.chain.settings.select_audit and rule in groups:
+                groups[rule] = f"{groups[rule].removesuffix('-rows')}-rows"
+
     def _files(self, names: Iterable[str], state: dict[str, str]) -> dict[str, str]:
         """Return the paths of the files that a split in some state needs, by their names."""
         return {name: path_of(self.extra, name, **state) for name in names if needs(name, state)}
 
-    def _audited(self, audit: str) -> list[str]:
-        """Return the files that show that an audit of each split has finished."""
-        return [path_of(self.extra, "audited", audit=audit, **state) for state in self._states()]
+    def _audited(self, time_of_audit: str = "") -> list[str]:
+        """Return the files that show that an audit of each split has finished: one that was asked
+        for at some time, or one that a publication needs."""
+        self._states()
+        audit = "-".join(filter(None, [self.chain.audit, time_of_audit]))
+        return [
+            path_of(self.extra, "audited", audit=audit, **self.chain.now[split].place_of_audit)
+            for split in self.chain.splits
+        ]
 
     def _compared(self, time_of_audit: str = "") -> str:
         """Return the file that shows that a search for duplicates has finished."""

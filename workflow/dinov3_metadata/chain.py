@@ -16,7 +16,8 @@ from .published import CODE
 
 COMMON = (
     *("addresses", "artefacts", "coding", "disk", "documents", "files", "fingerprint", "formats"),
-    *("misfits", "names", "nested", "paths", "readings", "replace", "tables"),
+    *("holdout", "misfits", "names", "nested", "paths", "readings", "replace", "selection"),
+    "tables",
 )
 """The modules that every stage depends on."""
 
@@ -25,6 +26,8 @@ SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "
 report, lock or import other modules."""
 
 WALKING = ("readdir", "walk")
+LISTS = ("stages/label_forms", "stages/list_names", "stages/lists", "structures", "texts")
+CHOSEN = ("scan", "selected", "sound")  # the last of them that exists has the images to publish
 AUDITING = ("damage", "examine", "hashes", "images", "pixels", "stages/audit", "stand_ins")
 
 
@@ -96,11 +99,13 @@ STAGES = {
             "annotations": chain.now[split].annotations,
             "settings": chain.now[split].view_settings,
             "trust_timestamps": chain.settings.trust_timestamps,
+            "holdout": chain.settings.holdout,
+            "seed": chain.settings.select_seed,
         },
         code=(
             *WALKING,
             *("class_ids", "stages/annotations", "stages/image_numbers", "stages/left_out"),
-            *("stages/links", "stages/refusals", "stages/view"),
+            *("stages/links", "stages/refusals", "stages/sides", "stages/view"),
         ),
         threads=True,
         replaces="view",
@@ -122,10 +127,32 @@ STAGES = {
             "watch_links": chain.now[split].watch_links,
             "empty_classes": chain.settings.empty_classes,
             "source": chain.now[split].source if chain.is_view else "",
+            "reuse": chain.settings.reuse,
         },
         code=(*WALKING, "stages/left_out", "stages/refusals", "stages/scan", "witness"),
         threads=True,
         replaces="tree",
+    ),
+    "select_images": Stage(
+        module="selection",
+        says="Select the images of {split}",
+        after=("scan_split",),
+        reads=("scan",),
+        makes=("selected", "selection", "choice", "new_left_out"),
+        wildcards=("split",),
+        given=lambda chain, split: {
+            "root": chain.root,
+            "dataset": chain.dataset,
+            "layout": chain.layout,
+            "folders": chain.folders,
+            "is_view": chain.is_view,
+            "rules": chain.now[split].rules,
+            "contents": chain.now[split].lists,
+            "beside": chain.now[split].scans_beside,
+            "empty_classes": chain.settings.empty_classes,
+        },
+        code=("choice", "class_ids", *LISTS, "readdir", "stages/selection"),
+        replaces="selection",
     ),
     "number_classes": Stage(
         module="numbering",
@@ -137,16 +164,73 @@ STAGES = {
             "classes": chain.numbered_by,
             "parts": {split: chain.now[split].part.paths for split in LABELLED},
             "folders": chain.folders,
+            "rules": chain.class_rules,
         },
-        code=("class_ids", "stages/numbering"),
+        code=("class_ids", *LISTS, "readdir", "stages/numbering"),
         splits=LABELLED,
         replaces="numbered",
+    ),
+    "audit_images": Stage(
+        module="audit",
+        says="Open the images of {split} that are new, {scatteritem}",
+        after=("scan_split", "select_images", "number_classes"),
+        reads=("scan", "selected", "numbering"),
+        makes=("share",),
+        wildcards=("extra", "split", "scatteritem"),
+        on_demand=True,
+        given=lambda chain, split: {
+            "root": chain.root,
+            "is_view": chain.is_view,
+            "hashed": chain.settings.duplicates,
+            "reuse": chain.settings.reuse,
+        },
+        code=AUDITING,
+    ),
+    "audit_split": Stage(
+        module="audit",
+        says="Audit {split}",
+        after=("scan_split", "select_images", "audit_images"),
+        reads=("scan", "selected", "numbering"),
+        makes=("audited",),
+        wildcards=("extra", "split", "tree", "selection", "numbered", "audit"),
+        on_demand=True,
+        given=lambda chain, split: {
+            "root": chain.root,
+            "standing": chain.audit,
+            "fail_on": chain.problems_refused,
+            "spared": list(chain.settings.select_audit),
+            "is_view": chain.is_view,
+            "keep": chain.settings.keep,
+        },
+        code=AUDITING,
+    ),
+    "select_sound": Stage(
+        module="sound",
+        says="Leave out the images of {split} with a problem",
+        after=("scan_split", "select_images", "number_classes", "audit_split"),
+        reads=("scan", "selected", "selection", "choice"),
+        makes=("sound", "sound_selection", "watched", "sound_left_out"),
+        wildcards=("extra", "split"),
+        given=lambda chain, split: {
+            "root": chain.root,
+            "is_view": chain.is_view,
+            "problems": list(chain.settings.select_audit),
+            "made_for": chain.now[split].sound_for,
+            "audits": chain.now[split].audits_before,
+            "files": chain.now[split].files_before,
+            "empty_classes": chain.settings.empty_classes,
+        },
+        code=(
+            *("choice", "damage", "doubles", "examine", "hashes", "images", "near", "pixels"),
+            *("stages/sound", "stand_ins", "watched"),
+        ),
+        replaces="sound",
     ),
     "dump_entries": Stage(
         module="entries",
         says="Write the entries of {split}",
-        after=("scan_split", "load_labels", "number_classes"),
-        reads=("scan", "labels", "numbering"),
+        after=("scan_split", "select_images", "select_sound", "load_labels", "number_classes"),
+        reads=(*CHOSEN, "labels", "numbering"),
         makes=("new_entries",),
         given=lambda chain, split: {},
         clears=("labels", "numbered"),
@@ -156,7 +240,7 @@ STAGES = {
         module="classes",
         says="Write the class arrays of {split}",
         after=("dump_entries",),
-        reads=("scan", "labels", "numbering", "new_entries"),
+        reads=(*CHOSEN, "labels", "numbering", "new_entries"),
         makes=("new_class_ids", "new_class_names"),
         given=lambda chain, split: {},
         code=("stages/classes",),
@@ -167,7 +251,7 @@ STAGES = {
         says="Verify {split}",
         after=("dump_entries", "dump_class_arrays"),
         reads=(
-            *("view", "scan", "folders", "labels", "numbering"),
+            *("view", *CHOSEN, "selection", "sound_selection", "folders", "labels", "numbering"),
             *("new_entries", "new_class_ids", "new_class_names"),
         ),
         makes=("report",),
@@ -177,41 +261,9 @@ STAGES = {
             "level": chain.settings.level,
             "sample": chain.settings.sample,
             "classes": chain.now[split].classes,
-            "notes": list(filter(None, [chain.now[split].part.note])),
+            "notes": chain.now[split].part.notes,
         },
         code=("readdir", "stages/left_out", "stages/verify", "witness"),
-    ),
-    "audit_images": Stage(
-        module="audit",
-        says="Open the images of {split} that are new, {scatteritem}",
-        after=("scan_split", "number_classes"),
-        reads=("scan", "numbering"),
-        makes=("share",),
-        wildcards=("extra", "split", "scatteritem"),
-        on_demand=True,
-        given=lambda chain, split: {
-            "root": chain.root,
-            "is_view": chain.is_view,
-            "hashed": chain.settings.duplicates,
-        },
-        code=AUDITING,
-    ),
-    "audit_split": Stage(
-        module="audit",
-        says="Audit {split}",
-        after=("scan_split", "audit_images"),
-        reads=("scan", "numbering"),
-        makes=("audited",),
-        wildcards=("extra", "split", "tree", "numbered", "audit"),
-        on_demand=True,
-        given=lambda chain, split: {
-            "root": chain.root,
-            "standing": chain.audit,
-            "fail_on": chain.problems_refused,
-            "is_view": chain.is_view,
-            "keep": chain.settings.keep,
-        },
-        code=AUDITING,
     ),
     "find_duplicates": Stage(
         module="duplicates",
@@ -224,7 +276,7 @@ STAGES = {
         given=lambda chain, split: {
             "root": chain.root,
             "states": chain.states_compared,
-            "files": chain.files_compared,
+            "files": chain.files_of(chain.states_compared),
             "splits": list(chain.splits),
             "is_view": chain.is_view,
             "audit": chain.audit,
@@ -232,7 +284,7 @@ STAGES = {
             "fail_on": chain.groups_refused,
             "keep": chain.settings.keep,
         },
-        code=("near", "stages/duplicates"),
+        code=("doubles", "near", "stages/duplicates"),
     ),
     "publish": Stage(
         module="publish",
@@ -250,6 +302,9 @@ STAGES = {
             "classes": {split: chain.now[split].noted_classes for split in chain.splits},
             "keep": chain.settings.keep,
             "folders": chain.folders,
+            "select": {split: chain.now[split].select for split in chain.splits},
+            "holdout": chain.settings.holdout,
+            "seed": chain.settings.select_seed,
         },
         code=CODE,
     ),
@@ -275,10 +330,13 @@ def of_layout(layout: str) -> str:
 
 
 def needs(name: str, state: dict[str, str]) -> bool:
-    """Return whether a split in some state needs a file: one with this stage, with a view, or
-    numbered by other classes than those of its own scan."""
+    """Return whether a split in some state needs a file: one with this stage, with a view, with a
+    selection, or numbered by other classes than those of its own scan."""
     if name == "view":
         return bool(state.get("view"))
+    for rule, wildcard in (("select_images", "selection"), ("select_sound", "sound")):
+        if name in STAGES[rule].makes:
+            return state.get(wildcard, "all") != "all"
     if name == "numbering":
         return "-" in state.get("numbered", "")
     return "split" not in state or state["split"] in MAKERS[name].splits

@@ -6,7 +6,7 @@ This module is imported at every start.
 import os
 from collections.abc import Callable
 
-from .addresses import is_image
+from .addresses import LABELLED, is_image
 from .disk import read_file
 from .errors import MetadataError
 from .fingerprint import folders_in
@@ -75,3 +75,10 @@ def _annotated(annotations: str, source: str, read: Callable[[str], tuple[str, s
     class_of = read_annotations(annotations, "", read)
     listed = {key_of(image, class_of) for image in images}
     return sorted({class_id for image, class_id in class_of.items() if image in listed})
+
+
+def known_classes(dataset: str, layout: str, folders: Folders | None) -> list[str]:
+    """Return the class ids of all splits with labels."""
+    return sorted(
+        {one for split in LABELLED for one in class_ids_of(dataset, layout, split, folders)}
+    )

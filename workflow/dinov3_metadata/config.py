@@ -16,7 +16,8 @@ from .addresses import SPLITS
 from .disk import open_regular
 from .errors import MetadataError, did_you_mean
 from .paths import StrPath
-from .settings import TYPES, Settings, flatten
+from .settings import Settings, flatten
+from .values import TYPES
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,7 +38,8 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
             nothing = field.default in (MISSING, "")
             whole.setdefault(key, None if nothing else _plain(field.default))
         elif isinstance(inside := whole.get(section, {}), dict):
-            whole[section] = {key: _plain(field.default)} | inside
+            nothing = field.default == ""
+            whole[section] = {key: None if nothing else _plain(field.default)} | inside
     if isinstance(demo := whole.get("demo", {}), dict):
         whole["demo"] = {key: value for key, (value, _) in DEMO.items()} | demo
     return whole
@@ -174,6 +176,9 @@ def explain(error: Any) -> str:
         elif "string" in types and not isinstance(value, list | dict):
             hint = "; put it in quotes"
         return f"{start}{str(value)!r} is not {wanted}{hint}."
+    if error.validator in ("exclusiveMinimum", "exclusiveMaximum"):
+        side = "above" if error.validator == "exclusiveMinimum" else "below"
+        return f"{start}{value} is not {side} {expected}."
     if error.validator in ("minimum", "maximum"):
         return (
             f"{start}{value} is {'below' if error.validator == 'minimum' else 'above'} {expected}."
@@ -200,7 +205,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
         scalar = value
         with suppress(yaml.YAMLError):
             scalar = yaml.safe_load(value) if isinstance(value, str) else value
-        return scalar if isinstance(scalar, bool | int) else value
+        return scalar if isinstance(scalar, bool | int | float) else value
 
     return {
         key: read(value) if isinstance(value, dict) and key != "folders" else value
@@ -263,9 +268,10 @@ def schema() -> dict[str, Any]:
         section, _, key = field.metadata["key"].rpartition(": ")
         rule = {"description": field.metadata["about"], **field.metadata["schema"]}
         default = _plain(field.default)
-        if default is None or key in ("root", "extra", "view"):  # empty in config.yaml: null
-            rule = rule | {"type": [rule["type"], "null"]}
-            rule = rule | ({"minLength": 0} if "string" in rule["type"] else {})
+        if default in (None, "") or key in ("root", "extra"):  # empty in config.yaml: null
+            kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
+            rule = rule | {"type": [*kinds, "null"]}
+            rule = rule | ({"minLength": 0} if "string" in kinds else {})
             default = None
         inside = properties
         if section:
@@ -294,7 +300,7 @@ def config_yaml() -> str:
         section, _, key = field.metadata["key"].rpartition(": ")
         empty = field.default in (MISSING, "", None)
         default = "" if empty else f" {_flow(field.default)}"
-        text = field.metadata["short"] + COMMENTS.get(key, "")
+        text = field.metadata["short"] + ("" if section else COMMENTS.get(key, ""))
         sections.setdefault(section, []).append((f"{key}:{default}", text))
     sections["demo"] = [(f"{key}: {_flow(value)}", text) for key, (value, text) in DEMO.items()]
     lines = [

@@ -45,5 +45,9 @@ def check_settings(settings: Settings) -> None:
         check_installed("torchvision", "torchvision", "`scan: engine: torchvision`")
     if settings.level == "full":
         check_installed("torchvision", "torchvision", "`verify: level: full`")
-    if "damaged" in settings.fail_on:
-        check_installed("simplejpeg", "audit", "`audit: fail_on: [damaged]`")
+    for name, problems in (
+        ("audit: fail_on", settings.fail_on),
+        ("select: audit", settings.select_audit),
+    ):
+        if "damaged" in problems:
+            check_installed("simplejpeg", "audit", f"`{name}: [damaged]`")

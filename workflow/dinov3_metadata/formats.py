@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .addresses import LABELLED
 from .disk import open_regular
 from .documents import NONE, Count, load, parse
+from .holdout import Holdout
 from .layouts import LAYOUTS
 from .paths import StrPath, array_names, path_of
+from .selection import Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,6 +164,9 @@ class Description:
         empty_classes: The number of class folders of the split without images.
         folders: Split -> the paths of its folders below the dataset, for the splits that are not in
             ``train``, ``val`` and ``test``.
+        selection: What was left out by the setting ``select``; None if nothing could be.
+        select: That setting, without what makes no difference to the split.
+        holdout: Which images of TRAIN are VAL, if VAL is a part of TRAIN; otherwise None.
     """
 
     split: str
@@ -179,6 +185,9 @@ class Description:
     notes: list[str] = field(default_factory=list)
     empty_classes: Count = NONE
     folders: dict[str, list[str]] = field(default_factory=dict)
+    selection: Selection | None = None
+    select: dict[str, Any] = field(default_factory=dict)
+    holdout: Holdout | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit together.
@@ -231,7 +240,9 @@ class AuditSummary:
         first: Problem -> the first image with it; in a view, the file behind the link.
         width, height: ``least``, ``median`` and ``most``, in pixels; None if no image was opened.
         pillow: The version of Pillow.
-        tree, numbered: The scan and the numbering of the images that were opened.
+        tree, selection, numbered: The scan, the selection and the numbering of the images that
+            were opened.
+        findings: The fingerprint of what was found in the images: problems and hashes.
         simplejpeg: The version of simplejpeg; empty without it, when no JPEG is found to be
             ``damaged``.
         code: The fingerprint of the code that looks for problems.
@@ -251,7 +262,9 @@ class AuditSummary:
     pillow: str
     simplejpeg: str = ""
     tree: str = ""
+    selection: str = "all"
     numbered: str = ""
+    findings: str = ""
     code: str
 
 
@@ -320,6 +333,18 @@ def versions() -> dict[str, str]:
 def read_description(extra: StrPath, split: str) -> Description | None:
     """Return the content of ``metadata-SPLIT.json``; None if it is missing or damaged."""
     return load(Description, path_of(extra, "metadata", split=split), SMALL)
+
+
+def differently_held_out(extra: StrPath) -> str:
+    """Return a sentence if TRAIN and VAL were taken from the same images by different rules."""
+    described = [read_description(extra, split) for split in LABELLED]
+    found = [about.holdout for about in described if about]
+    if len(found) < 2 or found[0] == found[1]:
+        return ""
+    return (
+        "TRAIN and VAL were made with different settings of `holdout` or its seed, so images may "
+        "be in both."
+    )
 
 
 def read_class_ids(extra: StrPath, split: str, about: Description) -> list[str]:

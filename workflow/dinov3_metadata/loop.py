@@ -135,10 +135,21 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
                 settings["unaddressable"] = "skip"
             if about.empty_classes:
                 settings["empty_classes"] = "keep"
-            if about.folders != find_folders(about.dataset, {}, [*about.folders]):
-                settings["folders"] = about.folders
+            folders = about.folders
+            if about.holdout:
+                settings["holdout"] = about.holdout.share
+                if about.holdout.seed:
+                    settings["select_seed"] = about.holdout.seed
+                folders = {one: paths for one, paths in folders.items() if one != "VAL"}
+            if folders != find_folders(about.dataset, {}, [*folders]):
+                settings["folders"] = folders
             if about.labels and not _is_found(about, about.labels.file):
                 settings["labels"] = about.labels.file or "folders"
+            for name, value in about.select.items():
+                if name == "images" and about.select.get("images_own"):
+                    value = {**settings.get("select_images", {}), split: value}
+                if not name.endswith("_own"):
+                    settings[f"select_{name}"] = value
     return settings
 
 
@@ -153,11 +164,17 @@ def make_command(extra: str, settings: Mapping[str, Any], splits: Sequence[str] 
     words = ["python", "-m", "dinov3_metadata", "--root", settings["root"], "--extra", extra]
     words += ["--splits", *splits] if splits else []
     for name, value in settings.items():
-        if name == "folders":
-            words.append("--folders")
-            words += [f"{split}={path}" for split, paths in value.items() for path in paths]
-        elif name != "root":
-            words += [f"--{name.replace('_', '-')}", value]
+        if name == "root":
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if isinstance(value, Mapping):
+            pairs = (
+                (split, [paths] if isinstance(paths, str) else paths)
+                for split, paths in value.items()
+            )
+            words += [f"{split}={path}" for split, paths in pairs for path in paths]
+        else:
+            words += map(str, value if isinstance(value, list | tuple) else [value])
     return shlex.join(words)
 
 

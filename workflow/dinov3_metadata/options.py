@@ -6,6 +6,7 @@ import sys
 from dataclasses import MISSING, fields
 from typing import NoReturn
 
+from .addresses import SPLITS
 from .errors import did_you_mean, printable
 from .settings import Settings
 
@@ -56,7 +57,10 @@ def settings_parser(command: str, description: str) -> Parser:
         option = "--" + setting.name.replace("_", "-")
         required = setting.default is MISSING
         kind = schema.get("type")
-        if kind == "array":
+        if isinstance(kind, list):
+            metavar = "FILE" if "object" in kind else "FILE or ID"
+            parser.add_argument(option, nargs="+", metavar=metavar, help=text)
+        elif kind == "array":
             choices = schema["items"]["enum"]
             parser.add_argument(option, nargs="+", choices=choices, metavar="X", help=text)
         elif kind == "object":
@@ -64,10 +68,21 @@ def settings_parser(command: str, description: str) -> Parser:
         elif kind == "boolean":
             parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
         else:
-            number = {"integer": int, "number": float}.get(kind, str)
+            number = {"integer": int, "number": float}.get(str(kind), str)
             choices = setting.metadata["choices"]
             parser.add_argument(option, type=number, choices=choices, required=required, help=text)
     return parser
+
+
+def split_files(words: list[str]) -> str | dict[str, str]:
+    """Return the setting ``select_images`` from a word, or from words like ``TRAIN=list.txt``."""
+    pairs = [word.partition("=") for word in words]
+    if len(words) == 1 and pairs[0][0] not in SPLITS:
+        return words[0]
+    wrong = [word for word, pair in zip(words, pairs, strict=True) if pair[0] not in SPLITS]
+    if wrong:
+        refuse(f"--select-images: {wrong[0]!r} is not a split, an equals sign and a file.")
+    return {split: file for split, _, file in pairs}
 
 
 def split_folders(words: list[str]) -> dict[str, list[str]]:

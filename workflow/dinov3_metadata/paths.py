@@ -14,7 +14,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Union
@@ -34,6 +34,8 @@ WILDCARDS = {
     "split": "|".join(SPLITS),
     "view": "[0-9]+-folders-[0-9a-f]{12}",
     "tree": "[0-9]+-folders-[0-9a-f]{12}",
+    "selection": "all|select-[0-9a-f]{12}",
+    "sound": "all|sound-[0-9a-f]{12}",
     "labels": "labels-(?:[0-9a-f]{12}|none)-[0-9a-f]{12}",
     "numbered": "own|(?:train|union)(?:-[0-9a-f]{12})?",
     "checks": "(?:sample|full)-[0-9]+-[0-9a-f]{12}",
@@ -52,10 +54,12 @@ WILDCARDS = {
 LABELS = f"{WORK}/labels/{{labels}}"
 VIEW = f"{WORK}/views/{{split}}/{{view}}"
 TREE = f"{WORK}/{{split}}/{{tree}}"
+SELECTION = f"{TREE}/{{selection}}"
+SOUND = f"{SELECTION}/{{sound}}"
 NUMBERING = f"{WORK}/numbering/{{numbered}}"
-ROWS = f"{TREE}/{{labels}}/{{numbered}}"
+ROWS = f"{SOUND}/{{labels}}/{{numbered}}"
 CHECKS = f"{ROWS}/{{checks}}"
-AUDIT = f"{WORK}/audit/{{split}}/{{tree}}/{{numbered}}/{{audit}}"
+AUDIT = f"{WORK}/audit/{{split}}/{{tree}}/{{selection}}/{{numbered}}/{{audit}}"
 AUDITED = f"{WORK}/audit/{{split}}/kept-{{code}}"
 COMPARED = f"{WORK}/duplicates/{{search}}"
 PUBLISHED = f"{WORK}/published"
@@ -66,6 +70,7 @@ FILES = {
     "class_ids": "class-ids-{split}.npy",
     "class_names": "class-names-{split}.npy",
     "metadata": "metadata-{split}.json",
+    "left_out": "left-out-{split}.json",
     "audit_table": "audit-{split}.npy",
     "audit_list": "audit-{split}.json",
     "duplicates": "duplicates.json",
@@ -74,6 +79,14 @@ FILES = {
     "view": f"{VIEW}/folders.json",
     "scan": f"{TREE}/scan.npz",
     "folders": f"{TREE}/folders.json",
+    "selected": f"{SELECTION}/selected.npz",
+    "selection": f"{SELECTION}/selection.json",
+    "choice": f"{SELECTION}/choice.npz",
+    "new_left_out": f"{SELECTION}/left-out-{{split}}.json",
+    "sound": f"{SOUND}/sound.npz",
+    "sound_selection": f"{SOUND}/selection.json",
+    "watched": f"{SOUND}/watched.json",
+    "sound_left_out": f"{SOUND}/left-out-{{split}}.json",
     "numbering": f"{NUMBERING}/numbering.json",
     "new_entries": f"{ROWS}/entries-{{split}}.npy",
     "new_class_ids": f"{ROWS}/class-ids-{{split}}.npy",
@@ -90,6 +103,8 @@ FILES = {
     "link_view.tsv": f"{VIEW}/view.tsv",
     "scan_split.log": f"{TREE}/scan.log",
     "scan_split.tsv": f"{TREE}/scan.tsv",
+    "select_images.log": f"{SELECTION}/selection.log",
+    "select_sound.log": f"{SOUND}/sound.log",
     "number_classes.log": f"{NUMBERING}/numbering.log",
     "dump_entries.log": f"{ROWS}/entries.log",
     "dump_entries.tsv": f"{ROWS}/entries.tsv",
@@ -186,8 +201,29 @@ def array_names(split: str) -> list[str]:
 
 
 def published_names(split: str) -> list[str]:
-    """Return the names of files that belong together: a split's arrays and their description."""
-    return [*array_names(split), file_name("metadata", split=split)]
+    """Return the names of files that belong together: a split's arrays, their description, and the
+    images that were left out, if there is a selection."""
+    return [
+        *array_names(split),
+        *(file_name(name, split=split) for name in ("metadata", "left_out")),
+    ]
+
+
+def chosen_name(state: Mapping[str, str], what: str = "images") -> str:
+    """Return the name of the file with the images of a split that are published, or with what was
+    left out.
+
+    Args:
+        state: The names of the split's state.
+        what: ``images``; or ``selection`` or ``left_out``, for which the result is empty if there
+            is no selection.
+    """
+    names = {
+        "images": ("scan", "selected", "sound"),
+        "selection": ("", "selection", "sound_selection"),
+        "left_out": ("", "new_left_out", "sound_left_out"),
+    }[what]
+    return names[2 if state["sound"] != "all" else state["selection"] != "all"]
 
 
 def house() -> Path:

@@ -6,30 +6,32 @@ This module is imported at every start.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
-from .addresses import LABELLED, SPLITS, split_folder
-from .chain import STAGES, code_of, needs, of_layout
-from .class_ids import class_ids_of
-from .fingerprint import digest, folder_states, of_content
+from .addresses import LABELLED, SPLITS
+from .chain import STAGES, code_of, needs
+from .current import NUMBERED_BY, Present
+from .errors import MetadataError
+from .fingerprint import digest, of_content
 from .formats import GROUPS, PROBLEMS, read_audit_summary
-from .layouts import Part, data_of_kaggle, find_folders, part_of, recognise
-from .paths import existing, path_of
-from .preflight import check_flat, check_folders, check_layout, check_root, find_labels
+from .layouts import data_of_kaggle, find_folders, part_of, recognise
+from .paths import path_of, work_folder
+from .preflight import (
+    check_flat,
+    check_folders,
+    check_layout,
+    check_root,
+    find_labels,
+    hold_out_val,
+)
 from .published import (
-    Noted,
     Receipt,
-    published_state,
     receipt_name,
     receipts,
-    records_of,
 )
 from .settings import Settings
-from .times import doubt
-from .trees import Tree, of_tree
-
-NUMBERED_BY = {"own": (), "train": ("TRAIN",), "union": LABELLED}
-"""The setting ``classes`` -> the splits by whose classes a split is numbered, if not by its own."""
 
 
 class Chain:
@@ -69,24 +71,36 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
+        if settings.reuse and not os.path.isdir(work_folder(settings.reuse)):
+            raise MetadataError(
+                f"config: reuse: {settings.reuse} has no metadata that this program made. Name the "
+                "`extra` of another run, or remove the setting."
+            )
         inside = data_of_kaggle(self.dataset) if settings.layout in ("folder", "imagenet") else ""
         wanted = {*settings.splits, *NUMBERED_BY[settings.classes]}
+        if settings.holdout:  # a folder of VAL is refused, and TRAIN is needed for VAL
+            wanted |= {*LABELLED}
         splits = [split for split in SPLITS if split in wanted]
         folders = find_folders(self.dataset, settings.folders or {}, splits, inside)
-        self.folders = folders
         self.layout = settings.layout
         if settings.layout == "auto":
             self.layout = recognise(self.dataset, folders)
         check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
-            check_root(self.dataset, "TRAIN" in folders or "TRAIN" not in settings.splits)
+            needed = settings.holdout or "TRAIN" in settings.splits
+            check_root(self.dataset, "TRAIN" in folders or not needed)
         if (settings.layout, self.layout) == ("auto", "flat") and "TRAIN" in settings.splits:
             given = "TRAIN" in (settings.folders or {})
             check_flat(
                 self.dataset,
                 "" if given else part_of(self.dataset, "flat", "TRAIN", folders).folder,
             )
-        self.is_view = self.layout != "imagenet" or not folders.keys().isdisjoint(settings.splits)
+        if settings.holdout:
+            given = "VAL" in (settings.folders or {})
+            folders = hold_out_val(self.dataset, self.layout, folders, given)
+        self.folders = folders
+        elsewhere = not folders.keys().isdisjoint(settings.splits)
+        self.is_view = self.layout != "imagenet" or elsewhere or bool(settings.holdout)
         self.root = settings.view if self.is_view else self.dataset
         self.now = {split: Present(self, split) for split in SPLITS}
         own_names = self.now["TRAIN"].part.own_names
@@ -132,17 +146,26 @@ class Chain:
     @cached_property
     def audit(self) -> str:
         """The name of an audit with the current settings and code."""
-        return digest(sorted(self.problems_refused), code_of("audit_images", "audit_split"))
+        names = (sorted(self.problems_refused), sorted(self.settings.select_audit))
+        return digest(*names, code_of("audit_images", "audit_split"))
 
     @property
     def problems_refused(self) -> list[str]:
         """The problems of an image that stop publishing."""
-        return [name for name in self.settings.fail_on if name in PROBLEMS]
+        left_out = self.settings.select_audit
+        return [one for one in self.settings.fail_on if one in PROBLEMS and one not in left_out]
+
+    @property
+    def class_rules(self) -> dict[str, Any]:
+        """The rules of ``select`` that say which classes are numbered."""
+        rules = self.now["TRAIN"].rules
+        return {name: rules[name] for name in ("classes", "exclude") if name in rules}
 
     @property
     def groups_refused(self) -> list[str]:
         """Those of ``formats.GROUPS`` that stop publishing."""
-        return [name for name in self.settings.fail_on if name in GROUPS]
+        left_out = self.settings.select_audit
+        return [one for one in self.settings.fail_on if one in GROUPS and one not in left_out]
 
     @cached_property
     def states_compared(self) -> dict[str, dict[str, str]]:
@@ -157,22 +180,24 @@ class Chain:
                 compared[split] = now.state
         return compared
 
-    @property
-    def files_compared(self) -> dict[str, dict[str, str]]:
-        """Split -> the paths of its scan and, if it is numbered by others, of its numbering."""
+    def files_of(self, splits: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Split -> the paths of its scan, of the images that are selected, and of its numbering,
+        as far as it needs them."""
+        places = {split: self.now[split].place_of_audit for split in splits}
         return {
             split: {
-                name: path_of(self.extra, name, **state)
-                for name in ("scan", "numbering")
-                if needs(name, state)
+                name: path_of(self.extra, name, **place)
+                for name in ("scan", "selected", "numbering")
+                if needs(name, place)
             }
-            for split, state in self.states_compared.items()
+            for split, place in places.items()
         }
 
     @cached_property
     def search(self) -> str:
         """The name of a search for duplicates with the current settings, states and code."""
-        states = [(state["tree"], state["numbered"]) for state in self.states_compared.values()]
+        places = ("tree", "selection", "numbered")
+        states = [[state[name] for name in places] for state in self.states_compared.values()]
         names = [*self.states_compared]
         code = code_of("find_duplicates")
         return digest(names, states, self.splits, self.root, self.audit, self.groups_refused, code)
@@ -209,183 +234,3 @@ class Chain:
         if rule in ("link_view", "scan_split"):
             why = (self.now[split].view if rule == "link_view" else self.now[split].tree).why
         return STAGES[rule].says.format(split=split, why=why, scatteritem=scatteritem)
-
-
-class Present:
-    """The current state of a split.
-
-    Each part of the state is read only once, so that all of a run sees the same state.
-    """
-
-    def __init__(self, chain: Chain, split: str) -> None:
-        self.chain, self.split = chain, split
-
-    @cached_property
-    def part(self) -> Part:
-        """Where the images of the split are."""
-        return part_of(self.chain.dataset, self.chain.layout, self.split, self.chain.folders)
-
-    @property
-    def source(self) -> str:
-        """The folder of the dataset that contains the images, or the parts of the split."""
-        return os.path.join(self.chain.dataset, self.part.folder)
-
-    @property
-    def folder(self) -> str:
-        """The split folder below root."""
-        return os.path.join(self.chain.root, split_folder(self.split))
-
-    @cached_property
-    def annotations(self) -> str:
-        """The fingerprint of the file that lists the images' classes; empty if there is none."""
-        file = self.part.annotations
-        return of_content(f"{self.chain.dataset}/{file}") if file else ""
-
-    @cached_property
-    def view_settings(self) -> str:
-        """The fingerprint of everything that a view depends on besides the dataset's folders."""
-        chain = self.chain
-        part = (self.part.folder, self.part.shards, self.part.classes, self.part.whole)
-        settings = (chain.dataset, chain.root, chain.layout, chain.settings.empty_classes)
-        code = (of_layout(chain.layout), code_of("link_view"))
-        return digest(*part, *settings, self.annotations, *code)
-
-    @cached_property
-    def scan_settings(self) -> str:
-        """The fingerprint of everything that a scan depends on besides the split folder."""
-        used = self.chain.settings
-        settings = (self.chain.root, used.engine, used.unaddressable, used.trust_timestamps)
-        return digest(*settings, used.empty_classes, code_of("scan_split"))
-
-    @cached_property
-    def published(self) -> Noted | None:
-        """What was noted at the last publication; None if nothing is published."""
-        return published_state(self.chain.extra, self.split, self.chain.receipts)
-
-    @cached_property
-    def view(self) -> Tree:
-        """The view that matches the dataset now; empty if the dataset needs none."""
-        if not self.chain.is_view:
-            return Tree()
-        records = existing(self.chain.extra, "view", split=self.split)
-        return of_tree(
-            self.source,
-            ((state["view"], path) for path, state in records),
-            self.view_settings,
-            classes=False,
-            trust_timestamps=self.chain.settings.trust_timestamps,
-            after=self.annotations,
-            published=self.published.state["view"] if self.published else "",
-            tops=self.part.tops,
-        )
-
-    @property
-    def classes(self) -> str:
-        """The setting ``classes``; ``own`` if it makes no difference to this split."""
-        setting = self.chain.settings.classes
-        labelled = self.split in LABELLED and not self.part.class_id
-        other = setting == "union" or self.split != "TRAIN"
-        return setting if labelled and other else "own"
-
-    @cached_property
-    def class_ids(self) -> list[str]:
-        """See ``class_ids.class_ids_of``."""
-        chain = self.chain
-        return class_ids_of(chain.dataset, chain.layout, self.split, chain.folders)
-
-    @cached_property
-    def noted_classes(self) -> dict[str, str]:
-        """Split -> the fingerprint of its class ids, for the splits on whose classes the numbers
-        depend. A split without classes is one of them, as its classes may come later."""
-        splits = NUMBERED_BY[self.classes]
-        return {split: digest(self.chain.now[split].class_ids) for split in splits}
-
-    @property
-    def numbered_by(self) -> dict[str, str]:
-        """``noted_classes`` if the classes of these splits are numbered together; empty if this
-        split is numbered by the classes of its own scan, because one of the splits has none."""
-        noted = self.noted_classes
-        return noted if all(self.chain.now[split].class_ids for split in noted) else {}
-
-    @cached_property
-    def tree(self) -> Tree:
-        """The scan that matches the split folder now."""
-        records = existing(self.chain.extra, "folders", split=self.split)
-        return of_tree(
-            self.folder,
-            ((state["tree"], path) for path, state in records),
-            self.scan_settings,
-            classes=self.split in LABELLED,
-            trust_timestamps=self.chain.settings.trust_timestamps,
-            after=self.view.name,
-            published=self.published.state["tree"] if self.published else "",
-        )
-
-    @property
-    def doubt(self) -> str:
-        """The reason why changes of the split may go unnoticed, see ``times.doubt``.
-
-        Only the folders of the dataset count. A view may have been made just now.
-        """
-        if not self.chain.is_view:
-            return doubt(self.source, self.tree.states.values(), self.tree.all_changed)
-        states = {name: at for name, at in self.view.states.items() if not os.path.isabs(name)}
-        if self.watch_links:  # the class folders that the view leads to
-            states |= {name: at for name, at in self.tree.states.items() if name}
-        if self.part.classes and len(states) == 1:  # before the first view is made
-            trust = self.chain.settings.trust_timestamps
-            states = folder_states(self.source, trust_timestamps=trust)
-        return doubt(self.source, states.values(), self.view.all_changed)
-
-    @property
-    def watch_links(self) -> bool:
-        """Whether the scan must notice when the target of a link changes.
-
-        It must if the links belong to the dataset: without a view, or in a view that links whole
-        class folders. Links that ``link_view`` made are replaced by ``link_view``.
-        """
-        return self.part.whole
-
-    @cached_property
-    def state(self) -> dict[str, str]:
-        """The values of the wildcards in the paths of the split's files."""
-        chain, used = self.chain, self.chain.settings
-        labels = chain.labels if self.split in LABELLED else ""
-        content = chain.labels_content if labels else "none"
-        code = code_of("load_labels", "dump_entries", "dump_class_arrays")
-        numbered = self.classes
-        if by := self.numbered_by:
-            layout = of_layout(chain.layout)
-            source = (chain.dataset, [chain.now[split].part.paths for split in LABELLED])
-            numbered += f"-{digest(*source, by, layout, code_of('number_classes'))}"
-        return {
-            "split": self.split,
-            "view": self.view.name,
-            "tree": self.tree.name,
-            "labels": f"labels-{content}-{digest(labels, code)}",
-            "numbered": numbered,
-            "checks": f"{used.level}-{used.sample}-{code_of('verify')}",
-        }
-
-    @property
-    def records(self) -> dict[str, str]:
-        """Folder that the split was made from -> the record of its state."""
-        chain = self.chain
-        return records_of(
-            self.state,
-            chain.extra,
-            root=chain.root,
-            dataset=chain.dataset,
-            layout=chain.layout,
-            folders=chain.folders,
-        )
-
-    @property
-    def contents(self) -> dict[str, str]:
-        """File that the split is made from (folders aside) -> its fingerprint."""
-        contents = {}
-        if self.chain.labels and self.split in LABELLED:
-            contents[self.chain.labels] = self.chain.labels_content
-        if self.part.annotations:
-            contents[f"{self.chain.dataset}/{self.part.annotations}"] = self.annotations
-        return contents

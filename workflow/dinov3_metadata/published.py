@@ -22,14 +22,18 @@ from .formats import Description
 from .layouts import Folders, part_of
 from .paths import StrPath, existing, path_of, published_names, work_folder
 from .replace import is_torn, torn
+from .watched import Watched, image_state
 
 T = TypeVar("T")
 
-CODE = ("__init__", "class_ids", "documents", "formats", "published", "replace", "stages/publish")
+CODE = (
+    *("__init__", "class_ids", "documents", "formats", "published", "replace", "stages/publish"),
+    "watched",
+)
 """The modules that decide what is published. If one changes, everything is published again."""
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
-STATE_NAMES = {"split", "view", "tree", "labels", "numbered", "checks"}
+STATE_NAMES = {"split", "view", "tree", "selection", "sound", "labels", "numbered", "checks"}
 
 FileState = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in ns, and inode of a file."""
@@ -250,7 +254,18 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
             f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
     classes = changed_classes(about.dataset, about.layout, noted.classes, about.folders)
-    return sorted({*changed_since(records, noted.contents), *classes})
+    images = repaired(extra, split)
+    return sorted({*changed_since(records, noted.contents), *classes, *images})
+
+
+def repaired(extra: StrPath, split: str) -> list[str]:
+    """Return the images that were left out by an audit and that have changed since."""
+    noted = published_state(extra, split)
+    if not noted or noted.state["sound"] == "all":
+        return []
+    watched = load(Watched, path_of(extra, "watched", **noted.state))
+    images = watched.images if watched else {}
+    return [path for path, state in images.items() if image_state(path) != state]
 
 
 def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:

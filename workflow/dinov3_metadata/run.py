@@ -164,8 +164,21 @@ def _lasting(
     return chain
 
 
+BEFORE_AUDIT = ("link_view", "scan_split", "select_images", "number_classes")
+"""The rules whose files an audit reads, and those before them."""
+
+
 def _run(chain: Chain, threads: int) -> None:
     """Run the stages whose files do not exist, and the stages that come after them."""
+    if any(now.scans_beside for now in chain.now.values()):
+        for split in chain.splits:
+            _run_needed(chain, split, ("link_view", "scan_split"), threads)
+    if chain.settings.select_audit:  # a split may be compared with later ones
+        for split in chain.splits:
+            _run_needed(chain, split, BEFORE_AUDIT, threads)
+        for split in chain.splits:
+            chain.now[split].forget_audit()
+            _audit(chain, split, chain.audit, threads)
     for split in chain.splits:
         _run_needed(chain, split, OF_SPLIT, threads)
         if chain.settings.fail_on:
@@ -186,7 +199,7 @@ def _run_audit(chain: Chain, threads: int) -> None:
     """Audit each split anew, as pixels can change while their folders do not."""
     now = f"-{time.time_ns():x}"
     for split in chain.splits:
-        _run_needed(chain, split, ("link_view", "scan_split", "number_classes"), threads)
+        _run_needed(chain, split, BEFORE_AUDIT, threads)
         _audit(chain, split, f"{chain.audit}{now}", threads)
     if chain.settings.duplicates:
         _find_duplicates(chain, now)

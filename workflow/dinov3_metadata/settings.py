@@ -6,7 +6,7 @@ The fields of ``Settings`` are the only list of settings. config.yaml, its schem
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from .addresses import SPLITS
@@ -14,17 +14,9 @@ from .errors import MetadataError, did_you_mean
 from .formats import GROUPS, PROBLEMS
 from .layouts import LAYOUTS
 from .paths import LABEL_FILES, absolute
+from .values import wrong_value
 
-TYPES = {
-    "string": "text",
-    "array": "a list",
-    "object": "a section",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-}
-
-SECTIONS = ("scan", "verify", "audit", "log")
+SECTIONS = ("scan", "select", "verify", "audit", "log")
 """The sections of config.yaml."""
 
 
@@ -149,6 +141,17 @@ class Settings:
         short="class folders without images: refuse, or keep them in the numbering",
         enum=["refuse", "keep"],
     )
+    holdout: float | None = _setting(
+        None,
+        key="holdout",
+        about="The share of TRAIN's images that are VAL, if VAL has no folder of its own. TRAIN is "
+        "the rest. Whether an image is in VAL depends only on its class, its name and the seed in "
+        "`select`. DINOv3 reads both splits through a view.",
+        short="without val/: the share of TRAIN that is VAL, such as 0.05",
+        type="number",
+        exclusiveMinimum=0,
+        exclusiveMaximum=1,
+    )
     keep: float = _setting(
         14,
         key="keep",
@@ -183,6 +186,90 @@ class Settings:
         "through FUSE: then every folder is listed at every run.",
         short="false lists every folder at every run: for unreliable folder timestamps",
         type="boolean",
+    )
+    reuse: str | None = _setting(
+        "",
+        key="reuse",
+        about="The folder for the metadata (extra) of another run on the same dataset, such as one "
+        "with another selection. What its scans and audits found is reused, so that no folder is "
+        "listed and no image opened again.",
+        short="EXTRA of another run on this dataset, whose scans and audits are reused",
+        type="string",
+    )
+    select_classes: str | Sequence[str] | None = _setting(
+        "",
+        key="select: classes",
+        about="The classes to take, in each split with classes: a file that lists their ids, one a "
+        "line (a path from the current folder or from root), or a list of ids.",
+        short="only these classes: a file with an id a line, or a list of ids",
+        type=["string", "array"],
+        items={"type": "string", "minLength": 1},
+        minItems=1,
+        uniqueItems=True,
+    )
+    select_images: str | Mapping[str, str] | None = _setting(
+        "",
+        key="select: images",
+        about="The images to take: a file that lists them, one a line, or one file for each of "
+        "some splits. The other splits are then taken as a whole.",
+        short="only these images: a file with one a line, or {TRAIN: FILE}",
+        type=["string", "object"],
+        additionalProperties=False,
+        properties={split: {"type": "string", "minLength": 1} for split in SPLITS},
+    )
+    select_exclude: str | None = _setting(
+        "",
+        key="select: exclude",
+        about="A file that lists images and classes to leave out, one a line.",
+        short="none of these: a file with an image or a class a line",
+        type="string",
+    )
+    select_audit: Sequence[str] = _setting(
+        (),
+        key="select: audit",
+        about="Problems of images to leave out; with one, each split is audited before it is "
+        "published. Of the images that a split has twice (duplicate), the first stays; of those in "
+        "two splits (leak), the one in the later split.",
+        short="none with these problems, such as [truncated, not-an-image, zero-bytes]",
+        type="array",
+        items={"enum": [*PROBLEMS, *GROUPS]},
+        uniqueItems=True,
+    )
+    select_fraction: float | None = _setting(
+        None,
+        key="select: fraction",
+        about="The share of the images of each class of TRAIN to take. Whether an image is taken "
+        "depends on its class, its name and the seed alone.",
+        short="a share of the images of each class of TRAIN, such as 0.01",
+        type="number",
+        exclusiveMinimum=0,
+        maximum=1,
+    )
+    select_per_class: int | None = _setting(
+        None,
+        key="select: per_class",
+        about="The number of images of each class of TRAIN to take, or all if it has fewer.",
+        short="a number of images of each class of TRAIN, in place of fraction",
+        type="integer",
+        minimum=1,
+        maximum=1_000_000_000,
+    )
+    select_seed: int = _setting(
+        0,
+        key="select: seed",
+        about="A number; another one takes other images for fraction, per_class and holdout.",
+        short="another number takes other images",
+        type="integer",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
+    select_missing: str = _setting(
+        "refuse",
+        key="select: missing",
+        about="What to do with lines of images and exclude that match nothing: stop (refuse), or "
+        "count them (skip).",
+        short="lines that match nothing: refuse, or skip and count them",
+        enum=["refuse", "skip"],
     )
     level: str = _setting(
         "sample",
@@ -231,24 +318,54 @@ class Settings:
             value = vars(self)[setting.name]
             if value is None and setting.default in ("", None):
                 continue
-            if value != "" or setting.name != "view":
-                _check(setting, os.fspath(value) if isinstance(value, os.PathLike) else value)
+            wrong = wrong_value(setting.metadata["schema"], _plain(value))
+            if wrong and (value != "" or setting.name != "view"):
+                raise MetadataError(f"config: {setting.metadata['key']}: {wrong}.")
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
             change(self, name, absolute(vars(self)[name]))
         change(self, "view", absolute(self.view or f"{self.extra}/view"))
         change(self, "labels", os.fspath(self.labels))
+        change(self, "reuse", absolute(self.reuse) if self.reuse else "")
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.
         change(self, "layout", self.layout.replace("_", "-"))
         change(self, "splits", tuple(self.splits))
         change(self, "folders", _folders(self.folders or {}, self.root))
-        change(self, "fail_on", tuple(self.fail_on))
-        unseen = [name for name in self.fail_on if name in GROUPS]
-        if unseen and not self.duplicates:
+        for name in ("select_classes", "select_images", "select_exclude"):
+            change(self, name, _lists(_plain(vars(self)[name]) or "", self.root))
+        for name in ("fail_on", "select_audit"):
+            change(self, name, tuple(vars(self)[name]))
+        for where, names in (
+            ("audit: fail_on", self.fail_on),
+            ("select: audit", self.select_audit),
+        ):
+            unseen = [name for name in names if name in GROUPS]
+            if unseen and not self.duplicates:
+                raise MetadataError(
+                    f"config: {where}: {unseen[0]!r} needs `duplicates: true`, because with "
+                    "`false` nothing looks for duplicates. Change one of the two."
+                )
+        if self.select_fraction and self.select_per_class:
             raise MetadataError(
-                f"config: audit: fail_on: {unseen[0]!r} needs `duplicates: true`, because with "
-                "`false` nothing looks for duplicates. Change one of the two."
+                "config: select: `fraction` and `per_class` exclude each other. Remove one of them."
             )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with paths as texts."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _lists(given: Any, root: str) -> Any:
+    """Return a setting with absolute paths of lists, which may be relative to root, too."""
+    if isinstance(given, Mapping):
+        return {split: _lists(path, root) for split, path in given.items()}
+    if not isinstance(given, str):
+        return tuple(given)
+    paths = [absolute(given), os.path.join(root, given)] if given else [""]
+    return next(filter(os.path.exists, paths), paths[0])
 
 
 def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:
@@ -270,68 +387,6 @@ def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:
     return lists
 
 
-def _check(setting: "Field[Any]", value: Any) -> None:
-    """Refuse a value that the schema of config.yaml refuses, too.
-
-    Raises:
-        MetadataError: The setting cannot have this value.
-    """
-    schema = setting.metadata["schema"]
-    kind, each = schema.get("type"), [value]
-    wrong = ""
-    if kind and not _is_of_type(kind, value):
-        wrong = f"{value!r} is not {TYPES[kind]}"
-    elif kind == "array":
-        each = list(value)
-        if len(each) < schema.get("minItems", 0):
-            wrong = "the list is empty"
-        elif len(set(each)) < len(each):
-            wrong = f"{value!r} names something twice"
-    elif kind == "object":
-        wrong = _wrong_paths(value)
-    elif kind == "string" and len(value) < schema.get("minLength", 0):
-        wrong = "the text is empty"
-    elif value != value:
-        wrong = f"{value} is not a number"
-    elif "minimum" in schema and value < schema["minimum"]:
-        wrong = f"{value} is below {schema['minimum']}"
-    elif "maximum" in schema and value > schema["maximum"]:
-        wrong = f"{value} is above {schema['maximum']}"
-    choices = schema.get("enum") or schema.get("items", {}).get("enum")
-    unknown = [choice for choice in each if choices and choice not in choices]
-    if unknown and not wrong:
-        wrong = f"{unknown[0]!r} is not one of {', '.join(choices)}"
-    if wrong:
-        raise MetadataError(f"config: {setting.metadata['key']}: {wrong}.")
-
-
-def _wrong_paths(value: Mapping[Any, Any]) -> str:
-    """Say what is wrong with a setting that has a path, or a list of paths, for some splits."""
-    for split, paths in value.items():
-        if split not in SPLITS:
-            return f"{split!r} is not one of {', '.join(SPLITS)}"
-        several = [paths] if isinstance(paths, str) else paths
-        if not (_is_of_type("array", several) and several and all(several)):
-            return f"{split}: {paths!r} is neither a folder nor a list of folders"
-        if not all(isinstance(path, str) for path in several):
-            return f"{split}: {paths!r} is not text; put it in quotes"
-        if len(set(several)) < len(several):
-            return f"{split}: {paths!r} names something twice"
-    return ""
-
-
-def _is_of_type(kind: str, value: object) -> bool:
-    """Return whether a value has a type of JSON Schema. Any sequence except a str is an array."""
-    if kind == "array":
-        return isinstance(value, Sequence) and not isinstance(value, str)
-    if kind in ("integer", "number"):
-        types = int if kind == "integer" else (int, float)
-        return isinstance(value, types) and not isinstance(value, bool)
-    if kind == "object":
-        return isinstance(value, Mapping)
-    return isinstance(value, str if kind == "string" else bool)
-
-
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings by their names in ``Settings``.
 
@@ -349,6 +404,10 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat = {}
     for name, value in settings.items():
         inner = {name: value}
+        if name in SECTIONS and not isinstance(value, Mapping | None):
+            raise MetadataError(f"config: {name}: {value!r} is not a section.")
+        if name in SECTIONS and value is None:
+            continue
         if name in SECTIONS and isinstance(value, Mapping):
             inner = {f"{name}: {key}": given for key, given in value.items()}
         for key, given in inner.items():

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 
-from .addresses import LABELLED, split_folder
+from .addresses import LABELLED, SPLITS, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
@@ -14,6 +14,7 @@ from .formats import (
     JPEGS,
     NOT_STRICT,
     PROBLEMS,
+    differently_held_out,
     read_audit_summary,
     read_changes,
     read_class_ids,
@@ -65,6 +66,9 @@ def summarise(chain: Chain) -> str:
         row += (f"{about.classes:,}", *classes) if about.classes else ("", "", "")
         rows.append((*row, f"{size:,}", seconds))
         notes += [line for note in about.notes if (line := f"  {note}") not in notes]
+        if about.selection:
+            notes += [f"  {split}: {said}" for said in about.selection.says()]
+            notes.append(f"  {split}: details in {path_of(extra, 'left_out', split=split)}")
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
     notes += _duplicates(extra) if chain.settings.duplicates else []
@@ -76,7 +80,7 @@ def summarise(chain: Chain) -> str:
         lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
-    notes += _numbering(extra)
+    notes += [*_numbering(extra), *_holdout(extra), *_leaks(chain)]
     kept, room = kept_size(extra)
     if kept:
         what = f"{count(kept, 'replaced file')}, {room:,} bytes"
@@ -109,7 +113,7 @@ def _audit(chain: Chain, split: str) -> list[str]:
     audited = read_audit_summary(extra, split)
     if not audited:
         return []
-    if (audited.tree, audited.numbered) != (state["tree"], state["numbered"]):
+    if any(vars(audited)[name] != state[name] for name in ("tree", "selection", "numbered")):
         return [f"  {split} has changed since its audit of {audited.audited}"]
     found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
     what = f"  {split}, audited {audited.audited}: {count(audited.images, 'image')}, "
@@ -176,6 +180,25 @@ def _numbering(extra: StrPath) -> list[str]:
         "  TRAIN and VAL number their classes differently, so DINOv3's evaluations compare wrong "
         "labels. Make both with the setting `classes: train` or `classes: union`."
     ]
+
+
+def _leaks(chain: Chain) -> list[str]:
+    """Return a warning if earlier splits were not compared with those of this run."""
+    others = [
+        one
+        for one in SPLITS[: SPLITS.index(chain.splits[-1])]
+        if one not in chain.splits and read_description(chain.extra, one)
+    ]
+    if not others or "leak" not in chain.settings.select_audit:
+        return []
+    now, names = " and ".join(chain.splits), " and ".join(others)
+    return [f"  {names}: not compared with {now} as it is now. Make all of them in one run."]
+
+
+def _holdout(extra: StrPath) -> list[str]:
+    """Return a warning if TRAIN and VAL were taken from the same images by different rules."""
+    found = differently_held_out(extra)
+    return [f"  {found} Make both in one run."] if found else []
 
 
 def _changes(extra: StrPath, split: str) -> tuple[tuple[str, str], tuple[str, str], str]:

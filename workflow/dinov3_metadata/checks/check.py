@@ -7,17 +7,19 @@ from functools import partial
 
 from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import MetadataError, count
+from ..formats import differently_held_out
 from ..log import NO_MEMORY, refused
 from ..loop import known_settings, make_command
 from ..paths import StrPath, absolute, file_name, path_of, published_names
 from ..preflight import check_root, find_labels, is_same
-from ..published import patiently
+from ..published import patiently, repaired
 from ..readings import Naming
 from ..stages.labels import read_labels
 from ..tables import rows_for
 from .classes import check_arrays, check_names, check_numbers, check_test
 from .compare import compare_rows
 from .images import Images, list_images
+from .left_out import changed_lists, place_of_chosen, without_left_out
 from .numbering import Numbering, best_numbering, numbering_for, numbers_of
 from .place import Place, check_view, place_of
 from .reading import SplitFiles, read_split
@@ -98,6 +100,17 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     for split in splits:  # whichever is replaced meanwhile, all are read again
         read = partial(patiently, extra, split, read)
     files = read()
+    place = place_of_chosen(place, files)
+    for one in files:
+        images = disk[one.split]
+        if one.about and one.about.selection and images:
+            disk[one.split] = without_left_out(images, extra, one.about, place)
+            one.notes += one.about.selection.says()
+            changed = [*changed_lists(one.about), *repaired(extra, one.split)]
+            one.findings += listed("selection", changed)
+    for one in files:
+        if one.split == "VAL" and differently_held_out(extra):
+            one.findings += listed("held-out", [differently_held_out(extra)])
     counts = {
         one.split: one.rows.by_class()
         for one in files
@@ -206,6 +219,9 @@ def _check_split(
             name = file_name("metadata", split=files.split)
             there = f"but {images.not_addressable:,} are there"
             found += listed("description", [f"{name} says {skipped:,} images left out, {there}"])
+    if files.about and files.about.holdout:
+        held = files.about.holdout
+        files.notes.append(f"VAL is held out of TRAIN (`holdout: {held.share}`, seed {held.seed})")
     if files.split not in LABELLED:
         return found + (check_test(rows) if rows is not None else [])
     if numbering.classes:

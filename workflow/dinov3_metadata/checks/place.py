@@ -29,12 +29,14 @@ class Place:
         root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
         layout: The layout of the dataset.
         folders: See ``layouts.split_folders``.
+        chosen: The classes that were selected; None for all.
     """
 
     dataset: str
     root: str
     layout: str
     folders: Folders = field(default_factory=dict)
+    chosen: frozenset[str] | None = None
 
     @property
     def is_view(self) -> bool:
@@ -60,7 +62,8 @@ class Place:
             return {part.class_id}
         if part.annotations and not os.path.lexists(f"{self.dataset}/{part.annotations}"):
             return set()
-        return {*class_ids_of(self.dataset, self.layout, split, self.folders)}
+        found = {*class_ids_of(self.dataset, self.layout, split, self.folders)}
+        return found if self.chosen is None else found & self.chosen
 
     def empty_classes(self, split: str, class_ids: set[str]) -> set[str]:
         """Return those of some classes whose folders in the dataset contain no image.

@@ -51,6 +51,17 @@ KINDS = {
         "DINOv3 reads the dataset through the view, which does not show the change: new images "
         "are never read, and classes may have old numbers.",
     ),
+    "selection": Kind(
+        "list or left-out image that changed since the selection was made",
+        "lists or left-out images that changed since the selection was made",
+        "The files are those of the former list, or lack an image that was repaired.",
+    ),
+    "held-out": Kind(
+        "difference between TRAIN and VAL in what is held out",
+        "differences between TRAIN and VAL in what is held out",
+        "What training learns may be tested on the same images: the score is too high.",
+        "Make both splits in one run: {make}",
+    ),
     "missing": Kind(
         "row without an image",
         "rows without an image",

@@ -72,8 +72,10 @@ class Published:
         self.outdated = bool(
             self.audit
             and noted
-            and (self.audit.tree, self.audit.numbered)
-            != (noted.state["tree"], noted.state["numbered"])
+            and any(
+                vars(self.audit)[name] != noted.state[name]
+                for name in ("tree", "selection", "numbered")
+            )
         )
         self.table: np.ndarray = np.empty(0, ROW)
         if self.audit:

@@ -98,6 +98,7 @@ def _parts(published: Sequence[Published], found: Duplicates | None, show: Show)
     return [
         f"<p>{_verdict(published, found)}</p>",
         table(["split", "images", "classes", "verified", "images looked at"], rows, sorts=False),
+        *_selected(published),
         *_problems(published, show),
         *_doubles(found, show),
         *_balance(published, show),
@@ -110,7 +111,8 @@ def _parts(published: Sequence[Published], found: Duplicates | None, show: Show)
 def _verdict(published: Sequence[Published], found: Duplicates | None) -> str:
     stop = sum(map(_stops, published))
     harm = sum(_total(one, HARM) for one in published)
-    leaks = found.kinds["leaks"].groups if found else 0
+    left_out = any("leak" in one.about.select.get("audit", []) for one in published)
+    leaks = found.kinds["leaks"].groups if found and not left_out else 0
     if stop:
         return f"<span class=bad>No:</span> training stops at {count(stop, 'image')}."
     against = [f"{count(harm, 'time')} an image is not what training should see"] * (harm > 0)
@@ -140,14 +142,32 @@ def _numbered_differently(published: Sequence[Published]) -> bool:
 
 
 def _total(one: Published, problems: Iterable[str]) -> int:
-    return sum(one.audit.problems.get(problem, 0) for problem in problems) if one.audit else 0
+    """Return how often images have some problems, except images that were left out."""
+    if not one.audit:
+        return 0
+    if not one.about.select.get("audit"):
+        return sum(one.audit.problems.get(problem, 0) for problem in problems)
+    return sum(int((_taken(one) & _bits([problem]) > 0).sum()) for problem in problems)
+
+
+def _taken(one: Published) -> np.ndarray:
+    """Return the problems of the images that were not left out for any, as bits."""
+    found = one.table["problems"]
+    return found[found & _bits(one.about.select.get("audit", [])) == 0]
+
+
+def _bits(problems: Iterable[str]) -> np.uint16:
+    wanted = {*problems}
+    return np.uint16(sum(1 << place for place, name in enumerate(PROBLEMS) if name in wanted))
 
 
 def _stops(one: Published) -> int:
     """Return the number of images at which training stops. Pillow opens none that has more than
     twice the pixels at which it warns, and none of endless headers, whose size is not known."""
     pixels = one.table["width"].astype("<u8") * one.table["height"]
-    bombs = one.table["problems"] & np.uint16(1 << [*PROBLEMS].index("decompression-bomb")) > 0
+    found = one.table["problems"]
+    bombs = found & _bits(["decompression-bomb"]) > 0
+    bombs &= found & _bits(one.about.select.get("audit", [])) == 0
     too_large = (pixels > 2 * SAFE_PIXELS) | (pixels == 0)
     return _total(one, STOP) + int((bombs & too_large).sum())
 
@@ -180,6 +200,17 @@ def _verified(published: Sequence[Published], show: Show) -> list[str]:
     ]
     where = show("Verification")
     return [f"<h2>What was verified</h2><ul>{''.join(lines)}</ul><p>{where}</p>"]
+
+
+def _selected(published: Sequence[Published]) -> list[str]:
+    lines = [
+        f"<li>{one.split}: {text(said)}</li>"
+        for one in published
+        if one.about.selection
+        for said in one.about.selection.says()
+    ]
+    note = "<p><code>left-out-SPLIT.json</code> names each image.</p>"
+    return [f"<h2>What was left out</h2><ul>{''.join(lines)}</ul>{note}"] if lines else []
 
 
 def _problems(published: Sequence[Published], show: Show) -> list[str]:

@@ -4,6 +4,7 @@ The audit never writes to an image. It does not open an image again if its size,
 those in the table of the previous audit.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -57,6 +58,7 @@ def audit_images(
     *,
     share: StrPath,
     scan: StrPath,
+    selected: StrPath = "",
     numbering: StrPath = "",
     extra: StrPath,
     root: str,
@@ -64,17 +66,19 @@ def audit_images(
     scatteritem: str,
     is_view: bool,
     hashed: bool = True,
+    reuse: str = "",
 ) -> None:
     """Audit one of several shares of a split's images, and write the result to a file.
 
     Args:
         share: Where to write the result, see ``write_share``.
         scan: The file with the split's images, see ``artefacts.Scan``.
+        selected: The file with those that the lists and the sample leave; empty if they leave all.
         numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
             they are numbered by the scan.
-        extra, root, split, scatteritem, is_view, hashed: See ``audit_share``.
+        extra, root, split, scatteritem, is_view, hashed, reuse: See ``audit_share``.
     """
-    found = Scan.load(scan)
+    found = Scan.load(selected or scan)
     rows = audit_share(
         found,
         numbering=Numbering.load(numbering, found),
@@ -84,6 +88,7 @@ def audit_images(
         scatteritem=scatteritem,
         is_view=is_view,
         hashed=hashed,
+        reuse=reuse,
     )
     write_share(rows, share)
 
@@ -105,6 +110,7 @@ def audit_share(
     is_view: bool = False,
     numbering: Numbering | None = None,
     hashed: bool = True,
+    reuse: StrPath = "",
 ) -> np.ndarray:
     """Audit one of several shares of a split's images.
 
@@ -120,6 +126,7 @@ def audit_share(
         is_view: Whether to check the suffix of the file behind a link, and not that of the link.
         numbering: The numbers of the classes; None if they are numbered by the scan.
         hashed: Whether to find the hashes of the images, which ``stages.duplicates`` compares.
+        reuse: Another folder for metadata, whose audits count, too; may be empty.
 
     Returns:
         (images of the share,) of ``ROW``. All shares, one after another, have the order of the
@@ -143,7 +150,9 @@ def audit_share(
         with suppress(OSError):  # the image is opened below and found to be unreadable
             state = os.stat(path(i))
             states[i] = state.st_size, state.st_mtime_ns, state.st_ino
-    new = recall(rows, _known(extra, split, rows["inode"]), hashed)
+    places = [os.fspath(place) for place in (reuse, extra) if place]
+    known = [_known(place, split, rows["inode"]) for place in places]
+    new = recall(rows, np.concatenate(known), hashed)
     results = rows[[*FOUND, *HASHES]]
     place = {"split": split, "code": _code(), "scatteritem": scatteritem}
     with create_anew(path_of(extra, "found", time=f"{time.time_ns()}", **place)) as found:
@@ -226,16 +235,19 @@ def audit_split(
     *,
     audited: StrPath,
     scan: StrPath,
+    selected: StrPath = "",
     numbering: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
     tree: str,
+    selection: str = "all",
     numbered: str,
     audit: str,
     standing: str,
     shares: int,
     fail_on: Collection[str],
+    spared: Collection[str] = (),
     is_view: bool = False,
     keep: float = 14,
 ) -> None:
@@ -246,21 +258,23 @@ def audit_split(
     Args:
         audited: Where to record that no image has a problem of ``fail_on``. Files that other audits
             of the split left in the work folder are outdated and are removed.
-        scan, numbering: See ``audit_images``.
+        scan, selected, numbering: See ``audit_images``.
         extra, root, split: See ``audit_share``.
-        tree, numbered, audit: The other wildcards of ``audited``.
+        tree, selection, numbered, audit: The other wildcards of ``audited``.
         standing: The name of the audit with these settings that was not requested explicitly. Its
             record is kept, unless an image has a problem of ``fail_on``.
         shares: How many there are.
         fail_on: Which of ``formats.PROBLEMS`` no image may have; others are ignored.
+        spared: Problems of images that will be left out, so that they may have any.
         is_view: Whether to name the file behind a link.
         keep: How many days replaced files are kept for readers on other hosts.
 
     Raises:
         MetadataError: Images have a problem of ``fail_on``. Both files have been written anyway.
     """
-    state = {"split": split, "tree": tree, "numbered": numbered, "audit": audit}
-    class_ids = Numbering.load(numbering, Scan.load(scan)).ids
+    place = {"tree": tree, "selection": selection, "numbered": numbered}
+    state = {"split": split, "audit": audit, **place}
+    class_ids = Numbering.load(numbering, Scan.load(selected or scan)).ids
     if not STRICT:
         logger.info("%s: %s", split, NOT_STRICT)
     items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
@@ -293,8 +307,8 @@ def audit_split(
             height=_spread(rows["height"][opened]) if opened.any() else None,
             pillow=PIL.__version__,
             simplejpeg=STRICT,
-            tree=tree,
-            numbered=numbered,
+            **place,
+            findings=_findings(rows),
             code=_code(),
         )
         known = {name: value for name, value in asdict(summary).items() if value is not None}
@@ -304,7 +318,9 @@ def audit_split(
             return (_describe(rows[i], root, split, class_ids, is_view) for i in some)
 
         lists = {"not_ok": described(bad), "noted": described(noted)}
-        wrong = bad[(rows["problems"][bad] & np.uint16(refused)) > 0]
+        leaving = np.uint16(sum(BIT.get(name, 0) for name in spared))
+        found_bad = rows["problems"][bad]
+        wrong = bad[(found_bad & np.uint16(refused) > 0) & (found_bad & leaving == 0)]
         counts = path_of(extra, "audit_summary", split=split)
         make_folder(os.path.dirname(counts))
         listed = file_name("audit_list", split=split)
@@ -319,7 +335,7 @@ def audit_split(
                     file.write(text)
         make_folder(folder_of(extra, "audited", **state))
         # The results of the shares are removed too, because they are in the table.
-        for wildcard in ("tree", "numbered"):
+        for wildcard in place:
             remove_folders(folder_of(extra, "audited", wildcard, **state), {state[wildcard]})
         holding = {state["audit"]} if len(wrong) else {state["audit"], standing}
         remove_folders(folder_of(extra, "audited", "audit", **state), holding)
@@ -335,6 +351,15 @@ def audit_split(
                 f"{extra}/{listed} lists them all. Repair or remove them, and run the same "
                 "command again.",
             )
+
+
+def _findings(rows: np.ndarray) -> str:
+    """Return the fingerprint of what was found in the images."""
+    hasher = hashlib.sha256()
+    for start in range(0, len(rows), BLOCK):
+        for name in ("problems", *HASHES):
+            hasher.update(rows[name][start : start + BLOCK].tobytes())
+    return hasher.hexdigest()[:12]
 
 
 def _copy(path: str, file: BinaryIO) -> None:

@@ -14,6 +14,8 @@ from ..paths import StrPath
 def dump_class_arrays(
     *,
     scan: StrPath,
+    selected: StrPath = "",
+    sound: StrPath = "",
     labels: StrPath,
     numbering: StrPath = "",
     new_entries: StrPath,
@@ -27,14 +29,14 @@ def dump_class_arrays(
     and ``verify`` compares the two.
 
     Args:
-        scan, labels, numbering: See ``entries.dump_entries``.
+        scan, selected, sound, labels, numbering: See ``entries.dump_entries``.
         new_entries: The entries of the split, whose dtype gives k and m.
         new_class_ids, new_class_names: Where to write.
 
     Raises:
         DamagedError: A file that is read is damaged.
     """
-    ids = Numbering.load(numbering, Scan.load(scan)).ids
+    ids = Numbering.load(numbering, Scan.load(sound or selected or scan)).ids
     write_class_arrays(
         new_entries, ids, Labels.load(labels).of(ids), (new_class_ids, new_class_names)
     )

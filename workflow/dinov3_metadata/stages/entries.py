@@ -14,7 +14,13 @@ BLOCK = 1 << 20  # bytes filled and written at a time; small enough for the cach
 
 
 def dump_entries(
-    *, scan: StrPath, labels: StrPath = "", numbering: StrPath = "", new_entries: StrPath
+    *,
+    scan: StrPath,
+    selected: StrPath = "",
+    sound: StrPath = "",
+    labels: StrPath = "",
+    numbering: StrPath = "",
+    new_entries: StrPath,
 ) -> None:
     """Write the entries of a split, byte for byte as ``np.save`` would.
 
@@ -22,6 +28,8 @@ def dump_entries(
 
     Args:
         scan: The file with the split's images, see ``artefacts.Scan``.
+        selected, sound: The file with those that the lists and the sample leave, and with those
+            that the audit leaves, too; empty if they leave all.
         labels: The file with the names of its classes, see ``artefacts.Labels``; empty for TEST.
         numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
             they are numbered by the scan.
@@ -31,7 +39,7 @@ def dump_entries(
         DamagedError: A file that is read is damaged.
         MetadataError: A class has no row in the labels file, or no number.
     """
-    found = Scan.load(scan)
+    found = Scan.load(sound or selected or scan)
     numbers = Numbering.load(numbering, found)
     write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
 

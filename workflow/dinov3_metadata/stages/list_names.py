@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,9 @@ SLASHES = (47, 92)  # the second is that of Windows
 BLANKS = np.isin(np.arange(256), [*b" \t\"'"])  # what may come before a path
 STOPS = np.isin(np.arange(256), [*b" \t\"'\n,;|:"])  # what may come after it
 SUFFIX = b".JPEG"
+BARE = re.compile(rb"^(\S*_\d+)(?=\s|$)", re.MULTILINE)
+"""A line with the name of an image without its suffix, as in ImageNet's own lists."""
+
 LONGEST = 64  # most bytes of the name of a folder that is examined
 
 known_split = lru_cache(maxsize=1 << 16)(split_of)
@@ -185,6 +188,8 @@ class Addressed:
 
     def find(self, block: bytes) -> Found:
         """Find the images that the lines of a block name."""
+        if SUFFIX not in block:
+            block = BARE.sub(rb"\1" + SUFFIX, block)
         buffer = np.frombuffer(bytearray(block + bytes(SPARE)), "u1")
         ends = np.flatnonzero(buffer[: len(block)] == FEED)
         starts = _starts(buffer, ends)
@@ -350,7 +355,25 @@ class Named:
                 images = [image for image in near if self._agrees(image, parts[i], depth)]
                 if images:
                     found[i] = Match(images, len(parts[i]) == 1, len(parts[i]) > depth)
+        return found | self._in_classes({i: one for i, one in parts.items() if i not in found})
+
+    def _in_classes(self, parts: dict[int, tuple[str, ...]]) -> dict[int, Match]:
+        """Return what some lines name by a class and a file name, wherever in the class it is."""
+        found = {}
+        for i, one in parts.items():
+            other = len(one) > 2 and known_split(one[-3]) not in ("", self.split)
+            if images := [] if other else self.by_class.get(one[-2:], []):
+                found[i] = Match(images, True, len(one) > 2)
         return found
+
+    @cached_property
+    def by_class(self) -> dict[tuple[str, ...], list[int]]:
+        """Class id and file name -> the images that have both."""
+        named: dict[tuple[str, ...], list[int]] = {}
+        ids, index = self.scan.class_ids.tolist(), self.scan.class_index().tolist()
+        for image, path in enumerate(self.paths):
+            named.setdefault((ids[index[image]], path.rpartition("/")[2]), []).append(image)
+        return named
 
     def _table(self, depth: int) -> Numbers:
         """Return the hashes of the last parts of all paths."""

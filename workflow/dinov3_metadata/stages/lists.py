@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import ne
+from typing import Any
 
 import numpy as np
 
@@ -380,3 +381,34 @@ def _json_entries(file: TextFile) -> list[bytes]:
         raise MetadataError(
             f"{file.what} begins like JSON, but is not a list of paths in JSON ({error})."
         ) from None
+
+
+def chosen_classes(ids: Sequence[str], known: Sequence[str], rules: Mapping[str, Any]) -> list[str]:
+    """Return those of some classes that the setting ``select`` takes.
+
+    Args:
+        ids: The class ids of a split.
+        known: Those of all splits.
+        rules: See ``select_images``; only ``classes`` and ``exclude`` matter.
+    """
+    wanted = {*known}
+    if "classes" in rules:
+        wanted = {*read_classes(rules["classes"], known, "select: classes")}
+    if "exclude" in rules:
+        wanted.difference_update(among(known, rules["exclude"]).classes)
+    return [one for one in ids if one in wanted]
+
+
+def among(known: Sequence[str], path: str) -> Matched:
+    """Find the classes, of any split, that a list of what to exclude names.
+
+    Args:
+        known: The class ids of all splits.
+        path: The list.
+
+    Raises:
+        MetadataError: See ``match_images``.
+    """
+    none = np.zeros(len(known), "<i8")
+    scan = Scan(np.array(known), none, np.empty(0, "<u4"), np.array([""]), np.zeros(1, "<i8"))
+    return match_images(path, scan, "TRAIN", setting="select: exclude", own=False, classes=True)

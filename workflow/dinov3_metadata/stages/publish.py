@@ -2,19 +2,32 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
+from ..addresses import LABELLED
 from ..artefacts import Report, Scan
 from ..disk import make_folder, naming, open_regular, read_file, remove_file, remove_folders
-from ..documents import to_json
+from ..documents import Count, to_json
 from ..errors import DamagedError, DatasetChangedError, MetadataError, count, logger
 from ..files import sha256
 from ..fingerprint import changed_since
 from ..formats import SMALL, Description, FileDigest, versions
-from ..paths import StrPath, array_names, file_name, folder_of, path_of, state_of, work_folder
+from ..holdout import Holdout
+from ..paths import (
+    StrPath,
+    array_names,
+    chosen_name,
+    file_name,
+    folder_of,
+    path_of,
+    state_of,
+    work_folder,
+)
 from ..published import changed_classes, is_true, receipts, records_of, write_receipt
 from ..replace import Writer, replaced_files
 from .changes import compare_with_last, note_changes
@@ -33,6 +46,9 @@ def publish(
     classes: dict[str, dict[str, str]],
     keep: float = 14,
     folders: dict[str, list[str]] | None = None,
+    select: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    holdout: float | None = None,
+    seed: int = 0,
 ) -> list[str]:
     """Replace all published files whose bytes differ, for all splits as one set, and describe them.
 
@@ -50,6 +66,8 @@ def publish(
             classes its numbers depend.
         keep: How many days replaced files are kept for readers on other hosts.
         folders: See ``formats.Description``.
+        select: Split -> the setting ``select``, see ``formats.Description``.
+        holdout, seed: See ``view.link_view``.
 
     Returns:
         The names of the arrays that were written.
@@ -63,11 +81,10 @@ def publish(
     """
     make_folder(extra)
     make_folder(os.path.dirname(receipt))  # replaced_files makes it only if it replaces a file
-    records: dict[str, str] = {}
-    for state in states.values():
-        records |= records_of(
-            state, extra, root=root, dataset=dataset, layout=layout, folders=folders
-        )
+    records = [
+        records_of(state, extra, root=root, dataset=dataset, layout=layout, folders=folders)
+        for state in states.values()
+    ]
     noted: dict[str, str] = {}
     for one in classes.values():
         noted |= one
@@ -96,12 +113,25 @@ def publish(
             if not _is(_free(extra, name), new):
                 writers[name] = partial(_copy, f"{folder}/{name}", new.sha256)
                 size += new.bytes
-        description = describe(report, root, dataset, layout, folders)
+        held = Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None
+        description = describe(report, root, dataset, layout, folders, select.get(split), held)
         name = file_name("metadata", split=split)
         if _content(_free(extra, name)) != description:
             writers[name] = partial(_write, description)
-    scans = {split: Scan.load(path_of(extra, "scan", **state)) for split, state in pending.items()}
+        if left_out := chosen_name(state, "left_out"):
+            path, name = path_of(extra, left_out, **state), file_name("left_out", split=split)
+            new = FileDigest(Count(os.path.getsize(path)), sha256(path))
+            if not _is(_free(extra, name), new):
+                writers[name] = partial(_copy, path, new.sha256)
+                size += new.bytes
+    scans = {
+        split: Scan.load(path_of(extra, chosen_name(state), **state))
+        for split, state in pending.items()
+    }
     changes = {split: compare_with_last(scan, extra, split) for split, scan in scans.items()}
+    for split, state in pending.items():
+        if not chosen_name(state, "left_out"):
+            remove_file(path_of(extra, "left_out", split=split))
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
         write_receipt(receipt, extra, states, contents, classes, known)
     with suppress(OSError, MetadataError):  # the set is published: no cleanup may fail the run
@@ -111,7 +141,8 @@ def publish(
             for name in ("receipt", "publish.log"):
                 remove_file(path_of(extra, name, receipt=old))
         for state in pending.values():
-            remove_folders(folder_of(extra, "scan", "tree", **state), {state["tree"]})
+            for name, wildcard in (("scan", "tree"), ("selected", "selection"), ("sound",) * 2):
+                remove_folders(folder_of(extra, name, wildcard, **state), {state[wildcard]})
             remove_folders(folder_of(extra, "view", "view", **state), {state["view"]})
         sweep(extra, root, dataset, states)
     arrays = [name for split in pending for name in array_names(split) if name in writers]
@@ -120,15 +151,19 @@ def publish(
     return arrays
 
 
-def _check_moment(records: dict[str, str], contents: dict[str, str], folders: list[str]) -> None:
+def _check_moment(
+    records: Sequence[dict[str, str]], contents: dict[str, str], folders: list[str]
+) -> None:
     """Check that the dataset is now, at one moment, what the files of all splits were made from.
 
     Args:
-        records: Folder -> the record of its state and of the folders in it.
+        records: For each split, folder -> the record of its state and of the folders in it. Two
+            splits may be made from the same folder, at different moments.
         contents: File -> its fingerprint.
         folders: The folders of the splits that have other classes than at the start.
     """
-    if changed := changed_since(records, contents) or folders:
+    found = [*(changed_since(some, {}) for some in records), changed_since({}, contents)]
+    if changed := sorted({path for some in found for path in some}) or folders:
         more = f" and {count(len(changed) - 1, 'more folder')}" if changed[1:] else ""
         raise DatasetChangedError(
             f"{changed[0]}{more} changed while this run was in progress, so the new files would "
@@ -167,6 +202,8 @@ def describe(
     dataset: str,
     layout: str,
     folders: dict[str, list[str]] | None = None,
+    select: dict[str, Any] | None = None,
+    holdout: Holdout | None = None,
 ) -> bytes:
     """Return the content of ``metadata-SPLIT.json``.
 
@@ -174,18 +211,22 @@ def describe(
 
     Args:
         report: The report of ``verify``.
-        root, dataset, layout, folders: See ``formats.Description``.
+        root, dataset, layout, folders, select, holdout: See ``formats.Description``.
     """
     known = {
         name: value for name, value in vars(report).items() if name in Description.__annotations__
     }
     relevant = {report.split, *(report.numbering.splits if report.numbering else ())}
+    if holdout:
+        relevant.update(LABELLED)
     description = Description(
         root=root,
         dataset=dataset,
         layout=layout,
         versions=versions(),
         folders={split: names for split, names in (folders or {}).items() if split in relevant},
+        select=select or {},
+        holdout=holdout,
         **known,
     )
     return to_json(description, indent=1) + b"\n"

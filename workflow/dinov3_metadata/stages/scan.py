@@ -69,6 +69,7 @@ def scan_split(
     watch_links: bool = True,
     empty_classes: str = "refuse",
     source: str = "",
+    reuse: str = "",
     threads: int = 4,
 ) -> None:
     """Scan a split folder, and list only folders that changed since the last scan.
@@ -84,11 +85,14 @@ def scan_split(
         view_name: The name of that view; otherwise empty.
         engine, unaddressable, trust_timestamps, watch_links, empty_classes, source, threads: See
             ``scan_images``.
+        reuse: Another folder for metadata, whose scans count if ``extra`` has none; may be empty.
 
     Raises:
         MetadataError: See ``scan_images``.
     """
     retired = read_retired(view)
+    places = [extra, *filter(None, [reuse])]
+    known = (last_scan(place, split, settings, retired) for place in places)
     with naming_the_dataset(os.path.join(root, split_folder(split)), source):
         found, states, others = scan_images(
             root,
@@ -96,7 +100,7 @@ def scan_split(
             engine=engine,
             unaddressable=unaddressable,
             trust_timestamps=trust_timestamps,
-            previous=last_scan(extra, split, settings, retired),
+            previous=next(filter(None, known), None),
             threads=threads,
             watch_links=watch_links,
             retired=retired,

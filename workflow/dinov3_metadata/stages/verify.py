@@ -6,26 +6,30 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import partial
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from ..addresses import LABELLED, MAX_INDEX, image_path, index_of, is_image, split_folder
+from ..addresses import MAX_INDEX, image_path
 from ..artefacts import Labels, Numbering, Report, Scan
 from ..disk import kind_of
-from ..documents import Count
+from ..documents import Count, load
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import read_array_back, reading_back, rows_at, sha256
 from ..fingerprint import read_record, read_retired
-from ..formats import FileDigest, LabelsSource, NumberedBy, entries_dtype, npy_header
-from ..layouts import SYSTEM
+from ..formats import (
+    FileDigest,
+    LabelsSource,
+    NumberedBy,
+    entries_dtype,
+    npy_header,
+)
 from ..paths import StrPath
 from ..progress import progress
-from ..readdir import NOTHING, behind, special_kind, why_no_image
+from ..readdir import NOTHING, behind, why_no_image
 from ..readings import Naming
-from ..witness import image_folder
+from ..selection import Selection
+from ..witness import check_witness
 from .left_out import notes_on
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time
@@ -35,6 +39,10 @@ def verify(
     *,
     view: StrPath = "",
     scan: StrPath,
+    selected: StrPath = "",
+    sound: StrPath = "",
+    selection: StrPath = "",
+    sound_selection: StrPath = "",
     folders: StrPath,
     labels: StrPath = "",
     numbering: StrPath = "",
@@ -53,7 +61,11 @@ def verify(
 
     Args:
         view: If the split folder is that of a view, its record; otherwise empty.
-        scan: The file with the scan that the new files must match, see ``artefacts.Scan``.
+        scan: The file with the scan of the split, see ``artefacts.Scan``.
+        selected, sound: See ``entries.dump_entries``. The new files must match the last of these
+            three.
+        selection, sound_selection: What was left out, see ``selection.Selection``; empty if all
+            images are taken.
         folders: The record of that scan, see ``fingerprint.Record``.
         labels: The file with the names of the classes, see ``artefacts.Labels``; empty for TEST.
         numbering: The file with their numbers, see ``artefacts.Numbering``; empty if they are
@@ -67,7 +79,9 @@ def verify(
         MetadataError: See ``check_files``.
     """
     paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
-    found = Scan.load(scan)
+    whole = Scan.load(scan)
+    found = Scan.load(sound or selected) if sound or selected else whole
+    chosen = sound_selection or selection
     records = list(filter(None, [read_record(path) for path in (view, folders) if path]))
     check_files(
         {os.path.basename(path): str(path) for path in paths},
@@ -82,6 +96,8 @@ def verify(
         retired=read_retired(folders),
         is_view=bool(view),
         notes=[*notes, *notes_on(split, records)],
+        whole=whole,
+        selection=load(Selection, chosen) if chosen else None,
     ).save(report)
 
 
@@ -99,6 +115,8 @@ def check_files(
     retired: frozenset[str] = frozenset(),
     is_view: bool = False,
     notes: Sequence[str] = (),
+    whole: Scan | None = None,
+    selection: Selection | None = None,
 ) -> Report:
     """Check the files of a split and describe them.
 
@@ -118,6 +136,8 @@ def check_files(
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
         is_view: Whether ``root`` is a view.
         notes: What else a user should know about the files, one sentence each.
+        whole: The scan of the split before any selection; None if it is ``scan``.
+        selection: What was left out of it.
 
     Returns:
         The report, with the sizes and sha256 of the files and the checks that they passed.
@@ -144,11 +164,13 @@ def check_files(
         name = next(iter(files))
         check, digests[name] = _check_rows(name, entries, named, scan, index)
         checks.append(check)
+        if selection:
+            checks.append(_check_selection(split, scan, whole or scan, selection))
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
         checks.append(_check_paths(root, split, entries, rows, is_view))
         if level == "full":
-            checks.append(_check_witness(root, split, entries, scan, index, retired, is_view))
+            checks.append(check_witness(root, split, whole or scan, retired, is_view))
         for check in checks:
             logger.info("%s: %s", split, check)
         own = [*naming.notes, *_notes(split, scan, numbering, classes)] if labels else []
@@ -176,6 +198,7 @@ def check_files(
             else None,
             notes=notes,
             empty_classes=Count(int((scan.counts == 0).sum()) if labels else 0),
+            selection=selection,
         )
 
 
@@ -312,6 +335,24 @@ def _words(rows: np.ndarray) -> np.ndarray:
     return rows.view("<u4").reshape(len(rows), -1)
 
 
+def _check_selection(split: str, scan: Scan, whole: Scan, selection: Selection) -> str:
+    """Check that the chosen images are in the split, and that all others are accounted for."""
+    own, every = (
+        np.searchsorted(whole.class_ids, one.class_ids).astype("<u8")[one.class_index()] << 32
+        | one.actual_index
+        for one in (scan, whole)
+    )
+    left_out = sum(rule.images for rule in selection.rules)
+    if not (
+        np.isin(scan.class_ids, whole.class_ids).all()
+        and np.isin(own, every, assume_unique=True).all()
+        and (len(own), len(every)) == (selection.chosen, selection.images)
+        and len(own) + left_out == len(every)
+    ):
+        raise MetadataError(f"{split}: the chosen images are not those that the selection leaves.")
+    return f"{selection.chosen:,} of {count(selection.images, 'image')} are selected"
+
+
 def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
     """Yield the paths below root that DINOv3 rebuilds from the rows at some positions."""
     for some in rows_at(str(entries.filename), rows):
@@ -349,89 +390,3 @@ def _why_not(path: str) -> str:
         missing = isinstance(error, FileNotFoundError)
         return "missing" if missing else error.strerror or str(error)
     return "it exists now" if stat.S_ISREG(state.st_mode) else f"{kind_of(state)}, not a file"
-
-
-def _check_witness(
-    root: StrPath,
-    split: str,
-    entries: np.memmap,
-    scan: Scan,
-    index: np.ndarray,
-    retired: frozenset[str],
-    is_view: bool,
-) -> str:
-    """Compare the split with an independent listing by ImageFolder, or by ``os.walk`` for TEST."""
-    folder = Path(root, split_folder(split))
-    where = f"the view of {split}" if is_view else folder
-    left_out = partial(_is_left_out, folder=folder, retired=retired, is_view=is_view)
-    if split in LABELLED:
-        witness = "torchvision.datasets.ImageFolder"
-        dataset = image_folder(folder)
-        classes = [class_id for class_id in dataset.classes if class_id not in retired]
-        if classes != scan.class_ids.tolist():
-            raise MetadataError(f"{split}: {witness} finds other classes in {where}.")
-        numbers = dict(zip(classes, index.tolist(), strict=True))
-        found = [
-            (os.path.relpath(path, root), numbers[dataset.classes[own_index]])
-            for path, own_index in dataset.samples
-            if dataset.classes[own_index] in numbers and not left_out(path)
-        ]
-    else:
-        witness = "os.walk"
-        found = [
-            (os.path.relpath(os.path.join(above, name), root), MAX_INDEX)
-            for above, _, names in os.walk(folder, followlinks=True)
-            for name in names
-            if is_image(name) and not left_out(os.path.join(above, name))
-        ]
-        found.sort(key=lambda row: (len(row[0]), row[0]))  # numbers of 8 digits, then of 9
-    ours = list(
-        zip(
-            _paths(split, entries, np.arange(len(entries))),
-            entries["class_index"].tolist(),
-            strict=True,
-        )
-    )
-    known = set(ours)
-    others = [path for path, index in found if (path, index) not in known]
-    skipped = int(scan.skipped.sum())
-    overlooked = [
-        path
-        for path in others
-        if _is_addressable(path, split) and not special_kind(f"{os.fspath(root)}/{path}")
-    ]
-    shown = overlooked or others
-    if overlooked or len(others) != skipped or [row for row in found if row in known] != ours:
-        raise MetadataError(
-            f"{split}: {witness} finds {count(len(found), 'image')} in {where}, "
-            f"{len(others):,} of them not in the entries ({skipped:,} skipped):",
-            listing((behind(root, one) if is_view else one for one in shown), len(shown)),
-        )
-    return f"the whole split against a fresh {witness}"
-
-
-def _is_left_out(path: str, folder: Path, retired: frozenset[str], is_view: bool) -> bool:
-    """Return whether the scan left out an image or a folder above it.
-
-    A retired link may lead to a folder by now, so that there are images below it.
-
-    Args:
-        path: The path of the image.
-        folder: The split folder.
-        retired: The links and folders that the scan left out, by their path below ``folder``.
-        is_view: Whether the folder is that of a view. Then folders of a system are left out, too.
-    """
-    if not retired and not is_view:
-        return False
-    parts = os.path.relpath(path, folder).split("/")
-    if is_view and any(part.lower() in SYSTEM for part in parts[:-1]):
-        return True
-    return not retired.isdisjoint(accumulate(parts, "{}/{}".format))
-
-
-def _is_addressable(path: str, split: str) -> bool:
-    """Return whether DINOv3 can rebuild a path below root."""
-    _, *class_ids, name = path.split("/")
-    class_id = class_ids[0] if class_ids and split in LABELLED else ""
-    index = index_of(split, class_id, name)
-    return index is not None and path == image_path(split, class_id, index)

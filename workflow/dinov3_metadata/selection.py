@@ -1,0 +1,63 @@
+"""Selection: what the setting ``select`` left out of a split, for documents and messages.
+
+numpy is not imported, because this module is imported at every start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .documents import NONE, Count
+from .errors import count
+
+
+@dataclass
+class Rule:
+    """What a rule of the setting ``select`` left out of a split.
+
+    Attributes:
+        rule: Its name in config.yaml.
+        images: The number of images that it left out, and that no rule before it did.
+        classes: The number of classes that it left out.
+        value: What was set, if that is not a file.
+        file, sha256: The list, and its digest.
+        unmatched: The number of lines of the list that match nothing.
+    """
+
+    rule: str
+    images: Count
+    classes: Count = NONE
+    value: str = ""
+    file: str = ""
+    sha256: str = ""
+    unmatched: Count = NONE
+
+    def says(self) -> str:
+        """Return what the rule left out, as a phrase."""
+        set_to = self.value or self.file
+        classes = f" and {count(self.classes, 'class', 'classes')}" if self.classes else ""
+        lines = count(self.unmatched, "line of it matches", "lines of it match")
+        unmatched = f"; {lines} nothing" if self.unmatched else ""
+        name = f"select: {self.rule}" + (f" ({set_to})" if set_to else "")
+        return f"{count(self.images, 'image')}{classes} left out by {name}{unmatched}"
+
+
+@dataclass
+class Selection:
+    """What was left out of a split; see ``stages.selection`` and ``stages.sound``.
+
+    Attributes:
+        images, classes: The numbers of images and classes in the split.
+        chosen: The number of images that are left.
+        rules: The rules, in the order in which they were applied.
+    """
+
+    images: Count
+    classes: Count
+    chosen: Count
+    rules: list[Rule]
+
+    def says(self) -> list[str]:
+        """Return what was left out, as one phrase for the whole and one for each rule."""
+        whole = f"{self.chosen:,} of {count(self.images, 'image')} are selected"
+        return [whole, *(rule.says() for rule in self.rules)]

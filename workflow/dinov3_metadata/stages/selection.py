@@ -1,0 +1,221 @@
+"""Selection: decide which of a split's images count, and say of each other one why it does not.
+
+The dataset is never written to. What is published is what DINOv3 would write for a copy of the
+dataset with only the chosen images.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..addresses import image_path
+from ..artefacts import Scan
+from ..choice import Choice, check_left, write_choice
+from ..class_ids import known_classes
+from ..documents import NONE, Count
+from ..errors import SHOWN, MetadataError, count, listing, logger
+from ..files import sha256
+from ..fingerprint import check_content, of_content
+from ..layouts import Folders
+from ..paths import StrPath
+from ..readdir import behind
+from ..selection import Rule
+from .lists import Matched, among, match_images, read_classes
+
+MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+"""The constants of SplitMix64: G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number
+Generators" (2014), figure 17."""
+
+
+def select_images(
+    *,
+    selected: StrPath,
+    selection: StrPath,
+    choice: StrPath,
+    new_left_out: StrPath,
+    scan: StrPath,
+    root: str,
+    split: str,
+    dataset: str,
+    layout: str,
+    folders: Folders | None,
+    is_view: bool,
+    rules: Mapping[str, Any],
+    contents: Mapping[str, str],
+    beside: Mapping[str, str],
+    empty_classes: str = "refuse",
+) -> None:
+    """Apply the lists and the sample of the setting ``select`` to a split.
+
+    Args:
+        selected: Where to write the images that are left, see ``artefacts.Scan``.
+        selection: Where to write what was left out by which rule, see ``selection.Selection``.
+        choice: Where to write which image was left out why, see ``choice.Choice``.
+        new_left_out: Where to write each image that was left out, see ``choice.write_choice``.
+        scan: The split's images.
+        root, split: The folder that DINOv3 uses as root, and the split.
+        dataset, layout, folders: The dataset's folder, its layout, and those of its splits, see
+            ``layouts.split_folders``.
+        is_view: Whether ``root`` is a view.
+        rules: The keys of ``select`` in config.yaml that apply to the split -> their values.
+        contents: File -> the fingerprint that it must still have.
+        beside: Other split -> its scan, for lists that are for all splits.
+        empty_classes: What to do with a class of which no image is left: ``refuse`` or ``keep``.
+
+    Raises:
+        DatasetChangedError: A list has changed meanwhile.
+        MetadataError: A list cannot be read, or has lines that match nothing; or no image is left
+            of the split, or of a class.
+    """
+    found = Scan.load(scan)
+    made = Choice.of(found)
+    known = known_classes(dataset, layout, folders)
+    places = {split: found} | {other: Scan.load(path) for other, path in beside.items()}
+    names = partial(_paths, root=root, dataset=dataset) if is_view else None
+    _apply(made, split, rules, known, places, names)
+    for path, content in contents.items():
+        check_content(path, of_content(path), content)
+    check_left(made, split, empty_classes)
+    made.scan_of_rest().save(selected)
+    made.save(choice)
+    write_choice(made, selection, new_left_out, root=root, split=split, is_view=is_view)
+
+
+def _apply(
+    choice: Choice,
+    split: str,
+    rules: Mapping[str, Any],
+    known: Sequence[str],
+    places: Mapping[str, Scan],
+    names: Callable[[Scan, str], list[str]] | None,
+) -> None:
+    """Apply the rules in their order: classes, exclude, images, and the sample last."""
+    scan = choice.scan
+
+    def matched(rule: str) -> Matched:
+        setting, own = f"select: {rule}", rules[f"{rule}_own"]
+        one = partial(
+            match_images, rules[rule], setting=setting, own=own, classes=rule == "exclude"
+        )
+        found = one(scan, split, paths=names(scan, split) if names else None)
+        if found.unmatched and rule == "exclude":
+            _pass_over(found, among(known, rules[rule]))
+        for other, beside in places.items():
+            if found.unmatched and other != split:
+                paths = names(beside, other) if names else None
+                _pass_over(found, one(beside, other, paths=paths))
+        if found.unmatched and rules["missing"] == "refuse":
+            raise MetadataError(
+                f"{setting}: {rules[rule]}: "
+                f"{count(found.unmatched, 'line matches', 'lines match')} no image of "
+                f"{' or '.join(places)}:",
+                listing(found.examples, found.unmatched),
+                "Correct the list, or set `select: missing: skip` to pass over such lines.",
+            )
+        for note in found.notes:
+            logger.warning("%s: %s", split, note)
+        return found
+
+    if "classes" in rules:
+        wanted = {*read_classes(rules["classes"], known, "select: classes")}
+        file = rules["classes"] if isinstance(rules["classes"], str) else ""
+        _take_classes(choice, wanted, "classes", "its class is not selected", file=file)
+    if "exclude" in rules:
+        found = matched("exclude")
+        others = {*scan.class_ids.tolist()}.difference(found.classes)
+        _take_classes(choice, others, "exclude", "excluded", file=rules["exclude"])
+        rule = choice.rules[-1]
+        rule.images = Count(rule.images + choice.leave_out(found.images, "excluded"))
+        rule.unmatched = Count(found.unmatched)
+    if "images" in rules:
+        found = matched("images")
+        _note(choice, ~found.images, "images", "not in the list", found, file=rules["images"])
+    if "fraction" in rules:
+        least = draws(scan, rules["seed"]) >= np.uint64(int(rules["fraction"] * 2**64))
+        value = f"{rules['fraction']}, seed {rules['seed']}"
+        _note(choice, least, "fraction", "not in the sample", value=value)
+    if "per_class" in rules:
+        few = ~_few_of_each(choice, draws(scan, rules["seed"]), rules["per_class"])
+        value = f"{rules['per_class']}, seed {rules['seed']}"
+        _note(choice, few, "per_class", "not in the sample", value=value)
+
+
+def _pass_over(found: Matched, elsewhere: Matched) -> None:
+    """Take from the lines that match nothing those that match something elsewhere."""
+    found.numbers = np.intersect1d(found.numbers, elsewhere.numbers)
+    found.unmatched = len(found.numbers)
+    left = {f" {number}:" for number in found.numbers.tolist()}
+    shown = dict.fromkeys([*found.examples, *elsewhere.examples])
+    found.examples = [one for one in shown if any(number in one for number in left)][:SHOWN]
+
+
+def _take_classes(choice: Choice, wanted: set[str], rule: str, reason: str, file: str) -> None:
+    """Leave out the classes that are not wanted."""
+    unwanted = np.array([one not in wanted for one in choice.scan.class_ids.tolist()], bool)
+    gone = Count(int((unwanted & choice.taken).sum()))
+    choice.taken &= ~unwanted
+    images = choice.leave_out(unwanted[choice.scan.class_index()], reason)
+    choice.rules.append(_of_file(Rule(rule, images, classes=gone), file))
+
+
+def _note(
+    choice: Choice,
+    images: np.ndarray,
+    rule: str,
+    reason: str,
+    found: Matched | None = None,
+    file: str = "",
+    value: str = "",
+) -> None:
+    """Leave out some images, and note the rule."""
+    many = choice.leave_out(images, reason)
+    unmatched = Count(found.unmatched) if found else NONE
+    choice.rules.append(_of_file(Rule(rule, many, unmatched=unmatched, value=value), file))
+
+
+def _of_file(rule: Rule, path: str) -> Rule:
+    """Note the list of a rule, if it has one."""
+    return replace(rule, file=path, sha256=sha256(path)) if path else rule
+
+
+def draws(scan: Scan, seed: int) -> np.ndarray:
+    """Return a number for each image by which it is drawn: (images,) ``<u8``, evenly spread.
+
+    It depends on the class, the number in the file name and the seed alone, so that the choice of
+    an image does not change when others come or go.
+    """
+    starts = [
+        int.from_bytes(hashlib.sha256(f"{seed}/{one}".encode()).digest()[:8], "little")
+        for one in scan.class_ids.tolist()
+    ]
+    mixed = np.repeat(np.array(starts, "<u8"), scan.counts)
+    mixed += scan.actual_index.astype("<u8") * np.uint64(MIX[0])
+    for shift, factor in ((30, MIX[1]), (27, MIX[2])):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _few_of_each(choice: Choice, drawn: np.ndarray, most: int) -> np.ndarray:
+    """Return which images are the first ``most`` of their classes, in the order of ``drawn``, among
+    those that are left."""
+    few = np.zeros(len(drawn), bool)
+    left = np.flatnonzero(choice.reason == 0)
+    index = choice.scan.class_index()[left]
+    order = np.lexsort((drawn[left], index))
+    starts = np.searchsorted(index[order], np.arange(len(choice.taken)))
+    place = np.arange(len(order)) - starts[index[order]]
+    few[left[order[place < most]]] = True
+    return few
+
+
+def _paths(scan: Scan, split: str, root: str, dataset: str) -> list[str]:
+    """Return the path below the dataset of each image behind a view."""
+    ids = scan.class_ids.tolist()
+    pairs = zip(scan.class_index().tolist(), scan.actual_index.tolist(), strict=True)
+    paths = (image_path(split, ids[index], number) for index, number in pairs)
+    return [behind(root, path).removeprefix(f"{dataset}/") for path in paths]
