@@ -301,6 +301,8 @@ def test_every_setting_is_taken(name: str, flat: bool, tree: Path, tmp_path: Pat
     value = SETTINGS[name]
     if name in ("root", "extra", "view", "reuse", "select_images", "select_exclude"):
         value = str(tmp_path / value)
+    if name == "reuse":
+        dump_extra(tree, value)
     if name == "holdout":
         shutil.rmtree(tree / "val")
         for folder in (tree / "train").iterdir():  # so that both splits have some of each class
