@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dinov3_metadata.paths import FILES, WORK, published_names
+from dinov3_metadata.paths import FILES, WORK, array_names, file_name
 from dinov3_metadata.run import dump_extra
 from helpers import REPOSITORY, make_tree
 
@@ -19,7 +19,11 @@ LIMIT = 60  # seconds; a run takes half of one
 MEMORY = 4 << 30  # bytes of address space; a run that reads a huge file whole needs more
 
 CLASSES = ("n00000001", "n00000002")
-PUBLISHED = [name for split in ("TRAIN", "VAL") for name in published_names(split)]
+PUBLISHED = [
+    name
+    for split in ("TRAIN", "VAL")
+    for name in (*array_names(split), file_name("metadata", split=split))
+]
 ARRAYS = [name for name in PUBLISHED if name.endswith(".npy")]
 
 
