@@ -10,11 +10,12 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
+from .addresses import image_path
 from .disk import open_regular, read_file
 from .documents import NONE, Count, parse, to_json
 from .errors import DatasetChangedError, MetadataError, count
@@ -243,6 +244,12 @@ class Scan:
         ends = np.cumsum(self.counts).clip(start, stop)
         counts = np.diff(ends, prepend=start)
         return np.repeat(np.arange(len(counts), dtype="<u4"), counts)
+
+    def paths(self, split: str, which: Any = slice(None)) -> Iterator[str]:
+        """Yield the paths below root of the images of a split, or of those at some positions."""
+        ids, index = self.class_ids.tolist(), self.class_index()[which].tolist()
+        for class_index, number in zip(index, self.actual_index[which].tolist(), strict=True):
+            yield image_path(split, ids[class_index], number)
 
 
 def check_members(file: BinaryIO) -> None:

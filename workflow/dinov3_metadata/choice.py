@@ -159,11 +159,11 @@ def _write_images(choice: Choice, file: BinaryIO, root: str, split: str, is_view
     index, between = choice.scan.class_index(), "\n  "
     ends = [f', "reason": {json.dumps(reason)}}}' for reason in choice.reasons]
     listed = choice.taken[index] & (choice.reason > 0)
+    ends_at = np.cumsum(choice.scan.counts).tolist()
     for class_index, class_id in enumerate(choice.scan.class_ids.tolist()):
         if not choice.taken[class_index]:
             continue
-        stop = int(choice.scan.counts[: class_index + 1].sum())
-        start = stop - int(choice.scan.counts[class_index])
+        start, stop = ends_at[class_index] - choice.scan.counts[class_index], ends_at[class_index]
         at = start + np.flatnonzero(listed[start:stop])
         numbers, why = choice.scan.actual_index[at].tolist(), choice.reason[at].tolist()
         if is_view:

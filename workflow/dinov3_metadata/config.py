@@ -34,12 +34,11 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     whole = dict(config)
     for field in fields(Settings):
         section, _, key = field.metadata["key"].rpartition(": ")
+        default = None if field.default in (MISSING, "") else _plain(field.default)
         if not section:
-            nothing = field.default in (MISSING, "")
-            whole.setdefault(key, None if nothing else _plain(field.default))
+            whole.setdefault(key, default)
         elif isinstance(inside := whole.get(section, {}), dict):
-            nothing = field.default == ""
-            whole[section] = {key: None if nothing else _plain(field.default)} | inside
+            whole[section] = {key: default} | inside
     if isinstance(demo := whole.get("demo", {}), dict):
         whole["demo"] = {key: value for key, (value, _) in DEMO.items()} | demo
     return whole

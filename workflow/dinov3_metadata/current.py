@@ -255,8 +255,7 @@ class Present:
         found = {}
         for split in self._audited_before:
             about = read_audit_summary(self.chain.extra, split)
-            place = self.chain.now[split].place_of_audit
-            is_current = about and all(vars(about)[name] == place[name] for name in place)
+            is_current = about and about.is_of(self.chain.now[split].place_of_audit)
             found[split] = about.findings if about and is_current else ""
         return found
 

@@ -6,6 +6,7 @@ numpy is imported only where it is used, because this module is imported at ever
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -266,6 +267,10 @@ class AuditSummary:
     numbered: str = ""
     findings: str = ""
     code: str
+
+    def is_of(self, state: Mapping[str, str]) -> bool:
+        """Return whether the images that were opened are those of a state of the split."""
+        return all(vars(self)[name] == state[name] for name in ("tree", "selection", "numbered"))
 
 
 @dataclass

@@ -113,7 +113,7 @@ def _audit(chain: Chain, split: str) -> list[str]:
     audited = read_audit_summary(extra, split)
     if not audited:
         return []
-    if any(vars(audited)[name] != state[name] for name in ("tree", "selection", "numbered")):
+    if not audited.is_of(state):
         return [f"  {split} has changed since its audit of {audited.audited}"]
     found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
     what = f"  {split}, audited {audited.audited}: {count(audited.images, 'image')}, "

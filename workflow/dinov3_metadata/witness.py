@@ -60,9 +60,7 @@ def check_witness(
             if is_image(name) and not left_out(os.path.join(above, name))
         ]
         found.sort(key=lambda path: (len(path), path))  # numbers of 8 digits, then of 9
-    ids = scan.class_ids.tolist()
-    pairs = zip(scan.class_index().tolist(), scan.actual_index.tolist(), strict=True)
-    ours = [image_path(split, ids[index], number) for index, number in pairs]
+    ours = [*scan.paths(split)]
     known = set(ours)
     others = [path for path in found if path not in known]
     skipped = int(scan.skipped.sum())

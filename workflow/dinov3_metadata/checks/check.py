@@ -108,9 +108,9 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
             one.notes += one.about.selection.says()
             changed = [*changed_lists(one.about), *repaired(extra, one.split)]
             one.findings += listed("selection", changed)
+    overlap = [*filter(None, [differently_held_out(extra)])]
     for one in files:
-        if one.split == "VAL" and differently_held_out(extra):
-            one.findings += listed("held-out", [differently_held_out(extra)])
+        one.findings += listed("held-out", overlap if one.split == "VAL" else [])
     counts = {
         one.split: one.rows.by_class()
         for one in files

@@ -36,12 +36,10 @@ def place_of_chosen(place: Place, files: list[SplitFiles]) -> Place:
             continue
         if one.split in LABELLED and {"classes", "exclude"} & {*about.select}:
             known = known_classes(place.dataset, place.layout, place.folders)
-            try:
-                chosen = chosen_classes(known, known, about.select)
-            except (MetadataError, LookupError, TypeError):
-                chosen = one.class_ids or []
-            if changed_lists(about):
-                chosen = one.class_ids or []
+            chosen = one.class_ids or []
+            if not changed_lists(about):
+                with suppress(MetadataError, LookupError, TypeError):
+                    chosen = chosen_classes(known, known, about.select)
             return replace(place, chosen=frozenset(chosen))
     return place
 

@@ -69,14 +69,7 @@ class Published:
             self.report = load(Report, path_of(extra, "report", **noted.state), SMALL)
         self.changes: Changes | None = read_changes(extra, split)
         self.audit: AuditSummary | None = read_audit_summary(extra, split)
-        self.outdated = bool(
-            self.audit
-            and noted
-            and any(
-                vars(self.audit)[name] != noted.state[name]
-                for name in ("tree", "selection", "numbered")
-            )
-        )
+        self.outdated = bool(self.audit and noted and not self.audit.is_of(noted.state))
         self.table: np.ndarray = np.empty(0, ROW)
         if self.audit:
             with suppress(MetadataError):  # missing or damaged: the next audit rebuilds it

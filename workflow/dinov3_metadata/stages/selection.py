@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..addresses import image_path
 from ..artefacts import Scan
 from ..choice import Choice, check_left, write_choice
 from ..class_ids import known_classes
@@ -215,7 +214,4 @@ def _few_of_each(choice: Choice, drawn: np.ndarray, most: int) -> np.ndarray:
 
 def _paths(scan: Scan, split: str, root: str, dataset: str) -> list[str]:
     """Return the path below the dataset of each image behind a view."""
-    ids = scan.class_ids.tolist()
-    pairs = zip(scan.class_index().tolist(), scan.actual_index.tolist(), strict=True)
-    paths = (image_path(split, ids[index], number) for index, number in pairs)
-    return [behind(root, path).removeprefix(f"{dataset}/") for path in paths]
+    return [behind(root, path).removeprefix(f"{dataset}/") for path in scan.paths(split)]

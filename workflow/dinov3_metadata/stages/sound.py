@@ -1,10 +1,11 @@
 """Sound: leave out the images in which an audit found certain problems."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..addresses import SPLITS, image_path
+from ..addresses import SPLITS
 from ..artefacts import Scan
 from ..choice import Choice, check_left, write_choice
 from ..documents import Count, load, to_json
@@ -25,7 +26,6 @@ def select_sound(
     watched: StrPath,
     sound_left_out: StrPath,
     scan: StrPath,
-    selected: StrPath = "",
     selection: StrPath = "",
     choice: StrPath = "",
     extra: StrPath,
@@ -44,7 +44,7 @@ def select_sound(
         sound: Where to write the images that are left, see ``artefacts.Scan``.
         sound_selection, sound_left_out: See ``choice.write_choice``.
         watched: Where to note what this was made from, see ``watched.Watched``.
-        scan, selected, selection, choice: The split's images; and if there are lists or a sample,
+        scan, selection, choice: The split's images; and if there are lists or a sample,
             what ``selection.select_images`` made of them.
         extra: The folder with the tables of the audits.
         root, split, is_view, empty_classes: See ``selection.select_images``.
@@ -114,16 +114,7 @@ def select_sound(
 def _without(images: Images, gone: np.ndarray) -> Images:
     """Return images without some: (rows of the table,) ``bool``."""
     kept = ~gone[images.at]
-    return Images(
-        images.split,
-        images.root,
-        images.is_view,
-        images.rows,
-        images.class_ids,
-        images.at[kept],
-        images.phash[kept],
-        images.file[kept],
-    )
+    return replace(images, at=images.at[kept], phash=images.phash[kept], file=images.file[kept])
 
 
 def _note(
@@ -137,10 +128,8 @@ def _note(
     split: str,
 ) -> None:
     """Note what the selection was made from, with the first images that were left out by it."""
-    scan = made.scan
     gone = left[made.reason[left] > 0][:MOST]
-    index, ids = scan.class_index(), scan.class_ids.tolist()
-    paths = [f"{root}/{image_path(split, ids[index[i]], int(scan.actual_index[i]))}" for i in gone]
+    paths = [f"{root}/{path}" for path in made.scan.paths(split, gone)]
     summaries = {one: read_audit_summary(extra, one) for one in audited}
     findings = {one: about.findings if about else "" for one, about in summaries.items()}
     with write_atomically(path) as file:
