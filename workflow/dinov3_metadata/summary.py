@@ -14,6 +14,7 @@ from .formats import (
     JPEGS,
     NOT_STRICT,
     PROBLEMS,
+    AuditSummary,
     differently_held_out,
     read_audit_summary,
     read_changes,
@@ -55,8 +56,9 @@ def summarise(chain: Chain) -> str:
         f"  {split} is left out, because there is no folder {split_folder(split)}/"
         for split in chain.without
     ]
-    for split in splits:
-        notes += _audit(chain, split)
+    audits = {split: read_audit_summary(extra, split) for split in splits}
+    for split, audited in audits.items():
+        notes += _audit(chain, split, audited) if audited else []
         about = read_description(extra, split)
         if not about:
             continue  # a run up to an earlier stage does not replace what is missing or damaged
@@ -72,11 +74,11 @@ def summarise(chain: Chain) -> str:
         if about.skipped:
             notes.append(f"  {split}: {count(about.skipped, 'image')} skipped")
     notes += _duplicates(extra) if chain.settings.duplicates else []
-    audits = [audited for split in splits if (audited := read_audit_summary(extra, split))]
-    if any(not (one.simplejpeg or JPEGS.isdisjoint(one.formats)) for one in audits):
+    found = [*filter(None, audits.values())]
+    if any(not (one.simplejpeg or JPEGS.isdisjoint(one.formats)) for one in found):
         notes.append(f"  {NOT_STRICT}")
     if len(rows) == 1:
-        what = "Audited, but not published yet" if audits else "Nothing is published yet"
+        what = "Audited, but not published yet" if found else "Nothing is published yet"
         lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
     files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
@@ -107,12 +109,9 @@ def _verified(settings: Settings) -> str:
     return f"every row agrees with the folders, the labels and the class numbers; {looked_up}"
 
 
-def _audit(chain: Chain, split: str) -> list[str]:
+def _audit(chain: Chain, split: str, audited: AuditSummary) -> list[str]:
     """Return what the last audit of a split found: in the run that made it, as a table."""
     extra, state = chain.extra, chain.now[split].state
-    audited = read_audit_summary(extra, split)
-    if not audited:
-        return []
     if not audited.is_of(state):
         return [f"  {split} has changed since its audit of {audited.audited}"]
     found = ", ".join(f"{many:,} {what}" for what, many in audited.problems.items())
