@@ -53,7 +53,7 @@ def left_out(extra: Path, split: str = "TRAIN") -> dict[str, str]:
 
 def reference(root: Path, place: Path, gone: Iterable[str], **settings: object) -> dict[str, str]:
     """The digests of what is published for a copy of a dataset without some images or folders."""
-    copy = shutil.copytree(root, place / "copy")
+    copy = shutil.copytree(root, place / "copy", symlinks=True)
     for name in gone:
         path = copy / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -437,3 +437,86 @@ def test_leaks_stay_out_if_train_alone_is_made_again(pictures: Path, tmp_path: P
 def test_a_folder_to_reuse_must_have_metadata(root: Path, tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="has no metadata that this program made"):
         dump_extra(root, tmp_path / "extra", reuse=tmp_path / "nothing")
+
+
+@pytest.fixture
+def odd(root: Path) -> Path:
+    """The dataset with what a scan refuses: a wrong name, a link to nothing, and no images."""
+    (root / f"train/{FISH}/a fish.png").touch()
+    (root / train(FISH, 9999)).symlink_to("gone.jpg")
+    (root / "train/n09999999").mkdir()
+    with (root / "labels.txt").open("a") as labels:
+        labels.write("n09999999,nothing\n")
+    return root
+
+
+def test_what_is_not_selected_may_be_what_a_scan_refuses(odd: Path, tmp_path: Path) -> None:
+    extra, plain = tmp_path / "extra", tmp_path / "plain"
+    dump_extra(odd, extra, select={"classes": [TENCH, SHARK]})
+    gone = [f"{split}/{FISH}" for split in ("train", "val")] + ["train/n09999999"]
+    assert digests(extra) == reference(odd, plain, gone)
+    assert left_out(extra) == {}
+    assert check(odd, extra).ok
+    states = file_states(extra.iterdir())
+    dump_extra(odd, extra, select={"classes": [TENCH, SHARK]})
+    assert file_states(extra.iterdir()) == states
+    with pytest.raises(MetadataError, match=r"cannot address 2 images(.|\n)*/a fish.png \("):
+        dump_extra(odd, extra)
+    with pytest.raises(MetadataError, match=r"cannot address 2 images"):
+        dump_extra(odd, extra, select={"fraction": 0.5})
+    with pytest.raises(MetadataError, match=r"1 class folder .* no images:\n  n09999999"):
+        dump_extra(odd, extra, unaddressable="skip", select={"fraction": 0.5})
+
+
+def test_lists_may_leave_out_what_a_scan_refuses(odd: Path, tmp_path: Path) -> None:
+    extra, file = tmp_path / "extra", tmp_path / "list.txt"
+    file.write_text(f"n09999999\na fish.png\n{train(FISH, 9999)}\n{train(FISH, 7)}\n")
+    chain = dump_extra(odd, extra, select={"exclude": file})
+    gone = [train(FISH, 7), f"train/{FISH}/a fish.png", train(FISH, 9999)]
+    assert left_out(extra) == dict.fromkeys(gone, "excluded")
+    assert f"3 images and 1 class left out by select: exclude ({file})" in summarise(chain)
+    assert digests(extra) == reference(odd, tmp_path, [*gone, "train/n09999999"])
+    assert check(odd, extra).ok
+    (odd / "train/n09999999").rmdir()
+    file.write_text("".join(f"{train(one, 7)}\n" for one in (TENCH, FISH, SHARK)))
+    dump_extra(odd, extra, select={"images": {"TRAIN": file}})
+    assert entries(extra) == {(one, 7) for one in (TENCH, FISH, SHARK)}
+    with file.open("a") as more:
+        more.write("a fish.png\n")
+    with pytest.raises(MetadataError, match=r"cannot address 1 image (.|\n)*/a fish.png \("):
+        dump_extra(odd, extra, select={"images": {"TRAIN": file}})
+
+
+def test_a_link_to_nothing_is_unreadable(pictures: Path, tmp_path: Path) -> None:
+    extra, link = tmp_path / "extra", pictures / train(TENCH, 77)
+    link.symlink_to("../later.jpg")
+    select = {"audit": ["unreadable"]}
+    with pytest.raises(MetadataError, match=r"1 image in .* cannot be opened"):
+        dump_extra(pictures, extra, select={"audit": BROKEN})
+    dump_extra(pictures, extra, select=select)
+    assert left_out(extra) == {train(TENCH, 77): "unreadable"}
+    assert (TENCH, 77) not in entries(extra)
+    assert check(pictures, extra).ok
+    shutil.copy(pictures / train(TENCH, 1), pictures / "train/later.jpg")
+    dump_extra(pictures, extra, select=select)
+    assert (TENCH, 77) in entries(extra)
+    assert left_out(extra) == {}
+
+
+def test_behind_a_view_too(tmp_path: Path) -> None:
+    root, extra, file = owned(tmp_path), tmp_path / "extra", tmp_path / "list.txt"
+    (root / "train/cats/9.jpg").symlink_to("nowhere.jpg")
+    (root / "train/owls").mkdir()
+    dump_extra(root, extra, select={"classes": ["big dogs"]})
+    assert {one for one, _ in entries(extra)} == {"big dogs"}
+    file.write_text("owls\ncats/9.jpg\n")
+    dump_extra(root, extra, select={"exclude": file})
+    found = json.loads((extra / "left-out-TRAIN.json").read_text())["left_out"]
+    assert [one["file"] for one in found] == [f"{root}/train/cats/9.jpg"]
+    assert len(entries(extra)) == 12
+    assert check(root, extra).ok
+    with pytest.raises(MetadataError, match=r"1 image in .*/train cannot be opened:\n  cats/9.jpg"):
+        dump_extra(root, extra)
+    (root / "train/cats/9.jpg").unlink()
+    with pytest.raises(MetadataError, match=r"1 class folder in .* with no images:\n  owls"):
+        dump_extra(root, extra)

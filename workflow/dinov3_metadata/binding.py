@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from snakemake.io import unpack
 
 from .chain import OF_SPLIT, STAGES, needs
+from .current import SCANNED
 from .disk import read_file
 from .errors import logger
 from .extras import check_settings
@@ -123,9 +124,10 @@ class Binding:
         return self._audited(wildcards.search.partition("-")[2])
 
     def scans_beside(self, wildcards: Any) -> list[str]:
-        """Return the scans of other splits that the selection of a split reads."""
+        """Return the files of the scans of other splits that the selection of a split reads."""
         self._states()
-        return [*self.chain.now[wildcards.split].scans_beside.values()]
+        beside = self.chain.now[wildcards.split].beside
+        return [files[name] for files in beside.values() for name in SCANNED]
 
     def audits_before(self, wildcards: Any) -> list[str]:
         """Return the audits by which images of a split are left out."""

@@ -26,6 +26,7 @@ SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "
 report, lock or import other modules."""
 
 WALKING = ("readdir", "walk")
+UNFIT = (*WALKING, "choice", "stages/left_out", "stages/refusals", "stages/unfit")
 LISTS = ("stages/label_forms", "stages/list_names", "stages/lists", "structures", "texts")
 CHOSEN = ("scan", "selected", "sound")  # the last of them that exists has the images to publish
 AUDITING = ("damage", "examine", "hashes", "images", "pixels", "stages/audit", "stand_ins")
@@ -96,6 +97,7 @@ STAGES = {
             "layout": chain.layout,
             "folders": chain.folders,
             "empty_classes": chain.settings.empty_classes,
+            "deferred": chain.now[split].selects,
             "annotations": chain.now[split].annotations,
             "settings": chain.now[split].view_settings,
             "trust_timestamps": chain.settings.trust_timestamps,
@@ -126,10 +128,11 @@ STAGES = {
             "trust_timestamps": chain.settings.trust_timestamps,
             "watch_links": chain.now[split].watch_links,
             "empty_classes": chain.settings.empty_classes,
-            "source": chain.now[split].source if chain.is_view else "",
+            "source": chain.now[split].behind,
             "reuse": chain.settings.reuse,
+            "deferred": chain.now[split].selects,
         },
-        code=(*WALKING, "stages/left_out", "stages/refusals", "stages/scan", "witness"),
+        code=(*UNFIT, "stages/scan", "witness"),
         threads=True,
         replaces="tree",
     ),
@@ -137,21 +140,23 @@ STAGES = {
         module="selection",
         says="Select the images of {split}",
         after=("scan_split",),
-        reads=("scan",),
+        reads=("scan", "folders"),
         makes=("selected", "selection", "choice", "new_left_out"),
         wildcards=("split",),
         given=lambda chain, split: {
             "root": chain.root,
             "dataset": chain.dataset,
             "layout": chain.layout,
-            "folders": chain.folders,
-            "is_view": chain.is_view,
+            "parts": chain.folders,
+            "source": chain.now[split].behind,
+            "unaddressable": chain.settings.unaddressable,
+            "is_last": not chain.settings.select_audit,
             "rules": chain.now[split].rules,
             "contents": chain.now[split].lists,
-            "beside": chain.now[split].scans_beside,
+            "beside": chain.now[split].beside,
             "empty_classes": chain.settings.empty_classes,
         },
-        code=("choice", "class_ids", *LISTS, "readdir", "stages/selection"),
+        code=(*UNFIT, "class_ids", *LISTS, "stages/selection"),
         replaces="selection",
     ),
     "number_classes": Stage(
@@ -208,12 +213,13 @@ STAGES = {
         module="sound",
         says="Leave out the images of {split} with a problem",
         after=("scan_split", "select_images", "number_classes", "audit_split"),
-        reads=("scan", "selection", "choice"),
+        reads=("scan", "folders", "selection", "choice"),
         makes=("sound", "sound_selection", "watched", "sound_left_out"),
         wildcards=("extra", "split"),
         given=lambda chain, split: {
             "root": chain.root,
-            "is_view": chain.is_view,
+            "source": chain.now[split].behind,
+            "unaddressable": chain.settings.unaddressable,
             "problems": list(chain.settings.select_audit),
             "made_for": chain.now[split].sound_for,
             "audits": chain.now[split].audits_before,
@@ -221,8 +227,8 @@ STAGES = {
             "empty_classes": chain.settings.empty_classes,
         },
         code=(
-            *("choice", "damage", "doubles", "examine", "hashes", "images", "near", "pixels"),
-            *("stages/sound", "stand_ins", "watched"),
+            *("damage", "doubles", "examine", "hashes", "images", "near", "pixels"),
+            *(*UNFIT, "stages/sound", "stand_ins", "watched"),
         ),
         replaces="sound",
     ),
@@ -262,8 +268,11 @@ STAGES = {
             "sample": chain.settings.sample,
             "classes": chain.now[split].classes,
             "notes": chain.now[split].part.notes,
+            "source": chain.now[split].behind,
+            "unaddressable": chain.settings.unaddressable,
+            "empty_classes": chain.settings.empty_classes,
         },
-        code=("readdir", "stages/left_out", "stages/verify", "witness"),
+        code=(*UNFIT, "stages/verify", "witness"),
     ),
     "find_duplicates": Stage(
         module="duplicates",

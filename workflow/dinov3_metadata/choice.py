@@ -30,6 +30,8 @@ class Choice:
         taken: (classes,) ``bool``: the classes that are left.
         reasons: Why images are left out, in words.
         rules: What each rule left out.
+        others: The path below root of each image that was left out and that DINOv3 could not open,
+            so that it is none of the scan, with the reason.
     """
 
     scan: Scan
@@ -37,6 +39,7 @@ class Choice:
     taken: np.ndarray
     reasons: list[str] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
+    others: list[tuple[str, str]] = field(default_factory=list)
 
     def leave_out(self, images: np.ndarray, reason: str) -> Count:
         """Leave out those of some images that are left, and return how many.
@@ -58,7 +61,8 @@ class Choice:
     def save(self, path: StrPath) -> None:
         """Write the choice, without its scan, to ``path``, an uncompressed ``.npz``."""
         with write_atomically(path) as file:
-            np.savez(file, reason=self.reason, taken=self.taken, reasons=np.array(self.reasons))
+            reasons, others = np.array(self.reasons), np.array(self.others, "U").reshape(-1, 2)
+            np.savez(file, reason=self.reason, taken=self.taken, reasons=reasons, others=others)
 
     @classmethod
     def load(cls, path: StrPath, scan: Scan, rules: list[Rule]) -> Choice:
@@ -71,6 +75,7 @@ class Choice:
             check_members(file)
             with np.load(file, allow_pickle=False) as arrays:
                 choice = cls(scan, arrays["reason"], arrays["taken"], arrays["reasons"].tolist())
+                choice.others += map(tuple, arrays["others"].tolist())
             choice.rules += rules
             if (len(choice.reason), len(choice.taken)) != (
                 len(scan.actual_index),
@@ -138,10 +143,11 @@ def write_choice(
     """
     scan = choice.scan
     about = Selection(
-        images=Count(len(scan.actual_index)),
+        images=Count(len(scan.actual_index) + len(choice.others)),
         classes=Count(len(scan.class_ids) if split in LABELLED else 0),
         chosen=Count(int((choice.reason == 0).sum())),
         rules=choice.rules,
+        unfit=Count(len(choice.others)),
     )
     with write_atomically(selection) as file:
         file.write(to_json(about))
@@ -176,3 +182,7 @@ def _write_images(choice: Choice, file: BinaryIO, root: str, split: str, is_view
         if lines:
             file.write((between + ",\n  ".join(lines)).encode())
             between = ",\n  "
+    for path, reason in choice.others:
+        line = json.dumps({**name_image(root, path, is_view), "reason": reason})
+        file.write((between + line).encode())
+        between = ",\n  "

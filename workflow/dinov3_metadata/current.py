@@ -28,6 +28,8 @@ from .watched import Sound, find_sound
 NUMBERED_BY = {"own": (), "train": ("TRAIN",), "union": LABELLED}
 """The setting ``classes`` -> the splits by whose classes a split is numbered, if not by its own."""
 
+SCANNED = ("scan", "folders")  # the files of a scan
+
 
 class Present:
     """The current state of a split.
@@ -56,6 +58,11 @@ class Present:
     def source(self) -> str:
         """The folder of the dataset that contains the images, or the parts of the split."""
         return os.path.join(self.chain.dataset, self.part.folder)
+
+    @property
+    def behind(self) -> str:
+        """``source`` if DINOv3 reads the split through a view; otherwise empty."""
+        return self.source if self.chain.is_view else ""
 
     @property
     def folder(self) -> str:
@@ -184,6 +191,11 @@ class Present:
         problems = list(self.chain.settings.select_audit)
         return self.rules | ({"audit": problems} if problems else {})
 
+    @property
+    def selects(self) -> bool:
+        """Whether a selection follows the scan."""
+        return bool(self.select)
+
     @cached_property
     def lists(self) -> dict[str, str]:
         """File that ``rules`` names -> its fingerprint."""
@@ -191,12 +203,18 @@ class Present:
         return {file: of_content(file) for file in files if isinstance(file, str)}
 
     @property
-    def scans_beside(self) -> dict[str, str]:
-        """Other split -> its scan, for lists that may name images of any split of this run."""
+    def beside(self) -> dict[str, dict[str, str]]:
+        """Other split -> its scan, the record of its folders, and ``behind``, for lists that may
+        name images of any split of this run."""
         shared = any(self.rules.get(f"{name}_own") is False for name in ("images", "exclude"))
         chain = self.chain
         others = [split for split in chain.splits if shared and split != self.split]
-        return {one: path_of(chain.extra, "scan", **chain.now[one].place_of_scan) for one in others}
+        found = {}
+        for one in others:
+            now = chain.now[one]
+            paths = {name: path_of(chain.extra, name, **now.place_of_scan) for name in SCANNED}
+            found[one] = {**paths, "source": now.behind}
+        return found
 
     @property
     def place_of_scan(self) -> dict[str, str]:

@@ -170,7 +170,7 @@ BEFORE_AUDIT = ("link_view", "scan_split", "select_images", "number_classes")
 
 def _run(chain: Chain, threads: int) -> None:
     """Run the stages whose files do not exist, and the stages that come after them."""
-    if any(now.scans_beside for now in chain.now.values()):
+    if any(now.beside for now in chain.now.values()):
         for split in chain.splits:
             _run_needed(chain, split, ("link_view", "scan_split"), threads)
     if chain.settings.select_audit:  # a split may be compared with later ones

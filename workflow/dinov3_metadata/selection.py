@@ -50,12 +50,14 @@ class Selection:
         images, classes: The numbers of images and classes in the split.
         chosen: The number of images that are left.
         rules: The rules, in the order in which they were applied.
+        unfit: How many of the images that were left out DINOv3 could not have opened.
     """
 
     images: Count
     classes: Count
     chosen: Count
     rules: list[Rule]
+    unfit: Count = NONE
 
     def says(self) -> list[str]:
         """Return what was left out, as one phrase for the whole and one for each rule."""

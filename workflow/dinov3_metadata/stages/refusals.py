@@ -234,6 +234,7 @@ def check_found(
     unaddressable: str,
     empty_classes: str,
     in_view: bool = False,
+    deferred: bool = False,
 ) -> None:
     """Warn of images that are left out, and refuse what cannot become metadata.
 
@@ -242,6 +243,7 @@ def check_found(
         classes: The sorted names of its class folders; for TEST, one empty string.
         unaddressable, empty_classes: See ``scan.scan_images``.
         in_view: Whether DINOv3 reads the split through a view.
+        deferred: See ``scan.scan_images``.
 
     Raises:
         MetadataError: There are no images, a class has none or a name that is not UTF-8, or some
@@ -252,11 +254,13 @@ def check_found(
     if not classes:
         raise empty_split(split, str(folder))
     check_utf8(classes, folder)
+    if deferred and any(len(found[name].actual_index) for name in classes):
+        return
     if total := sum(visited.skipped for visited in found.values()):
         folders = [name for name in sorted(found) if name or split not in LABELLED]
         shown = [*islice((text for name in folders for text in found[name].offenders), SHOWN)]
         special = all(found[name].special for name in folders if found[name].skipped)
-        refusal = (_unopened if special else _refusal)(folder, split, shown, total)
+        refusal = not_addressable(folder, split, shown, total, special)
         if len(classes) == 1 and split in LABELLED and not in_view:
             hint = note_nested(split, str(folder.parent), [folder.name], classes[0])
             refusal.args = (*refusal.args[:-1], *hint) if hint else refusal.args
@@ -277,16 +281,23 @@ def check_found(
         raise no_images_in(split, str(folder), [*inside.items()], what, all_of_them=everything)
 
 
-def _unopened(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
-    """Return the error for what has the name of an image, but leads to no file."""
-    return MetadataError(
-        f"{split}: {count(total, 'image')} in {folder} cannot be opened:",
-        listing(shown, total) if shown else UNCHANGED,
-        "Repair or remove them. Or set `scan: unaddressable: skip` to leave them out.",
-    )
+def not_addressable(
+    folder: StrPath, split: str, shown: list[str], total: int, special: bool
+) -> MetadataError:
+    """Return the error for images that DINOv3 cannot open.
 
-
-def _refusal(folder: Path, split: str, shown: list[str], total: int) -> MetadataError:
+    Args:
+        folder, split: The split folder, and the split.
+        shown: The first of them, each with the reason.
+        total: How many there are.
+        special: Whether all of them lead to no file.
+    """
+    if special:
+        return MetadataError(
+            f"{split}: {count(total, 'image')} in {folder} cannot be opened:",
+            listing(shown, total) if shown else UNCHANGED,
+            "Repair or remove them. Or set `scan: unaddressable: skip` to leave them out.",
+        )
     pattern = f"ILSVRC2012_{split.lower()}_<8 digits>"
     if split == "TRAIN":
         pattern = "<class_id>_<number>"

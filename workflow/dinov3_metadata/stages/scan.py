@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..addresses import LABELLED, is_image, split_folder, why_not_addressable
+from ..addresses import LABELLED, is_image, split_folder
 from ..artefacts import Scan
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import (
@@ -29,12 +29,10 @@ from ..readdir import (
     FILE,
     Listing,
     Watch,
-    behind,
     image_keys,
     numbers,
     pack,
     special_kind,
-    why_no_image,
 )
 from ..walk import (
     LOOKS,
@@ -49,6 +47,7 @@ from ..walk import (
 from ..witness import image_folder
 from .left_out import beside_classes, left_out, note_alike, note_gone
 from .refusals import check_found, missing_split, naming_the_dataset
+from .unfit import unfit_in
 
 CHANGES_SHOWN = 20  # changed classes named in the log
 
@@ -70,6 +69,7 @@ def scan_split(
     empty_classes: str = "refuse",
     source: str = "",
     reuse: str = "",
+    deferred: bool = False,
     threads: int = 4,
 ) -> None:
     """Scan a split folder, and list only folders that changed since the last scan.
@@ -83,8 +83,9 @@ def scan_split(
         view: If the folder is that of a view, its record, which lists the retired links; otherwise
             empty.
         view_name: The name of that view; otherwise empty.
-        engine, unaddressable, trust_timestamps, watch_links, empty_classes, source, threads: See
+        engine, unaddressable, trust_timestamps, watch_links, empty_classes, source: See
             ``scan_images``.
+        deferred, threads: See ``scan_images``.
         reuse: Another folder for metadata, whose scans count if ``extra`` has none; may be empty.
 
     Raises:
@@ -106,6 +107,7 @@ def scan_split(
             retired=retired,
             empty_classes=empty_classes,
             source=source,
+            deferred=deferred,
         )
     found.save(scan)
     names = tuple(sorted(retired))
@@ -126,6 +128,7 @@ def scan_images(
     retired: Collection[str] = (),
     empty_classes: str = "refuse",
     source: str = "",
+    deferred: bool = False,
 ) -> tuple[Scan, dict[str, State], dict[str, Others]]:
     """Find the classes and images of a split.
 
@@ -154,6 +157,8 @@ def scan_images(
         empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
             ``keep`` makes it a class without images.
         source: If the folder belongs to a view, the folder of the dataset behind it, for messages.
+        deferred: Whether to accept images that are not addressable and classes without images,
+            because a selection follows, which may leave them out: see ``unfit``.
 
     Returns:
         The scan, the state of every folder that was visited, and what is beside the images in some
@@ -215,6 +220,7 @@ def scan_images(
         unaddressable=unaddressable,
         empty_classes=empty_classes,
         in_view=bool(source),
+        deferred=deferred,
     )
     visited = sorted(name for name in found if was_folder(found[name].state))
     indices = [found[name].actual_index for name in classes]
@@ -349,18 +355,8 @@ def _take(
         if below:
             others = {**others, **beside_classes(source or folder, images)}
         return Folder(state, below, listed.actual_index, 0, others=others)
-    class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
-    known = () if inside else listed.actual_index
-    offenders = []
-    for image in images[:SHOWN]:
-        path = f"{name}/{image}".lstrip("/")
-        if source:
-            path = behind(folder, path).removeprefix(f"{source}/").removeprefix(f"{folder}/")
-        if image in listed.special:
-            why = why_no_image(os.path.join(source or folder, path))
-        else:
-            why = why_not_addressable(image, split, class_id, known)
-        offenders.append(f"{path} ({why})".lstrip("/"))
+    unfit = unfit_in(folder, split, source, name, listed, images[:SHOWN])
+    offenders = [f"{one.path} ({one.why})" for one in unfit]
     total = len(listed.actual_index) + len(images)
     return Folder(state, below, listed.actual_index, total, offenders, others, special)
 

@@ -5,7 +5,7 @@ dataset with only the chosen images.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,12 +18,13 @@ from ..class_ids import known_classes
 from ..documents import NONE, Count
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import sha256
-from ..fingerprint import check_content, of_content
+from ..fingerprint import check_content, of_content, read_record
 from ..layouts import Folders
 from ..paths import StrPath
 from ..readdir import behind
 from ..selection import Rule
 from .lists import Matched, among, match_images, read_classes
+from .unfit import Leftover
 
 MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """The constants of SplitMix64: G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number
@@ -37,15 +38,18 @@ def select_images(
     choice: StrPath,
     new_left_out: StrPath,
     scan: StrPath,
+    folders: StrPath,
     root: str,
     split: str,
     dataset: str,
     layout: str,
-    folders: Folders | None,
-    is_view: bool,
+    parts: Folders | None,
+    source: str,
+    unaddressable: str,
+    is_last: bool,
     rules: Mapping[str, Any],
     contents: Mapping[str, str],
-    beside: Mapping[str, str],
+    beside: Mapping[str, Mapping[str, str]],
     empty_classes: str = "refuse",
 ) -> None:
     """Apply the lists and the sample of the setting ``select`` to a split.
@@ -55,58 +59,75 @@ def select_images(
         selection: Where to write what was left out by which rule, see ``selection.Selection``.
         choice: Where to write which image was left out why, see ``choice.Choice``.
         new_left_out: Where to write each image that was left out, see ``choice.write_choice``.
-        scan: The split's images.
+        scan, folders: The split's images, and the record of its folders.
         root, split: The folder that DINOv3 uses as root, and the split.
-        dataset, layout, folders: The dataset's folder, its layout, and those of its splits, see
+        dataset, layout, parts: The dataset's folder, its layout, and those of its splits, see
             ``layouts.split_folders``.
-        is_view: Whether ``root`` is a view.
+        source, unaddressable: See ``unfit.Leftover``.
+        is_last: Whether no selection by an audit follows.
         rules: The keys of ``select`` in config.yaml that apply to the split -> their values.
         contents: File -> the fingerprint that it must still have.
-        beside: Other split -> its scan, for lists that are for all splits.
+        beside: Other split -> the same of it: ``scan``, ``folders`` and ``source``; for lists that
+            are for all splits.
         empty_classes: What to do with a class of which no image is left: ``refuse`` or ``keep``.
 
     Raises:
         DatasetChangedError: A list has changed meanwhile.
-        MetadataError: A list cannot be read, or has lines that match nothing; or no image is left
-            of the split, or of a class.
+        MetadataError: A list cannot be read, or has lines that match nothing; no image is left of
+            the split, or of a class; or see ``unfit.Leftover.refuse``.
     """
-    found = Scan.load(scan)
-    made = Choice.of(found)
-    known = known_classes(dataset, layout, folders)
-    places = {split: found} | {other: Scan.load(path) for other, path in beside.items()}
-    names = partial(_paths, root=root, dataset=dataset) if is_view else None
-    _apply(made, split, rules, known, places, names)
+    own = {split: {"scan": str(scan), "folders": str(folders), "source": source}}
+    places = {
+        one: Leftover(
+            Choice.of(Scan.load(files["scan"])),
+            read_record(files["folders"]),
+            root=root,
+            split=one,
+            source=files["source"],
+            unaddressable=unaddressable,
+            empty_classes=empty_classes,
+        )
+        for one, files in {**own, **beside}.items()
+    }
+    unfit, made = places[split], places[split].choice
+    _apply(places, split, dataset, rules, known_classes(dataset, layout, parts))
     for path, content in contents.items():
         check_content(path, of_content(path), content)
+    if is_last:
+        unfit.refuse()
     check_left(made, split, empty_classes)
     made.scan_of_rest().save(selected)
     made.save(choice)
-    write_choice(made, selection, new_left_out, root=root, split=split, is_view=is_view)
+    write_choice(made, selection, new_left_out, root=root, split=split, is_view=bool(source))
 
 
 def _apply(
-    choice: Choice,
+    places: Mapping[str, Leftover],
     split: str,
+    dataset: str,
     rules: Mapping[str, Any],
     known: Sequence[str],
-    places: Mapping[str, Scan],
-    names: Callable[[Scan, str], list[str]] | None,
 ) -> None:
     """Apply the rules in their order: classes, exclude, images, and the sample last."""
-    scan = choice.scan
+    unfit, choice, scan = places[split], places[split].choice, places[split].choice.scan
 
-    def matched(rule: str) -> Matched:
+    def matched(rule: str) -> tuple[Matched, set[str]]:
         setting, own = f"select: {rule}", rules[f"{rule}_own"]
         one = partial(
             match_images, rules[rule], setting=setting, own=own, classes=rule == "exclude"
         )
-        found = one(scan, split, paths=names(scan, split) if names else None)
+        found = one(scan, split, paths=_paths(unfit, dataset))
+        links = set[str]()
+        if unfit.images:
+            others = one(unfit.scan(), split, paths=unfit.paths(dataset))
+            _pass_over(found, others)
+            links = {unfit.images[i].link for i in np.flatnonzero(others.images).tolist()}
         if found.unmatched and rule == "exclude":
             _pass_over(found, among(known, rules[rule]))
         for other, beside in places.items():
             if found.unmatched and other != split:
-                paths = names(beside, other) if names else None
-                _pass_over(found, one(beside, other, paths=paths))
+                _pass_over(found, one(beside.choice.scan, other, paths=_paths(beside, dataset)))
+                _pass_over(found, one(beside.scan(), other, paths=beside.paths(dataset)))
         if found.unmatched and rules["missing"] == "refuse":
             raise MetadataError(
                 f"{setting}: {rules[rule]}: "
@@ -117,22 +138,25 @@ def _apply(
             )
         for note in found.notes:
             logger.warning("%s: %s", split, note)
-        return found
+        return found, links
 
     if "classes" in rules:
         wanted = {*read_classes(rules["classes"], known, "select: classes")}
         file = rules["classes"] if isinstance(rules["classes"], str) else ""
         _take_classes(choice, wanted, "classes", "its class is not selected", file=file)
     if "exclude" in rules:
-        found = matched("exclude")
+        found, links = matched("exclude")
         others = {*scan.class_ids.tolist()}.difference(found.classes)
         _take_classes(choice, others, "exclude", "excluded", file=rules["exclude"])
         rule = choice.rules[-1]
-        rule.images = Count(rule.images + choice.leave_out(found.images, "excluded"))
+        gone = unfit.leave_out(lambda one: one.link in links, "excluded")
+        rule.images = Count(rule.images + gone + choice.leave_out(found.images, "excluded"))
         rule.unmatched = Count(found.unmatched)
     if "images" in rules:
-        found = matched("images")
+        found, links = matched("images")
         _note(choice, ~found.images, "images", "not in the list", found, file=rules["images"])
+        gone = unfit.leave_out(lambda one: one.link not in links, "not in the list")
+        choice.rules[-1].images = Count(choice.rules[-1].images + gone)
     if "fraction" in rules:
         least = draws(scan, rules["seed"]) >= np.uint64(int(rules["fraction"] * 2**64))
         value = f"{rules['fraction']}, seed {rules['seed']}"
@@ -212,6 +236,10 @@ def _few_of_each(choice: Choice, drawn: np.ndarray, most: int) -> np.ndarray:
     return few
 
 
-def _paths(scan: Scan, split: str, root: str, dataset: str) -> list[str]:
-    """Return the path below the dataset of each image behind a view."""
-    return [behind(root, path).removeprefix(f"{dataset}/") for path in scan.paths(split)]
+def _paths(images: Leftover, dataset: str) -> list[str] | None:
+    """Return the path below the dataset of each image behind a view; None if there is no view."""
+    if not images.source:
+        return None
+    paths = images.choice.scan.paths(images.split)
+    root = images.folder.parent
+    return [behind(root, path).removeprefix(f"{dataset}/") for path in paths]

@@ -13,10 +13,12 @@ from ..doubles import Images, exact_groups, leaks_of, near_groups, number_files,
 from ..errors import DamagedError, MetadataError
 from ..examine import BIT
 from ..files import write_atomically
+from ..fingerprint import read_record
 from ..formats import GROUPS, PROBLEMS, read_audit_summary
 from ..paths import StrPath
 from ..selection import Rule, Selection
 from ..watched import MOST, Watched, image_state
+from .unfit import Leftover
 
 
 def select_sound(
@@ -26,12 +28,14 @@ def select_sound(
     watched: StrPath,
     sound_left_out: StrPath,
     scan: StrPath,
+    folders: StrPath,
     selection: StrPath = "",
     choice: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
-    is_view: bool,
+    source: str,
+    unaddressable: str,
     problems: Sequence[str],
     made_for: str,
     audits: Mapping[str, str],
@@ -44,10 +48,10 @@ def select_sound(
         sound: Where to write the images that are left, see ``artefacts.Scan``.
         sound_selection, sound_left_out: See ``choice.write_choice``.
         watched: Where to note what this was made from, see ``watched.Watched``.
-        scan, selection, choice: The split's images; and if there are lists or a sample,
-            what ``selection.select_images`` made of them.
+        scan, folders: See ``selection.select_images``.
+        selection, choice: What that made, if there are lists or a sample.
         extra: The folder with the tables of the audits.
-        root, split, is_view, empty_classes: See ``selection.select_images``.
+        root, split, source, unaddressable, empty_classes: See ``selection.select_images``.
         problems: Those of ``formats.PROBLEMS`` and ``GROUPS`` with which an image is left out. Of
             ``duplicate``, all but the first image of each group are. Of ``leak``, those that are in
             a later split, too.
@@ -59,8 +63,8 @@ def select_sound(
 
     Raises:
         DamagedError: The table of a split is missing, or is not that of its current state.
-        MetadataError: A later split cannot be compared; or no image is left of the split, or of a
-            class.
+        MetadataError: A later split cannot be compared; no image is left of the split, or of a
+            class; or see ``unfit.Leftover.refuse``.
     """
     tables = {}
     for one, some in files.items():
@@ -90,7 +94,7 @@ def select_sound(
         names = [name for name in PROBLEMS if BIT[name] & bits]
         leave_out(np.flatnonzero(wrong == bits), ", ".join(names))
     if not {*GROUPS}.isdisjoint(problems):
-        images = {one.split: one for one in number_files(tables, root, is_view)}
+        images = {one.split: one for one in number_files(tables, root, bool(source))}
         own = _without(images[split], wrong > 0)
         if "leak" in problems:
             for later in [one for one in SPLITS if one in images and one != split]:
@@ -104,9 +108,23 @@ def select_sound(
             ):
                 others = np.delete(groups.members, groups.starts)
                 leave_out(own.at[others], reason)
+    unfit = Leftover(
+        made,
+        read_record(folders),
+        root=root,
+        split=split,
+        source=source,
+        unaddressable=unaddressable,
+        empty_classes=empty_classes,
+    )
+    if "unreadable" in problems:
+        gone = unfit.leave_out(lambda one: one.special, "unreadable")
+        rule.images = Count(rule.images + gone)
+    unfit.refuse()
     made.rules.append(rule)
     check_left(made, split, empty_classes)
     made.scan_of_rest().save(sound)
+    is_view = bool(source)
     write_choice(made, sound_selection, sound_left_out, root=root, split=split, is_view=is_view)
     _note(made, left, watched, made_for, [*files], extra, root, split)
 

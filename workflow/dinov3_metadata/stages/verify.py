@@ -12,6 +12,7 @@ import numpy as np
 
 from ..addresses import MAX_INDEX, image_path
 from ..artefacts import Labels, Numbering, Report, Scan
+from ..choice import Choice
 from ..disk import kind_of
 from ..documents import Count, load
 from ..errors import SHOWN, MetadataError, count, listing, logger
@@ -31,6 +32,7 @@ from ..readings import Naming
 from ..selection import Selection
 from ..witness import check_witness
 from .left_out import notes_on
+from .unfit import Leftover
 
 BLOCK = 1 << 20  # bytes of rows held in memory at a time
 
@@ -56,6 +58,9 @@ def verify(
     sample: int = 1000,
     classes: str = "own",
     notes: Sequence[str] = (),
+    source: str = "",
+    unaddressable: str = "skip",
+    empty_classes: str = "keep",
 ) -> None:
     """Check the new files of a split, and write a report.
 
@@ -74,15 +79,28 @@ def verify(
         report: Where to write the report, see ``artefacts.Report``.
         root, split, level, sample, classes: See ``check_files``.
         notes: What else a user should know about the files, one sentence each.
+        source, unaddressable, empty_classes: See ``unfit.Leftover``. The scan may be that of a
+            selection that is no longer wanted.
 
     Raises:
-        MetadataError: See ``check_files``.
+        MetadataError: See ``check_files`` and ``unfit.Leftover.refuse``.
     """
     paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
     whole = Scan.load(scan)
     found = Scan.load(sound or selected) if sound or selected else whole
     chosen = sound_selection or selection
-    records = list(filter(None, [read_record(path) for path in (view, folders) if path]))
+    record = read_record(folders)
+    if not chosen:
+        Leftover(
+            Choice.of(whole),
+            record,
+            root=root,
+            split=split,
+            source=source,
+            unaddressable=unaddressable,
+            empty_classes=empty_classes,
+        ).refuse()
+    records = list(filter(None, [read_record(view) if view else None, record]))
     check_files(
         {os.path.basename(path): str(path) for path in paths},
         found,
@@ -346,8 +364,8 @@ def _check_selection(split: str, scan: Scan, whole: Scan, selection: Selection) 
     if not (
         np.isin(scan.class_ids, whole.class_ids).all()
         and np.isin(own, every, assume_unique=True).all()
-        and (len(own), len(every)) == (selection.chosen, selection.images)
-        and len(own) + left_out == len(every)
+        and (len(own), len(every)) == (selection.chosen, selection.images - selection.unfit)
+        and len(own) + left_out == selection.images
     ):
         raise MetadataError(f"{split}: the chosen images are not those that the selection leaves.")
     return f"{selection.chosen:,} of {count(selection.images, 'image')} are selected"

@@ -77,6 +77,7 @@ def link_view(
     threads: int = 4,
     folders: Folders | None = None,
     empty_classes: str = "refuse",
+    deferred: bool = False,
     holdout: float | None = None,
     seed: int = 0,
 ) -> None:
@@ -84,7 +85,8 @@ def link_view(
 
     Args:
         view: Where to write the states of the folders, see ``fingerprint.Record``.
-        extra, dataset, root, split, layout, annotations, folders, empty_classes: See ``View``.
+        extra, dataset, root, split, layout, annotations, folders: See ``View``.
+        empty_classes, deferred: See ``View``.
         settings: The fingerprint of everything else that the view depends on.
         holdout: The share of the images of TRAIN that are VAL; None if VAL has its own images.
         seed: Another number takes other images for it.
@@ -104,6 +106,7 @@ def link_view(
         annotations=annotations,
         folders=folders,
         empty_classes=empty_classes,
+        deferred=deferred,
         holdout=Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None,
     )
     links.others = last.others if last else {}
@@ -131,6 +134,7 @@ class View:
         folders: See ``layouts.split_folders``.
         empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
             ``keep`` makes an empty folder.
+        deferred: Whether a selection follows, which may leave such classes out.
         holdout: Which images of TRAIN are VAL, for these splits; None if VAL has its own images.
 
     Attributes:
@@ -157,12 +161,13 @@ class View:
         annotations: str = "",
         folders: Folders | None = None,
         empty_classes: str = "refuse",
+        deferred: bool = False,
         holdout: Holdout | None = None,
     ) -> None:
         self.part, self.folders = part_of(dataset, layout, split, folders, holdout), folders
         self.dataset, self.root, self.extra = dataset, root, extra
         self.split, self.layout = split, layout
-        self.keep_empty = empty_classes == "keep"
+        self.keep_empty, self.deferred = empty_classes == "keep", deferred
         self.others: Mapping[str, Others] = {}
         self.notes: list[str] = []
         self.source = os.path.join(dataset, self.part.folder) if self.part.folder else dataset
@@ -395,7 +400,7 @@ class View:
             raise self.side.nothing()
         if (empty and not self.part.classes) or not folders:
             raise self._no_images(found)
-        if empty and not self.keep_empty:
+        if empty and not (self.keep_empty or self.deferred):
             bare = [(one, [found[name].others for name in folders[one]]) for one in empty]
             none = len(empty) == len(folders)
             raise no_images_in(self.split, self.source, bare, self.side.what, all_of_them=none)

@@ -1,0 +1,171 @@
+"""Unfit: what has the name of an image, but is none that DINOv3 could open.
+
+A scan refuses such images, and classes without images. If a selection follows the scan, it may
+leave them out. Then it is the last stage of the selection that refuses the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..addresses import LABELLED, is_image, split_folder, why_not_addressable
+from ..artefacts import Scan
+from ..choice import Choice
+from ..errors import SHOWN
+from ..fingerprint import Record
+from ..paths import StrPath
+from ..readdir import Listing, behind, why_no_image
+from ..walk import visit
+from .refusals import no_images_in, not_addressable
+
+
+class Unfit(NamedTuple):
+    """An image that DINOv3 could not open.
+
+    Attributes:
+        link: Its path below root.
+        path: Its path as the user knows it, below the split's folder.
+        why: The reason, as a phrase.
+        class_id: Its class; empty for TEST.
+        special: Whether it leads to no file, see ``readdir.Listing.special``.
+    """
+
+    link: str
+    path: str
+    why: str
+    class_id: str
+    special: bool
+
+
+def unfit_in(
+    folder: Path, split: str, source: str, name: str, listed: Listing, images: Sequence[str]
+) -> list[Unfit]:
+    """Describe images that DINOv3 could not open.
+
+    Args:
+        folder, split: The split folder, and the split.
+        source: If the folder belongs to a view, the folder of the dataset behind it.
+        name: The path of the images' folder below the split folder.
+        listed: What is in that folder.
+        images: The names of the images.
+    """
+    class_id, _, inside = name.partition("/") if split in LABELLED else ("", "", name)
+    known = () if inside else listed.actual_index
+    found = []
+    for image in images:
+        link = path = f"{name}/{image}".lstrip("/")
+        if source:
+            path = behind(folder, link).removeprefix(f"{source}/").removeprefix(f"{folder}/")
+        special = image in listed.special
+        if special:
+            why = why_no_image(os.path.join(source or folder, path))
+        else:
+            why = why_not_addressable(image, split, class_id, known)
+        found.append(Unfit(f"{split_folder(split)}/{link}", path, why, class_id, special))
+    return found
+
+
+class Leftover:
+    """The unfit images of a split, of which a choice may leave some out.
+
+    Args:
+        choice: The choice.
+        record: That of the scan's folders.
+        root, split: The folder that DINOv3 uses as root, and the split.
+        source: If ``root`` is a view, the folder of the dataset behind the split's.
+        unaddressable, empty_classes: The settings: whether to refuse unfit images, and classes
+            without images.
+
+    Attributes:
+        images: The unfit images of the split; none if the settings let it leave them all out.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        record: Record | None,
+        *,
+        root: StrPath,
+        split: str,
+        source: str,
+        unaddressable: str,
+        empty_classes: str,
+    ) -> None:
+        self.choice, self.split, self.source = choice, split, source
+        self.folder = Path(root, split_folder(split))
+        self.keep_empty = empty_classes == "keep"
+        self.others = record.others if record else {}
+        retired = {*record.retired} if record else set()
+        self.images = []
+        if unaddressable == "refuse":
+            for name in choice.scan.folders[choice.scan.skipped > 0].tolist():
+                self.images += self._images_in(name, retired)
+        self.images.sort(key=lambda one: one.class_id)
+
+    def _images_in(self, name: str, retired: Collection[str]) -> list[Unfit]:
+        class_id = name.partition("/")[0] if self.split in LABELLED else ""
+        known = class_id if name == class_id else None  # other folders have no addressable images
+        listed = visit(self.folder, self.split, name, None, known)
+        if not listed:
+            return []
+        images = [
+            image
+            for image in sorted([*filter(is_image, listed.files), *listed.special])
+            if f"{name}/{image}".lstrip("/") not in retired
+        ]
+        return unfit_in(self.folder, self.split, self.source, name, listed, images)
+
+    def _left(self) -> list[Unfit]:
+        """Return those of classes that are taken, as far as nothing has left them out."""
+        taken = {*self.choice.scan.class_ids[self.choice.taken].tolist()}
+        gone = {link for link, _ in self.choice.others}
+        return [one for one in self.images if one.class_id in taken and one.link not in gone]
+
+    def leave_out(self, which: Callable[[Unfit], bool], reason: str) -> int:
+        """Leave out some of the images, and return how many."""
+        gone = [one for one in self._left() if which(one)]
+        self.choice.others += [(one.link, reason) for one in gone]
+        return len(gone)
+
+    def paths(self, dataset: str) -> list[str]:
+        """Return the path of each image below the dataset."""
+        if not self.source:
+            return [one.link for one in self.images]
+        start = self.source.removeprefix(dataset).lstrip("/")
+        return [f"{start}/{one.path}".lstrip("/") for one in self.images]
+
+    def scan(self) -> Scan:
+        """Return the images as a scan without numbers, see ``lists.match_images``."""
+        class_ids = [one.class_id for one in self.images]
+        ids, counts = np.unique(class_ids, return_counts=True) if class_ids else ([""], [0])
+        none = np.zeros(len(class_ids), "<u4")
+        return Scan(
+            np.array(ids), np.array(counts, "<i8"), none, np.array([""]), np.zeros(1, "<i8")
+        )
+
+    def refuse(self) -> None:
+        """Refuse the images that are left, and classes that had no images before the selection.
+
+        Raises:
+            MetadataError: There are some.
+        """
+        folder = self.source or os.fspath(self.folder)
+        if left := self._left():
+            shown = [f"{one.path} ({one.why})" for one in left[:SHOWN]]
+            special = all(one.special for one in left)
+            raise not_addressable(folder, self.split, shown, len(left), special)
+        scan = self.choice.scan
+        empty = scan.class_ids[self.choice.taken & (scan.counts == 0)].tolist()
+        if empty and not self.keep_empty:
+            inside = {
+                one: [
+                    others for name, others in self.others.items() if name.partition("/")[0] == one
+                ]
+                for one in empty
+            }
+            raise no_images_in(self.split, folder, [*inside.items()])
