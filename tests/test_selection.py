@@ -520,3 +520,23 @@ def test_behind_a_view_too(tmp_path: Path) -> None:
     (root / "train/cats/9.jpg").unlink()
     with pytest.raises(MetadataError, match=r"1 class folder in .* with no images:\n  owls"):
         dump_extra(root, extra)
+
+
+def test_a_script_can_insist_on_its_part_of_the_dataset(root: Path, tmp_path: Path) -> None:
+    extra, part = tmp_path / "extra", tmp_path / "part"
+    select = {"classes": [TENCH, FISH], "fraction": 0.5, "seed": 3}
+    dump_extra(root, extra)
+    dump_extra(root, part, select=select, reuse=extra)
+    dataset = ImageNetMetadata(root, part, select=select)
+    assert dataset.classes == [TENCH, FISH]
+    assert len(ImageNetMetadata(root, part, "VAL", select=select)) == 8
+    assert len(ImageNetMetadata(root, extra, select={})) == 120
+    wrong = r"another part of the dataset:\n  seed: 3, not 4\nRun"
+    with pytest.raises(MetadataError, match=wrong):
+        ImageNetMetadata(root, part, select={**select, "seed": 4})
+    with pytest.raises(MetadataError, match=r"\n  fraction: None, not 0.5\n  seed: None, not 3"):
+        ImageNetMetadata(root, extra, select={"fraction": 0.5, "seed": 3})
+    with pytest.raises(MetadataError, match=r"\n  holdout: None, not 0.1\n"):
+        ImageNetMetadata(root, extra, holdout=0.1)
+    with pytest.raises(MetadataError, match="there is no setting 'select: fractoin'"):
+        ImageNetMetadata(root, extra, select={"fractoin": 0.5})

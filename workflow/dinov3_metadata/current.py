@@ -6,7 +6,6 @@ This module is imported at every start.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +20,7 @@ from .holdout import Holdout
 from .layouts import Part, part_of
 from .paths import existing, path_of
 from .published import Noted, published_state, records_of
+from .selection import rules_of, select_of
 from .times import doubt
 from .trees import Tree, of_tree
 from .watched import Sound, find_sound
@@ -165,31 +165,13 @@ class Present:
 
     @cached_property
     def rules(self) -> dict[str, Any]:
-        """The keys of the setting ``select`` that apply to the split -> their values.
-        ``images_own`` and ``exclude_own`` say whether the list is for this split alone."""
-        used, rules = self.chain.settings, dict[str, Any]()
-        images = used.select_images
-        own = isinstance(images, Mapping)
-        if isinstance(images, Mapping):
-            images = images.get(self.split, "")
-        if used.select_classes and self.split in LABELLED:
-            rules["classes"] = used.select_classes
-        if used.select_exclude:
-            rules |= {"exclude": used.select_exclude, "exclude_own": False}
-        if images:
-            rules |= {"images": images, "images_own": own}
-        if "exclude" in rules or "images" in rules:
-            rules["missing"] = used.select_missing
-        share = {"fraction": used.select_fraction, "per_class": used.select_per_class}
-        in_part = self.split == "TRAIN" and used.select_fraction != 1
-        share = {name: value for name, value in share.items() if value and in_part}
-        return rules | share | ({"seed": used.select_seed} if share else {})
+        """See ``selection.rules_of``."""
+        return rules_of(self.chain.settings, self.split)
 
     @property
     def select(self) -> dict[str, Any]:
-        """``rules``, and the problems with which images are left out."""
-        problems = list(self.chain.settings.select_audit)
-        return self.rules | ({"audit": problems} if problems else {})
+        """See ``selection.select_of``."""
+        return select_of(self.chain.settings, self.split)
 
     @property
     def selects(self) -> bool:

@@ -3,8 +3,9 @@
 It does not look at the images when it is opened.
 """
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .paths import StrPath, absolute, file_name, path_of
 from .published import changed_since_published, patiently
+from .selection import select_of
+from .settings import Settings, flatten
 
 try:
     from torchvision.datasets import VisionDataset
@@ -75,13 +78,15 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         transform, target_transform, transforms: As in torchvision's datasets.
         loader: Takes a path and returns an image. The default is ``images.load_image``.
+        select, holdout: The same settings as in config.yaml, which the metadata must have been made
+            with; None to take any. They are for a script that must not train on another part.
         check: With ``stat``, check that no folder of the dataset and no file with class names has
             changed since the metadata was made, and read all of the metadata to verify it. With
             None, only compare some rows with the class arrays.
 
     Raises:
-        MetadataError: The files are missing or do not belong together, or ``check`` found changes.
-            The message names them.
+        MetadataError: The files are missing or do not belong together, were made with another
+            ``select`` or ``holdout``, or ``check`` found changes. The message names them.
         ValueError: ``check`` is neither ``stat`` nor None.
 
     Example:
@@ -100,6 +105,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         *,
         transforms: Callable[..., Any] | None = None,
         check: str | None = None,
+        select: Mapping[str, Any] | None = None,
+        holdout: float | None = None,
     ) -> None:
         if split not in SPLITS:
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
@@ -108,6 +115,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self.extra = absolute(extra)
         self.split = split
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
+        if select is not None or holdout is not None:
+            self._check_part(select, holdout)
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         if self._about.root != self._about.dataset:
             dataset = os.path.realpath(self._about.dataset)
@@ -201,6 +210,30 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     def extra_repr(self) -> str:
         """Return what ``repr`` shows besides root and length; torchvision calls this."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
+
+    def _check_part(self, select: Mapping[str, Any] | None, holdout: float | None) -> None:
+        about, given = self._about, {"root": self._about.dataset, "extra": self.extra}
+        seed = {"select": select} if select is not None else {}
+        used = Settings(**flatten({**given, **seed, "holdout": holdout}))
+        made: dict[str, Any] = {}
+        asked: dict[str, Any] = {}
+        if select is not None:
+            made, asked = {**about.select}, select_of(used, self.split)
+        if holdout is not None:
+            made["holdout"] = about.holdout.share if about.holdout else None
+            asked["holdout"] = holdout
+        made, asked = json.loads(json.dumps([made, asked]))
+        if made != asked:
+            differing = sorted(
+                name for name in {*made, *asked} if made.get(name) != asked.get(name)
+            )
+            shown = (f"{one}: {made.get(one)}, not {asked.get(one)}" for one in differing)
+            raise MetadataError(
+                f"{self.split} in {self.extra} was made of another part of the dataset:",
+                listing(shown, len(differing)),
+                "Run dinov3_metadata.dump_extra, or snakemake, with the same `select` and "
+                "`holdout`, or name the folder of that part.",
+            )
 
     def _open(self, first: int) -> None:
         """Read the description and check the arrays; for ``first`` see ``_check``."""

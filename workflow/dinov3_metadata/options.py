@@ -82,7 +82,10 @@ def split_files(words: list[str]) -> str | dict[str, str]:
     wrong = [word for word, pair in zip(words, pairs, strict=True) if pair[0] not in SPLITS]
     if wrong:
         refuse(f"--select-images: {wrong[0]!r} is not a split, an equals sign and a file.")
-    return {split: file for split, _, file in pairs}
+    files = {split: file for split, _, file in pairs}
+    if len(files) < len(pairs):
+        refuse("--select-images: a split has one list. Put the lists together in one file.")
+    return files
 
 
 def split_folders(words: list[str]) -> dict[str, list[str]]:

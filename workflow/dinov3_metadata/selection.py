@@ -5,8 +5,11 @@ numpy is not imported, because this module is imported at every start.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from .addresses import LABELLED
 from .documents import NONE, Count
 from .errors import count
 
@@ -63,3 +66,37 @@ class Selection:
         """Return what was left out, as one phrase for the whole and one for each rule."""
         whole = f"{self.chosen:,} of {count(self.images, 'image')} are selected"
         return [whole, *(rule.says() for rule in self.rules)]
+
+
+def rules_of(used: Any, split: str) -> dict[str, Any]:
+    """Return the keys of ``select`` but ``audit`` that apply to a split -> their values.
+
+    ``images_own`` and ``exclude_own`` say whether the list is for this split alone.
+
+    Args:
+        used: The ``settings.Settings``.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+    """
+    rules = dict[str, Any]()
+    images = used.select_images
+    own = isinstance(images, Mapping)
+    if isinstance(images, Mapping):
+        images = images.get(split, "")
+    if used.select_classes and split in LABELLED:
+        rules["classes"] = used.select_classes
+    if used.select_exclude:
+        rules |= {"exclude": used.select_exclude, "exclude_own": False}
+    if images:
+        rules |= {"images": images, "images_own": own}
+    if "exclude" in rules or "images" in rules:
+        rules["missing"] = used.select_missing
+    share = {"fraction": used.select_fraction, "per_class": used.select_per_class}
+    in_part = split == "TRAIN" and used.select_fraction != 1
+    share = {name: value for name, value in share.items() if value and in_part}
+    return rules | share | ({"seed": used.select_seed} if share else {})
+
+
+def select_of(used: Any, split: str) -> dict[str, Any]:
+    """Return ``rules_of``, and the problems with which images are left out."""
+    problems = list(used.select_audit)
+    return rules_of(used, split) | ({"audit": problems} if problems else {})
