@@ -182,7 +182,7 @@ LEAST = 30_000
         (True, 0),  # not even a log
         pytest.param(True, 200_000, marks=pytest.mark.long),  # not the entries
         pytest.param(True, 2_500_000, marks=pytest.mark.long),  # not the class arrays
-        (True, 3_000_000),  # not the published files
+        pytest.param(True, 3_000_000, marks=pytest.mark.long),  # not the published files
         (False, LEAST),  # not the labels
         pytest.param(False, 1_000_000, marks=pytest.mark.long),  # not the entries
     ],

@@ -105,6 +105,7 @@ def test_val_is_held_out_of_train(snakemake, tmp_path: Path) -> None:
     check_before_training([Split(split, str(extra / "view"), str(extra)) for split in LABELLED])
 
 
+@pytest.mark.long
 def test_a_thousand_images_move_no_other(snakemake, tmp_path: Path) -> None:
     root = make_tree(tmp_path / "数据 set", PHOTOS)
     (root / "labels.txt").unlink()
