@@ -462,7 +462,10 @@ def test_what_is_not_selected_may_be_what_a_scan_refuses(odd: Path, tmp_path: Pa
     assert file_states(extra.iterdir()) == states
     with pytest.raises(MetadataError, match=r"cannot address 2 images(.|\n)*/a fish.png \("):
         dump_extra(odd, extra)
-    with pytest.raises(MetadataError, match=r"cannot address 2 images"):
+    make_tree(odd, [train(TENCH, 555), train(FISH, 555)])
+    with pytest.raises(MetadataError, match=r"_9999.JPEG \(a dangling link to gone.jpg\)\n"):
+        dump_extra(odd, extra, labels="folders")  # though its folder was listed before
+    with pytest.raises(MetadataError, match=r"cannot address 1 image (.|\n)*/a fish.png \("):
         dump_extra(odd, extra, select={"fraction": 0.5})
     with pytest.raises(MetadataError, match=r"1 class folder .* no images:\n  n09999999"):
         dump_extra(odd, extra, unaddressable="skip", select={"fraction": 0.5})
@@ -540,3 +543,84 @@ def test_a_script_can_insist_on_its_part_of_the_dataset(root: Path, tmp_path: Pa
         ImageNetMetadata(root, extra, holdout=0.1)
     with pytest.raises(MetadataError, match="there is no setting 'select: fractoin'"):
         ImageNetMetadata(root, extra, select={"fractoin": 0.5})
+
+
+def test_what_was_not_selected_is_not_skipped_by_a_setting(odd: Path, tmp_path: Path) -> None:
+    extra, select = tmp_path / "extra", {"classes": [TENCH, SHARK]}
+    chain = dump_extra(odd, extra, select=select)
+    about = read_description(str(extra), "TRAIN")
+    assert about.skipped == 0
+    assert (about.selection.images, about.selection.unfit, about.selection.chosen) == (122, 2, 80)
+    assert "42 images and 2 classes left out by select: classes" in summarise(chain)
+    assert "unaddressable" not in known_settings(str(odd), str(extra))
+    (odd / f"train/{TENCH}/new.JPEG").touch()
+    with pytest.raises(MetadataError, match=r"cannot address 1 image (.|\n)*/new.JPEG \("):
+        dump_extra(**known_settings(str(odd), str(extra)), extra=extra)
+    (odd / f"train/{TENCH}/new.JPEG").unlink()
+    (odd / f"train/{FISH}/another.png").touch()
+    dump_extra(odd, extra, select=select)
+    assert check(odd, extra).ok
+    dump_extra(odd, extra, select=select, unaddressable="skip")
+    assert read_description(str(extra), "TRAIN").skipped == 0
+    dump_extra(odd, extra, select={"fraction": 0.5}, unaddressable="skip", empty_classes="keep")
+    assert read_description(str(extra), "TRAIN").skipped == 3
+    assert check(odd, extra).ok
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{TENCH}_5.JPEG",
+        f"{TENCH}/{TENCH}_5.JPEG",
+        train(TENCH, 5),
+        "ILSVRC2012_val_00000999.JPEG",
+        "n09000000_7.JPEG",
+        f"{FISH}/{TENCH}_7.JPEG",
+    ],
+)
+def test_a_line_of_a_shared_list_that_no_split_has(line: str, root: Path, tmp_path: Path) -> None:
+    extra, file = tmp_path / "extra", tmp_path / "list.txt"
+    good = [train(one, 7) for one in (TENCH, FISH, SHARK)]
+    good += [val(one, k) for k, one in enumerate((TENCH, FISH, SHARK))]
+    file.write_text("\n".join([*good, line]))
+    for rule in ("exclude", "images"):
+        with pytest.raises(MetadataError, match=rf"1 line matches no image .*\n  line 7: '{line}'"):
+            dump_extra(root, extra, select={rule: file})
+        dump_extra(root, extra, select={rule: file, "missing": "skip"})
+        found = [read_description(str(extra), split).selection for split in ("TRAIN", "VAL")]
+        assert max(one.rules[0].unmatched for one in found) == 1
+    file.write_text("\n".join(good))
+    dump_extra(root, extra, select={"images": file})
+    assert len(entries(extra)) == len(entries(extra, "VAL")) == 3
+
+
+def test_a_link_to_nothing_is_drawn_as_if_it_were_whole(root: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    for rule in ({"per_class": 6}, {"fraction": 0.2}):
+        for seed in range(3):
+            select = {**rule, "seed": seed}
+            dump_extra(root, extra, select=select)
+            chosen = sorted(entries(extra))
+            gone = next(one for one in chosen if one[0] == FISH)
+            other = next((FISH, 7 * i) for i in range(40) if (FISH, 7 * i) not in chosen)
+            for one, is_chosen in ((gone, True), (other, False)):
+                path = root / train(*one)
+                path.rename(tmp_path / "away")
+                path.symlink_to("nothing")
+                if is_chosen:
+                    with pytest.raises(MetadataError, match=r"1 image in .* cannot be opened"):
+                        dump_extra(root, extra, select=select)
+                else:
+                    dump_extra(root, extra, select=select)
+                    assert sorted(entries(extra)) == chosen
+                    assert left_out(extra)[train(*one)] == "not in the sample"
+                path.unlink()
+                (tmp_path / "away").rename(path)
+
+
+def test_a_list_may_name_what_is_skipped(odd: Path, tmp_path: Path) -> None:
+    extra, file = tmp_path / "extra", tmp_path / "list.txt"
+    file.write_text("a fish.png\nn09999999\n")
+    dump_extra(odd, extra, select={"exclude": file}, unaddressable="skip")
+    assert read_description(str(extra), "TRAIN").skipped == 2
+    assert len(entries(extra)) == 120

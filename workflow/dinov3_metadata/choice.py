@@ -32,6 +32,7 @@ class Choice:
         rules: What each rule left out.
         others: The path below root of each image that was left out and that DINOv3 could not open,
             so that it is none of the scan, with the reason.
+        unfit: The number of these, and of those in classes that are not taken.
     """
 
     scan: Scan
@@ -40,6 +41,7 @@ class Choice:
     reasons: list[str] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
+    unfit: int = 0
 
     def leave_out(self, images: np.ndarray, reason: str) -> Count:
         """Leave out those of some images that are left, and return how many.
@@ -62,7 +64,14 @@ class Choice:
         """Write the choice, without its scan, to ``path``, an uncompressed ``.npz``."""
         with write_atomically(path) as file:
             reasons, others = np.array(self.reasons), np.array(self.others, "U").reshape(-1, 2)
-            np.savez(file, reason=self.reason, taken=self.taken, reasons=reasons, others=others)
+            np.savez(
+                file,
+                reason=self.reason,
+                taken=self.taken,
+                reasons=reasons,
+                others=others,
+                unfit=np.array([self.unfit]),
+            )
 
     @classmethod
     def load(cls, path: StrPath, scan: Scan, rules: list[Rule]) -> Choice:
@@ -76,6 +85,7 @@ class Choice:
             with np.load(file, allow_pickle=False) as arrays:
                 choice = cls(scan, arrays["reason"], arrays["taken"], arrays["reasons"].tolist())
                 choice.others += map(tuple, arrays["others"].tolist())
+                (choice.unfit,) = arrays["unfit"].tolist()
             choice.rules += rules
             if (len(choice.reason), len(choice.taken)) != (
                 len(scan.actual_index),
@@ -84,18 +94,21 @@ class Choice:
                 raise ValueError("it does not fit the scan")
             return choice
 
-    def scan_of_rest(self) -> Scan:
-        """Return the images that are left, as a scan."""
+    def scan_of_rest(self, unaddressable: str) -> Scan:
+        """Return the images that are left, as a scan.
+
+        Args:
+            unaddressable: The setting. With ``skip``, images of classes that are taken may have
+                been skipped.
+        """
         kept = self.reason == 0
         index = self.scan.class_index()[kept]
         counts = np.bincount(index, minlength=len(self.taken))[self.taken].astype("<i8")
-        return Scan(
-            self.scan.class_ids[self.taken],
-            counts,
-            self.scan.actual_index[kept],
-            self.scan.folders,
-            self.scan.skipped,
-        )
+        class_ids, folders = self.scan.class_ids[self.taken], self.scan.folders
+        taken = {"", *class_ids.tolist()}
+        own = np.array([name.partition("/")[0] in taken for name in folders.tolist()], bool)
+        skipped = self.scan.skipped * (own & (unaddressable == "skip"))
+        return Scan(class_ids, counts, self.scan.actual_index[kept], folders, skipped)
 
 
 def check_left(choice: Choice, split: str, empty_classes: str) -> None:
@@ -143,11 +156,11 @@ def write_choice(
     """
     scan = choice.scan
     about = Selection(
-        images=Count(len(scan.actual_index) + len(choice.others)),
+        images=Count(len(scan.actual_index) + choice.unfit),
         classes=Count(len(scan.class_ids) if split in LABELLED else 0),
         chosen=Count(int((choice.reason == 0).sum())),
         rules=choice.rules,
-        unfit=Count(len(choice.others)),
+        unfit=Count(choice.unfit),
     )
     with write_atomically(selection) as file:
         file.write(to_json(about))

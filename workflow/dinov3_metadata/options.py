@@ -1,6 +1,7 @@
 """The options of the commands, and what is said of wrong ones."""
 
 import argparse
+import os
 import re
 import sys
 from dataclasses import MISSING, fields
@@ -77,7 +78,7 @@ def settings_parser(command: str, description: str) -> Parser:
 def split_files(words: list[str]) -> str | dict[str, str]:
     """Return the setting ``select_images`` from a word, or from words like ``TRAIN=list.txt``."""
     pairs = [word.partition("=") for word in words]
-    if len(words) == 1 and pairs[0][0] not in SPLITS:
+    if len(words) == 1 and (not pairs[0][1] or "/" in pairs[0][0] or os.path.exists(words[0])):
         return words[0]
     wrong = [word for word, pair in zip(words, pairs, strict=True) if pair[0] not in SPLITS]
     if wrong:

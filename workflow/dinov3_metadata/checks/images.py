@@ -35,8 +35,10 @@ class Images:
         moved: (moved,), ``<i8``: for those with the name of an image of another class, the keys
             that they would have there.
         moved_to: (moved,), ``<i8``: the positions of the classes whose folders they are in.
-        unnumbered: How many others do not end with a number, or are no files, such as a FIFO.
+        unnumbered: (classes,), ``<i8``: how many others in each do not end with a number, or are no
+            files, such as a FIFO.
         dangling: (dangling,), ``<i8``: the keys of links to nothing that have a good name.
+        left_out: How many of the others a selection left out.
     """
 
     split: str
@@ -47,13 +49,15 @@ class Images:
     others: np.ndarray
     moved: np.ndarray
     moved_to: np.ndarray
-    unnumbered: int
+    unnumbered: np.ndarray
     dangling: np.ndarray
+    left_out: int = 0
 
     @property
     def not_addressable(self) -> int:
         """The number of images that DINOv3 cannot open under any number."""
-        return len(self.others) + self.unnumbered + len(self.dangling)
+        others = len(self.others) + int(self.unnumbered.sum()) - self.left_out
+        return others + len(self.dangling)
 
     def keys(self) -> np.ndarray:
         """Return the keys of the addressable images, in order: (images,), ``<i8``."""
@@ -125,7 +129,7 @@ def list_images(root: str, split: str, threads: int) -> Images | None:
         np.concatenate([nothing.astype("<i8"), *others]),
         keys,
         places,
-        sum(part.unnumbered for part in parts),
+        np.array([part.unnumbered for part in parts], "<i8"),
         np.concatenate([nothing.astype("<i8"), *dangling]),
     )
 

@@ -66,18 +66,29 @@ def without_left_out(images: Images, extra: StrPath, about: Description, place: 
         about: The content of ``metadata-SPLIT.json``.
         place: The dataset, with the classes that were selected.
     """
-    keys = images.keys()
+    keys, chosen = images.keys(), np.ones(len(images.class_ids), bool)
     gone = np.fromiter(_keys(images, path_of(extra, "left_out", split=about.split)), "<i8")
-    kept = ~np.isin(keys, gone)
     if place.chosen is not None and about.split in LABELLED:
         chosen = np.array([one in place.chosen for one in images.class_ids], bool)
-        kept &= chosen[keys // NUMBER]
-    counts = np.bincount(keys[kept] // NUMBER, minlength=len(images.class_ids))
-    return replace(images, counts=counts.astype("<i8"), actual_index=images.actual_index[kept])
+
+    def without(some: np.ndarray) -> np.ndarray:
+        return some[~np.isin(some, gone) & chosen[some // NUMBER]]
+
+    kept = without(keys)
+    return replace(
+        images,
+        counts=np.bincount(kept // NUMBER, minlength=len(chosen)).astype("<i8"),
+        actual_index=(kept % NUMBER).astype("<u4"),
+        others=images.others[chosen[images.others // NUMBER]],
+        unnumbered=images.unnumbered * chosen,
+        dangling=without(images.dangling),
+        left_out=int((gone < 0).sum()),
+    )
 
 
 def _keys(images: Images, path: str) -> Iterator[int]:
-    """Yield the keys of the images that a document says were left out, as far as it can be read."""
+    """Yield the keys of the images that a document says were left out, as far as it can be read; -1
+    for one that DINOv3 could not open under any number."""
     position = {class_id: i for i, class_id in enumerate(images.class_ids)}
     with suppress(OSError, ValueError, LookupError, TypeError), open_regular(path) as file:
         for line in file:
@@ -86,5 +97,5 @@ def _keys(images: Images, path: str) -> Iterator[int]:
                 _, *folder, name = image.split("/")
                 class_id = folder[0] if folder else ""
                 number = index_of(images.split, class_id, name)
-                if number is not None and class_id in position:
-                    yield position[class_id] * NUMBER + number
+                fits = number is not None and class_id in position
+                yield position[class_id] * NUMBER + (number or 0) if fits else -1

@@ -411,4 +411,4 @@ def among(known: Sequence[str], path: str) -> Matched:
     """
     none = np.zeros(len(known), "<i8")
     scan = Scan(np.array(known), none, np.empty(0, "<u4"), np.array([""]), np.zeros(1, "<i8"))
-    return match_images(path, scan, "TRAIN", setting="select: exclude", own=False, classes=True)
+    return match_images(path, scan, "TRAIN", setting="select: exclude", own=True, classes=True)

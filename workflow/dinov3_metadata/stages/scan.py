@@ -212,6 +212,8 @@ def scan_images(
     if split in LABELLED:
         note_gone(found, "", folder)
         classes = sorted(name for name in found[""].below if was_folder(found[name].state))
+    if unaddressable == "refuse" and not deferred:
+        _name_offenders(folder, split, unwanted, source, found)
     check_found(
         Path(source or folder),
         split,
@@ -359,6 +361,18 @@ def _take(
     offenders = [f"{one.path} ({one.why})" for one in unfit]
     total = len(listed.actual_index) + len(images)
     return Folder(state, below, listed.actual_index, total, offenders, others, special)
+
+
+def _name_offenders(
+    folder: Path, split: str, unwanted: dict[str, set[str]], source: str, found: Found
+) -> None:
+    """List again the folders that have not changed and have images that will be refused."""
+    for name, known in found.items():
+        if known.skipped and not known.offenders:
+            listed = _visit(folder, split, unwanted, name, None)
+            if listed:
+                now = _take(folder, split, source, name, listed, known.state)
+                known.offenders, known.special = now.offenders, now.special
 
 
 def _ask_image_folder(

@@ -5,7 +5,7 @@ dataset with only the chosen images.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from ..paths import StrPath
 from ..readdir import behind
 from ..selection import Rule
 from .lists import Matched, among, match_images, read_classes
-from .unfit import Leftover
+from .unfit import Leftover, Unfit, as_scan
 
 MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """The constants of SplitMix64: G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number
@@ -96,7 +96,7 @@ def select_images(
     if is_last:
         unfit.refuse()
     check_left(made, split, empty_classes)
-    made.scan_of_rest().save(selected)
+    made.scan_of_rest(unaddressable).save(selected)
     made.save(choice)
     write_choice(made, selection, new_left_out, root=root, split=split, is_view=bool(source))
 
@@ -111,23 +111,25 @@ def _apply(
     """Apply the rules in their order: classes, exclude, images, and the sample last."""
     unfit, choice, scan = places[split], places[split].choice, places[split].choice.scan
 
-    def matched(rule: str) -> tuple[Matched, set[str]]:
+    def matched(rule: str) -> tuple[Matched, set[Unfit]]:
+        """Return what a list names, and which of the unfit images."""
         setting, own = f"select: {rule}", rules[f"{rule}_own"]
-        one = partial(
-            match_images, rules[rule], setting=setting, own=own, classes=rule == "exclude"
-        )
-        found = one(scan, split, paths=_paths(unfit, dataset))
-        links = set[str]()
+        one = partial(match_images, rules[rule], setting=setting, classes=rule == "exclude")
+        found = one(scan, split, own=own, paths=_paths(unfit, dataset))
+        named = set[Unfit]()
         if unfit.images:
-            others = one(unfit.scan(), split, paths=unfit.paths(dataset))
+            others = one(as_scan(unfit.images), split, own=True, paths=unfit.paths(dataset))
             _pass_over(found, others)
-            links = {unfit.images[i].link for i in np.flatnonzero(others.images).tolist()}
+            named = {unfit.images[i] for i in np.flatnonzero(others.images).tolist()}
         if found.unmatched and rule == "exclude":
             _pass_over(found, among(known, rules[rule]))
         for other, beside in places.items():
             if found.unmatched and other != split:
-                _pass_over(found, one(beside.choice.scan, other, paths=_paths(beside, dataset)))
-                _pass_over(found, one(beside.scan(), other, paths=beside.paths(dataset)))
+                paths = _paths(beside, dataset)
+                _pass_over(found, one(beside.choice.scan, other, own=True, paths=paths))
+            if found.unmatched and other != split and beside.images:
+                some, paths = as_scan(beside.images), beside.paths(dataset)
+                _pass_over(found, one(some, other, own=True, paths=paths))
         if found.unmatched and rules["missing"] == "refuse":
             raise MetadataError(
                 f"{setting}: {rules[rule]}: "
@@ -138,33 +140,30 @@ def _apply(
             )
         for note in found.notes:
             logger.warning("%s: %s", split, note)
-        return found, links
+        return found, named
 
     if "classes" in rules:
         wanted = {*read_classes(rules["classes"], known, "select: classes")}
         file = rules["classes"] if isinstance(rules["classes"], str) else ""
-        _take_classes(choice, wanted, "classes", "its class is not selected", file=file)
+        _take_classes(unfit, wanted, "classes", "its class is not selected", file=file)
     if "exclude" in rules:
-        found, links = matched("exclude")
+        found, named = matched("exclude")
         others = {*scan.class_ids.tolist()}.difference(found.classes)
-        _take_classes(choice, others, "exclude", "excluded", file=rules["exclude"])
+        _take_classes(unfit, others, "exclude", "excluded", file=rules["exclude"])
         rule = choice.rules[-1]
-        gone = unfit.leave_out(lambda one: one.link in links, "excluded")
-        rule.images = Count(rule.images + gone + choice.leave_out(found.images, "excluded"))
+        many = unfit.leave_out(named, "excluded") + choice.leave_out(found.images, "excluded")
+        rule.images = Count(rule.images + many)
         rule.unmatched = Count(found.unmatched)
     if "images" in rules:
-        found, links = matched("images")
-        _note(choice, ~found.images, "images", "not in the list", found, file=rules["images"])
-        gone = unfit.leave_out(lambda one: one.link not in links, "not in the list")
-        choice.rules[-1].images = Count(choice.rules[-1].images + gone)
-    if "fraction" in rules:
-        least = draws(scan, rules["seed"]) >= np.uint64(int(rules["fraction"] * 2**64))
-        value = f"{rules['fraction']}, seed {rules['seed']}"
-        _note(choice, least, "fraction", "not in the sample", value=value)
-    if "per_class" in rules:
-        few = ~_few_of_each(choice, draws(scan, rules["seed"]), rules["per_class"])
-        value = f"{rules['per_class']}, seed {rules['seed']}"
-        _note(choice, few, "per_class", "not in the sample", value=value)
+        found, named = matched("images")
+        _note(unfit, ~found.images, {*unfit.left()} - named, "images", found, file=rules["images"])
+    for name in {"fraction", "per_class"} & rules.keys():
+        # What has a number is drawn even if it leads to nothing: it may be mended later.
+        some = [one for one in unfit.left() if one.number is not None]
+        taken = _drawn(choice, as_scan(some), rules["seed"], name, rules[name])
+        own, other = np.split(taken, [len(scan.actual_index)])
+        gone = [some[i] for i in np.flatnonzero(~other).tolist()]
+        _note(unfit, ~own, gone, name, value=f"{rules[name]}, seed {rules['seed']}")
 
 
 def _pass_over(found: Matched, elsewhere: Matched) -> None:
@@ -176,28 +175,31 @@ def _pass_over(found: Matched, elsewhere: Matched) -> None:
     found.examples = [one for one in shown if any(number in one for number in left)][:SHOWN]
 
 
-def _take_classes(choice: Choice, wanted: set[str], rule: str, reason: str, file: str) -> None:
+def _take_classes(unfit: Leftover, wanted: set[str], rule: str, reason: str, file: str) -> None:
     """Leave out the classes that are not wanted."""
+    choice, before = unfit.choice, len(unfit.left())
     unwanted = np.array([one not in wanted for one in choice.scan.class_ids.tolist()], bool)
     gone = Count(int((unwanted & choice.taken).sum()))
     choice.taken &= ~unwanted
     images = choice.leave_out(unwanted[choice.scan.class_index()], reason)
+    images = Count(images + unfit.without_classes(before))
     choice.rules.append(_of_file(Rule(rule, images, classes=gone), file))
 
 
 def _note(
-    choice: Choice,
+    unfit: Leftover,
     images: np.ndarray,
+    others: Iterable[Unfit],
     rule: str,
-    reason: str,
     found: Matched | None = None,
     file: str = "",
     value: str = "",
 ) -> None:
-    """Leave out some images, and note the rule."""
-    many = choice.leave_out(images, reason)
+    """Leave out some images of the scan and some others, and note the rule."""
+    reason = "not in the list" if found else "not in the sample"
+    many = Count(unfit.choice.leave_out(images, reason) + unfit.leave_out(others, reason))
     unmatched = Count(found.unmatched) if found else NONE
-    choice.rules.append(_of_file(Rule(rule, many, unmatched=unmatched, value=value), file))
+    unfit.choice.rules.append(_of_file(Rule(rule, many, unmatched=unmatched, value=value), file))
 
 
 def _of_file(rule: Rule, path: str) -> Rule:
@@ -223,16 +225,26 @@ def draws(scan: Scan, seed: int) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _few_of_each(choice: Choice, drawn: np.ndarray, most: int) -> np.ndarray:
-    """Return which images are the first ``most`` of their classes, in the order of ``drawn``, among
-    those that are left."""
+def _drawn(choice: Choice, others: Scan, seed: int, rule: str, value: float) -> np.ndarray:
+    """Return which images are in the sample, (images + others,) ``bool``.
+
+    Args:
+        choice: The choice; of its images, those that are left count.
+        others: Images of its classes that are none of its scan.
+        seed, rule, value: The seed; and ``fraction`` or ``per_class``, with its value.
+    """
+    scans = (choice.scan, others)
+    drawn = np.concatenate([draws(one, seed) for one in scans])
+    if rule == "fraction":
+        return drawn < np.uint64(int(value * 2**64)) if value < 1 else np.ones(len(drawn), bool)
     few = np.zeros(len(drawn), bool)
-    left = np.flatnonzero(choice.reason == 0)
-    index = choice.scan.class_index()[left]
-    order = np.lexsort((drawn[left], index))
-    starts = np.searchsorted(index[order], np.arange(len(choice.taken)))
-    place = np.arange(len(order)) - starts[index[order]]
-    few[left[order[place < most]]] = True
+    place = np.searchsorted(choice.scan.class_ids, others.class_ids)
+    index = np.concatenate([choice.scan.class_index(), place[others.class_index()]])
+    left = np.concatenate([choice.reason == 0, np.ones(len(others.actual_index), bool)])
+    at = np.flatnonzero(left)
+    order = np.lexsort((drawn[at], index[at]))
+    starts = np.searchsorted(index[at][order], np.arange(len(choice.taken)))
+    few[at[order[np.arange(len(order)) - starts[index[at][order]] < value]]] = True
     return few
 
 

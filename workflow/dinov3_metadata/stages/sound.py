@@ -118,12 +118,12 @@ def select_sound(
         empty_classes=empty_classes,
     )
     if "unreadable" in problems:
-        gone = unfit.leave_out(lambda one: one.special, "unreadable")
+        gone = unfit.leave_out([one for one in unfit.left() if one.special], "unreadable")
         rule.images = Count(rule.images + gone)
     unfit.refuse()
     made.rules.append(rule)
     check_left(made, split, empty_classes)
-    made.scan_of_rest().save(sound)
+    made.scan_of_rest(unaddressable).save(sound)
     is_view = bool(source)
     write_choice(made, sound_selection, sound_left_out, root=root, split=split, is_view=is_view)
     _note(made, left, watched, made_for, [*files], extra, root, split)

@@ -7,13 +7,14 @@ leave them out. Then it is the last stage of the selection that refuses the othe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..addresses import LABELLED, is_image, split_folder, why_not_addressable
+from ..addresses import LABELLED, index_of, is_image, split_folder, why_not_addressable
 from ..artefacts import Scan
 from ..choice import Choice
 from ..errors import SHOWN
@@ -33,6 +34,7 @@ class Unfit(NamedTuple):
         why: The reason, as a phrase.
         class_id: Its class; empty for TEST.
         special: Whether it leads to no file, see ``readdir.Listing.special``.
+        number: Its number; None if DINOv3 cannot rebuild its name.
     """
 
     link: str
@@ -40,6 +42,7 @@ class Unfit(NamedTuple):
     why: str
     class_id: str
     special: bool
+    number: int | None
 
 
 def unfit_in(
@@ -66,7 +69,8 @@ def unfit_in(
             why = why_no_image(os.path.join(source or folder, path))
         else:
             why = why_not_addressable(image, split, class_id, known)
-        found.append(Unfit(f"{split_folder(split)}/{link}", path, why, class_id, special))
+        number = None if inside else index_of(split, class_id, image)
+        found.append(Unfit(f"{split_folder(split)}/{link}", path, why, class_id, special, number))
     return found
 
 
@@ -80,9 +84,6 @@ class Leftover:
         source: If ``root`` is a view, the folder of the dataset behind the split's.
         unaddressable, empty_classes: The settings: whether to refuse unfit images, and classes
             without images.
-
-    Attributes:
-        images: The unfit images of the split; none if the settings let it leave them all out.
     """
 
     def __init__(
@@ -98,16 +99,19 @@ class Leftover:
     ) -> None:
         self.choice, self.split, self.source = choice, split, source
         self.folder = Path(root, split_folder(split))
-        self.keep_empty = empty_classes == "keep"
+        self.skip, self.keep_empty = unaddressable == "skip", empty_classes == "keep"
         self.others = record.others if record else {}
-        retired = {*record.retired} if record else set()
-        self.images = []
-        if unaddressable == "refuse":
-            for name in choice.scan.folders[choice.scan.skipped > 0].tolist():
-                self.images += self._images_in(name, retired)
-        self.images.sort(key=lambda one: one.class_id)
+        self.retired = {*record.retired} if record else set()
 
-    def _images_in(self, name: str, retired: Collection[str]) -> list[Unfit]:
+    @cached_property
+    def images(self) -> list[Unfit]:
+        """All unfit images of the split, class by class."""
+        scan = self.choice.scan
+        names = scan.folders[scan.skipped > 0].tolist()
+        found = [one for name in names for one in self._images_in(name)]
+        return sorted(found, key=lambda one: one.class_id)
+
+    def _images_in(self, name: str) -> list[Unfit]:
         class_id = name.partition("/")[0] if self.split in LABELLED else ""
         known = class_id if name == class_id else None  # other folders have no addressable images
         listed = visit(self.folder, self.split, name, None, known)
@@ -116,21 +120,34 @@ class Leftover:
         images = [
             image
             for image in sorted([*filter(is_image, listed.files), *listed.special])
-            if f"{name}/{image}".lstrip("/") not in retired
+            if f"{name}/{image}".lstrip("/") not in self.retired
         ]
         return unfit_in(self.folder, self.split, self.source, name, listed, images)
 
-    def _left(self) -> list[Unfit]:
-        """Return those of classes that are taken, as far as nothing has left them out."""
+    def left(self) -> list[Unfit]:
+        """Return those that nothing has left out: not the settings, not the choice."""
+        if self.skip:
+            return []
         taken = {*self.choice.scan.class_ids[self.choice.taken].tolist()}
         gone = {link for link, _ in self.choice.others}
         return [one for one in self.images if one.class_id in taken and one.link not in gone]
 
-    def leave_out(self, which: Callable[[Unfit], bool], reason: str) -> int:
-        """Leave out some of the images, and return how many."""
-        gone = [one for one in self._left() if which(one)]
-        self.choice.others += [(one.link, reason) for one in gone]
-        return len(gone)
+    def leave_out(self, gone: Iterable[Unfit], reason: str) -> int:
+        """Leave out some of those that are left, and return how many."""
+        own = {*self.left()}.intersection(gone)
+        self.choice.others += [(one.link, reason) for one in self.images if one in own]
+        self.choice.unfit += len(own)
+        return len(own)
+
+    def without_classes(self, before: int) -> int:
+        """Note that a rule left out classes, and return how many unfit images these have.
+
+        Args:
+            before: How many images were left before.
+        """
+        gone = before - len(self.left())
+        self.choice.unfit += gone
+        return gone
 
     def paths(self, dataset: str) -> list[str]:
         """Return the path of each image below the dataset."""
@@ -139,15 +156,6 @@ class Leftover:
         start = self.source.removeprefix(dataset).lstrip("/")
         return [f"{start}/{one.path}".lstrip("/") for one in self.images]
 
-    def scan(self) -> Scan:
-        """Return the images as a scan without numbers, see ``lists.match_images``."""
-        class_ids = [one.class_id for one in self.images]
-        ids, counts = np.unique(class_ids, return_counts=True) if class_ids else ([""], [0])
-        none = np.zeros(len(class_ids), "<u4")
-        return Scan(
-            np.array(ids), np.array(counts, "<i8"), none, np.array([""]), np.zeros(1, "<i8")
-        )
-
     def refuse(self) -> None:
         """Refuse the images that are left, and classes that had no images before the selection.
 
@@ -155,7 +163,7 @@ class Leftover:
             MetadataError: There are some.
         """
         folder = self.source or os.fspath(self.folder)
-        if left := self._left():
+        if left := self.left():
             shown = [f"{one.path} ({one.why})" for one in left[:SHOWN]]
             special = all(one.special for one in left)
             raise not_addressable(folder, self.split, shown, len(left), special)
@@ -169,3 +177,12 @@ class Leftover:
                 for one in empty
             }
             raise no_images_in(self.split, folder, [*inside.items()])
+
+
+def as_scan(images: Sequence[Unfit]) -> Scan:
+    """Return some images, class by class, as a scan. A name that DINOv3 cannot rebuild gets 0."""
+    class_ids = [one.class_id for one in images]
+    ids, counts = np.unique(class_ids, return_counts=True) if class_ids else ([""], [0])
+    numbers = np.array([one.number or 0 for one in images], "<u4")
+    no_folder = np.array([""]), np.zeros(1, "<i8")
+    return Scan(np.array(ids), np.array(counts, "<i8"), numbers, *no_folder)
