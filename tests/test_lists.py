@@ -488,6 +488,16 @@ def test_classes_in_a_list_of_what_to_leave_out(tmp_path: Path) -> None:
     assert found.classes == ["great"]
 
 
+@pytest.mark.parametrize("above", ["/data/all", "D:\\\\all", "/mnt/x y"])
+def test_a_name_is_enough_in_a_folder_of_another_machine(above: str, tmp_path: Path) -> None:
+    for split, name in (("TRAIN", "n01440764_9.JPEG"), ("VAL", "ILSVRC2012_val_00000236.JPEG")):
+        found = match(tmp_path, f"{above}/{name}\n", split)
+        assert (len(positions(found)), found.unmatched) == (1, 0)
+        assert "1 path from elsewhere" in found.notes[0]
+        assert match(tmp_path, f"all/{name}\n", split).unmatched == 1  # it may be a wrong class
+    assert match(tmp_path, f"{above}/n01443537/n01440764_9.JPEG\n").unmatched == 1
+
+
 def test_an_empty_split(tmp_path: Path) -> None:
     for split in SCANS:
         found = match(tmp_path, "n01440764_9.JPEG\nn\n", split, scan=scan_of({"n": []}))
@@ -525,6 +535,9 @@ def named_plainly(line: str, split: str, scan: Scan) -> list[int]:
             continue
         inside = parts[-2:-1] == [class_id]
         above = parts[-3:-2] if inside else parts[-2:-1]
+        elsewhere = not parts[0] and not inside and above[0] not in ("n1", "n2", "train", "val")
+        if elsewhere:
+            above = []
         if above not in ([], ["train"]) and not (inside and above != ["val"]):
             continue
         images.append(i)
@@ -561,3 +574,13 @@ def test_any_bytes_as_a_list(content: bytes, tmp_path_factory: pytest.TempPathFa
     for paths in (None, ["n1/1.jpg", "n1/2.jpg", "n2/1.jpg", "n2/n1"]):
         with suppress(MetadataError):
             match(folder, content, scan=SMALL, paths=paths, classes=True, own=False)
+
+
+def test_what_is_no_list_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(bytes(range(9)) * 9)
+    with pytest.raises(MetadataError, match="line 1: the line contains a NUL"):
+        read_classes(str(tmp_path / "list"), ["n01440764"], "select: classes")
+    (tmp_path / "list").write_text("n01440764_9.JPEG\n")
+    wanted = "line 1: 'n01440764_9.JPEG'\nCorrect or remove them. A list of images is set with"
+    with pytest.raises(MetadataError, match=wanted):
+        read_classes(str(tmp_path / "list"), ["n01440764"], "select: classes")

@@ -127,13 +127,13 @@ def read_blocks(file: TextFile) -> Iterator[tuple[int, bytes]]:
                     f"{file.place}, line {number}: the line is longer than {LONGEST:,} bytes."
                 )
             if end:
-                yield number, _checked(file, whole + end, number)
+                yield number, checked(file, whole + end, number)
                 number += whole.count(b"\n") + 1
     if rest:
-        yield number, _checked(file, rest + b"\n", number)
+        yield number, checked(file, rest + b"\n", number)
 
 
-def _checked(file: TextFile, block: bytes, number: int) -> bytes:
+def checked(file: TextFile, block: bytes, number: int) -> bytes:
     """Return some lines unless they are no text.
 
     Args:
@@ -178,7 +178,8 @@ def _beside(path: str) -> str:
         names = sorted(os.listdir(os.path.dirname(path)))
     except OSError:
         return ""
-    some = [name for name in names if name.lower().endswith(SUFFIXES)]
+    own = os.path.basename(path)  # it may be there, as a link to nothing
+    some = [name for name in names if name.lower().endswith(SUFFIXES) and name != own]
     return f" There is {' and '.join(some[:SHOWN])}." if some else ""
 
 

@@ -97,7 +97,9 @@ def best_numbering(
         counts: Split -> class id -> class_index -> number of rows.
     """
     best, least = None, None
-    for numbering in numberings(place, disk):
+    known = [one.about.numbering for one in files if one.about and one.about.numbering]
+    joint = bool(known) and all(one.classes == "union" for one in known)
+    for numbering in sorted(numberings(place, disk), key=lambda one: one.is_union != joint):
         if numbering.is_union and not _is_listed(numbering, files):
             continue
         position = {class_id: i for i, class_id in enumerate(numbering.classes)}

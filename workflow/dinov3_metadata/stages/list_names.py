@@ -19,7 +19,7 @@ from ..artefacts import Scan
 from ..layouts.split_folders import split_of
 from ..readdir import SPARE, Names, number_keys, numbers_of
 
-FEED, DOT, UNDERSCORE = 10, 46, 95
+FEED, DOT, COLON, UNDERSCORE = 10, 46, 58, 95
 SLASHES = (47, 92)  # the second is that of Windows
 BLANKS = np.isin(np.arange(256), [*b" \t\"'"])  # what may come before a path
 STOPS = np.isin(np.arange(256), [*b" \t\"'\n,;|:"])  # what may come after it
@@ -218,7 +218,9 @@ class Addressed:
         outside = np.flatnonzero(~in_class)
         direct[outside] = _splits_at(names, second[outside] + 1, first[outside])
         above = _splits_at(names, third + 1, second)
-        alone = ~in_class & ((first == floor) | (direct == self.split))
+        far_away = _is_absolute(names, starts)[line] & (direct < 0)
+        far_away &= self.classes.find(names, second + 1, first) < 0  # not a wrong class
+        alone = ~in_class & ((first == floor) | (direct == self.split) | far_away)
         good &= alone | (in_class & ((above < 0) | (above == self.split)))
         start = np.where(in_class, np.where(above < 0, second, third), first)
         start = np.where(~in_class & (direct >= 0), second, start)
@@ -270,6 +272,12 @@ def _starts(buffer: np.ndarray, ends: np.ndarray) -> np.ndarray:
         starts = solid[np.searchsorted(solid, starts)]
     here = (buffer[starts] == DOT) & np.isin(buffer[starts + 1], SLASHES)
     return starts + 2 * here
+
+
+def _is_absolute(names: Names, starts: np.ndarray) -> np.ndarray:
+    """Return whether the path that begins at each of some places is absolute, also in Windows."""
+    first, second = names.buffer[starts], names.buffer[starts + 1]
+    return np.isin(first, SLASHES) | (second == COLON)
 
 
 def _suffixes(names: Names, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -342,7 +350,8 @@ class Named:
             some = [
                 i
                 for i, one in parts.items()
-                if i not in found and (len(one) == depth or len(one) > depth > 1)
+                if i not in found
+                and (len(one) == depth or (len(one) > depth and depth >= min(2, self.deepest)))
             ]
             if not some:
                 continue

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..addresses import image_path
+from ..addresses import image_path, is_image
 from ..artefacts import Scan
 from ..errors import SHOWN, MetadataError, count, did_you_mean, listing, logger
 from ..names import match_alike
 from ..structures import structured_tables
 from ..tables import TITLES, Table, columns_of, is_wordnet
-from ..texts import TextFile, decode, read_blocks, read_content
+from ..texts import TextFile, checked, decode, read_blocks, read_content
 from .label_forms import tables_of
 from .list_names import Addressed, Named, is_of_another, parts_of, readings
 
@@ -90,7 +90,10 @@ def read_classes(source: str | Sequence[str], known: Collection[str], setting: s
     ids = {*known}
     if isinstance(source, str):
         file = _list_file(source, setting)
-        name, table = file.what, _best_column(file, decode(file, read_content(file)), ids)
+        content = read_content(file)
+        text = decode(file, content)
+        checked(file, content, 1)
+        name, table = file.what, _best_column(file, text, ids)
         if not table.rows:
             raise MetadataError(f"{name} has no entries.")
     else:
@@ -105,11 +108,13 @@ def read_classes(source: str | Sequence[str], known: Collection[str], setting: s
         logger.info("%s: %r was taken for %r", name, one, other)
     wrong = sorted(i for one, i in unknown.items() if one not in alike)
     if wrong:
+        images = any(is_image(table.rows[i][0]) for i in wrong[:SHOWN])
         nearby = known if sum(map(len, ids)) < MOST_COMPARED // SHOWN else ()
         raise MetadataError(
             f"{name} names {count(len(wrong), 'class', 'classes')} that the dataset does not have:",
             listing((_unknown_class(table, i, nearby) for i in wrong), len(wrong)),
-            "Correct or remove them.",
+            "Correct or remove them."
+            + (" A list of images is set with `select: images`." if images else ""),
         )
     return sorted({alike.get(one, one) for one in named})
 
@@ -117,6 +122,8 @@ def read_classes(source: str | Sequence[str], known: Collection[str], setting: s
 def _unknown_class(table: Table, row: int, known: Collection[str]) -> str:
     """Return where an unknown class id is, and the known one that is nearest to it."""
     shown = table.rows[row][0][:80]
+    if is_image(shown):
+        known = ()
     if is_wordnet(shown):  # all look alike to difflib
         known = [one for one in known if is_wordnet(one) and _differing(one, shown) <= 2]
     nearest = did_you_mean(shown, known)
