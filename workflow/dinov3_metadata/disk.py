@@ -15,7 +15,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
 from typing import Any, BinaryIO
@@ -318,6 +318,21 @@ def remove_own(folder: int, name: str, files: str) -> None:
 LOCAL = {"aufs", "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk"}
 LOCAL |= {"jfs", "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "squashfs", "tmpfs"}
 LOCAL |= {"vfat", "xfs", "zfs"}
+
+
+def link_target(link: StrPath, real_path: Callable[[str], str] = os.path.realpath) -> str:
+    """Return the path that a link leads to, but no further if that is a link, too.
+
+    Args:
+        link: The link.
+        real_path: Pass a function that remembers its results, if there are many links.
+    """
+    target, above = os.readlink(link), os.path.dirname(os.path.abspath(link))
+    if target.startswith("../"):  # it leads up from the real folder, whatever the path to that
+        above = real_path(above)
+    while target.startswith("../"):
+        above, target = os.path.dirname(above), target[len("../") :]
+    return os.path.join(above, target)
 
 
 def is_local(path: StrPath) -> bool:

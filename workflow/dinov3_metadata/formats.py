@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .addresses import LABELLED
-from .disk import open_regular
+from .disk import link_target, open_regular
 from .documents import NONE, Count, load, parse
 from .holdout import Holdout
 from .layouts import LAYOUTS
@@ -402,8 +402,7 @@ def name_image(root: StrPath, path: str, is_view: bool) -> dict[str, str]:
     link = os.path.join(root, path)
     if not (is_view and os.path.islink(link)):
         return {"image": path}
-    target = os.path.join(os.path.dirname(link), os.readlink(link))
-    return {"image": path, "file": os.path.normpath(target)}
+    return {"image": path, "file": os.path.normpath(link_target(link))}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .addresses import ANNEX, MAX_INDEX, is_image, name_parts
-from .disk import KINDS, kind_of
+from .disk import KINDS, kind_of, link_target
 from .errors import MetadataError
 from .fingerprint import UNREAD, State
 from .paths import StrPath
@@ -233,7 +233,7 @@ def why_no_image(path: str) -> str:
         return f"{kind}, not a file" if kind else "it exists now"
     link, hops = path, 0
     with suppress(OSError):  # the link may be gone by now
-        while (inner := _target(link)) and os.path.islink(inner):
+        while (inner := link_target(link)) and os.path.islink(inner):
             link, hops = inner, hops + 1
             if hops == HOPS:
                 return "a link loop"
@@ -244,24 +244,21 @@ def why_no_image(path: str) -> str:
     return DANGLING
 
 
-def behind(folder: StrPath, name: str) -> str:
+def behind(folder: StrPath, name: str, real_path: Callable[[str], str] = os.path.realpath) -> str:
     """Return the path that the dataset has for an image of a view.
 
     Args:
         folder: The folder of the view, or of a split in it.
         name: The path of the image below it. The image or its class folder is a link.
+        real_path: See ``disk.link_target``.
     """
     parts = name.split("/")
     for depth in range(1, len(parts) + 1):
         path = os.path.join(folder, *parts[:depth])
         if os.path.islink(path):
-            return "/".join([os.readlink(path).replace("/./", "/"), *parts[depth:]])
+            target = link_target(path, real_path).replace("/./", "/")
+            return "/".join([target, *parts[depth:]])
     return os.path.join(folder, name)
-
-
-def _target(link: str) -> str:
-    """Return the path that a link contains, relative to the folder of the link."""
-    return os.path.join(os.path.dirname(link), os.readlink(link))
 
 
 def read_names(folder: str) -> Iterator[Names]:
@@ -314,6 +311,11 @@ def pack(kinds: dict[str, int]) -> Names:
     start = np.cumsum([0, *map(len, encoded)])[:-1]
     buffer = np.frombuffer(b"".join(encoded) + bytes(SPARE), "u1")
     return Names(buffer, start, np.fromiter(kinds.values(), "u1"))
+
+
+def _target(link: str) -> str:
+    """Return the path that a link contains, relative to the folder of the link."""
+    return os.path.join(os.path.dirname(link), os.readlink(link))
 
 
 def _follow(link: str, watch: Watch, watched: dict[str, State]) -> int:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..addresses import LABELLED, SPLITS, split_folder
+from ..disk import link_target
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..fingerprint import Others
 from ..layouts import (
@@ -220,7 +221,7 @@ def naming_the_dataset(folder: StrPath, source: str) -> Iterator[None]:
             for name in sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []:
                 path = os.path.join(folder, name)
                 if os.path.islink(path):
-                    lines = [line.replace(path, os.readlink(path)) for line in lines]
+                    lines = [line.replace(path, link_target(path)) for line in lines]
             error.args = tuple(line.replace(os.fspath(folder), source) for line in lines)
         raise
 

@@ -5,9 +5,10 @@ dataset with only the chosen images.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,7 @@ def _paths(images: Leftover, dataset: str) -> list[str] | None:
     """Return the path below the dataset of each image behind a view; None if there is no view."""
     if not images.source:
         return None
-    paths = images.choice.scan.paths(images.split)
-    root = images.folder.parent
-    return [behind(root, path).removeprefix(f"{dataset}/") for path in paths]
+    real_path, real = lru_cache(maxsize=None)(os.path.realpath), os.path.realpath(dataset)
+    root, links = images.folder.parent, images.choice.scan.paths(images.split)
+    paths = (behind(root, link, real_path) for link in links)
+    return [path.removeprefix(f"{dataset}/").removeprefix(f"{real}/") for path in paths]

@@ -63,7 +63,8 @@ def unfit_in(
     for image in images:
         link = path = f"{name}/{image}".lstrip("/")
         if source:
-            path = behind(folder, link).removeprefix(f"{source}/").removeprefix(f"{folder}/")
+            path = behind(folder, link).removeprefix(f"{source}/")
+            path = path.removeprefix(f"{os.path.realpath(source)}/").removeprefix(f"{folder}/")
         special = image in listed.special
         if special:
             why = why_no_image(os.path.join(source or folder, path))
