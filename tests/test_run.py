@@ -242,6 +242,7 @@ SETTINGS: dict[str, Any] = {
     "splits": ("VAL",),
     "layout": "imagenet",
     "view": "links",
+    "links": "absolute",
     "folders": {"VAL": ["val"]},
     "labels": "folders",
     "classes": "own",

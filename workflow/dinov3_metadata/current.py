@@ -82,7 +82,8 @@ class Present:
         part = (self.part.folder, self.part.shards, self.part.classes, self.part.whole)
         settings = (chain.dataset, chain.root, chain.layout, chain.settings.empty_classes)
         code = (of_layout(chain.layout), code_of("link_view"))
-        return digest(*part, *settings, self.annotations, self.holdout, *code)
+        made = (self.annotations, self.holdout, chain.settings.links)
+        return digest(*part, *settings, *made, *code)
 
     @cached_property
     def scan_settings(self) -> str:

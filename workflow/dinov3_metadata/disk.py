@@ -335,6 +335,33 @@ def link_target(link: StrPath, real_path: Callable[[str], str] = os.path.realpat
     return os.path.join(above, target)
 
 
+def on_one_mount(one: StrPath, other: StrPath) -> bool:
+    """Return whether two folders are on the same mount; False if one cannot be opened.
+
+    Two bind mounts of a file system are two mounts. Where the system does not number its mounts,
+    the file systems count. Source: proc_pid_fdinfo(5).
+    """
+    mounts = []
+    for folder in (one, other):
+        try:
+            descriptor = os.open(folder, FOLDER)
+        except OSError:
+            return False
+        try:
+            mounts.append(_mount_of(descriptor))
+        finally:
+            os.close(descriptor)
+    return mounts[0] == mounts[1]
+
+
+def _mount_of(descriptor: int) -> str:
+    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}") as facts:
+        for line in facts:
+            if line.startswith("mnt_id:"):
+                return line
+    return f"device {os.fstat(descriptor).st_dev}"
+
+
 def is_local(path: StrPath) -> bool:
     """Return whether a path is on a file system that only this host sees; False if unknown."""
     return mounted(path)[0] in LOCAL

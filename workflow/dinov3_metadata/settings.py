@@ -95,6 +95,15 @@ class Settings:
         short="folder for links in DINOv3's layout, if root has another; empty: EXTRA/view",
         type="string",
     )
+    links: str = _setting(
+        "auto",
+        key="links",
+        about="Whether the links of a view are relative, so that the dataset and the view can be "
+        "moved, copied or mounted elsewhere together, or absolute, so that the view alone can be "
+        "moved. auto makes relative ones if both are on the same mount.",
+        short="of the view: relative or absolute; auto: relative if root is on the same mount",
+        enum=["auto", "relative", "absolute"],
+    )
     folders: Mapping[str, str | Sequence[str]] | None = _setting(
         None,
         key="folders",

@@ -66,7 +66,7 @@ class ImageNumbers:
             folder: The open folder of the class.
             class_id: The class; empty if ``folder`` is that of the split.
             name: The name of the link.
-            target: The absolute path that the link shall lead to.
+            target: The path that the link shall lead to, below that of the dataset.
         """
         below = f"{self.folder.folder}/{self._below(class_id, name)}"
         self.added += self.folder.put(folder, below, target)
@@ -118,7 +118,8 @@ class ImageNumbers:
     ) -> tuple[dict[str, int], set[str]]:
         """Read which numbers the wanted images already have.
 
-        A link that leads to an earlier path of the dataset is replaced by one to the current path.
+        A link that leads to an earlier path of the dataset, or is absolute and shall be relative,
+        or the other way round, is replaced.
 
         Args:
             folder: The open folder of the class.

@@ -24,6 +24,7 @@ from ..disk import FOLDER, kind_of, make_folder, naming, sync, temporary_name
 from ..documents import parse, to_json
 from ..errors import MetadataError
 from ..paths import MARK, TEMPORARY, work_folder
+from .link_texts import LinkTexts
 
 PATIENCE = 60  # seconds to wait for another run
 SMALL = 1 << 20  # bytes to read of a mark at most; it has a few hundred
@@ -36,16 +37,18 @@ class Mark:
 
     Attributes:
         extra: The folder for the metadata that the view belongs to.
-        roots: The current path of the dataset and its earlier ones; only absolute paths are kept.
+        home: The path to that folder from the view, which remains if both are moved or copied.
+        roots: The current paths of the dataset and its earlier ones, absolute and from the view.
         temporary: The name that the last run used for links before it renamed them.
     """
 
     extra: str = ""
+    home: str = ""
     roots: list[str] = field(default_factory=list)
     temporary: str = ""
 
     def __post_init__(self) -> None:
-        self.roots = [root for root in self.roots if os.path.isabs(root)]
+        self.roots = [root for root in self.roots if root.startswith(("/", ".."))]
 
 
 def check_apart(root: str, dataset: str, folder: str) -> None:
@@ -76,11 +79,12 @@ class ViewFolder:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         extra: The folder for the metadata; each view belongs to one.
         dataset: The dataset's folder.
+        links: See ``LinkTexts``.
 
     Attributes:
         path: The folder of the split.
-        datasets: The current path of the dataset and its earlier ones, the longest first. Every
-            link into one of them counts as made by this program.
+        texts: What links contain. Every link into the dataset, or into one of its earlier paths,
+            counts as made by this program.
         old_links: Set this to True if links may remain that lead to an earlier path of the dataset.
             The earlier paths then stay in the mark.
         changed: The folders to sync to the disk, by their path below the view.
@@ -96,11 +100,14 @@ class ViewFolder:
         ...         view.put(folder, "train/cat/cat_0.JPEG", "/data/images/cat/a.jpg")
     """
 
-    def __init__(self, root: str, split: str, extra: str, dataset: str) -> None:
+    def __init__(
+        self, root: str, split: str, extra: str, dataset: str, links: str = "auto"
+    ) -> None:
         self.root, self.folder, self.extra, self.dataset = root, split_folder(split), extra, dataset
         self.path = f"{root}/{self.folder}"
         self.mark = f"{MARK}-{split}"
-        self.datasets = [dataset]
+        self.links = links
+        self._home = os.path.relpath(os.path.realpath(extra), os.path.realpath(root))
         self.old_links = False
         self.changed: set[str] = set()
         self._temporary = ""
@@ -127,11 +134,11 @@ class ViewFolder:
         try:
             self._lock()
             noted = self._read_mark()
-            self._check_owner(noted.extra)
-            self.datasets = sorted({self.dataset, *noted.roots}, key=len, reverse=True)
+            self._check_owner(noted)
+            self.texts = LinkTexts(self.root, self.dataset, self.links, noted.roots)
             self._remove_temporary(noted.temporary)
             self._temporary = temporary_name()
-            self._write_mark(self.datasets)
+            self._write_mark(self.texts.known)
             os.fsync(self._view)  # the mark must be on the disk before any link
         except BaseException:
             self._close()
@@ -143,7 +150,7 @@ class ViewFolder:
             if kind is None:
                 self.bring_to_disk()
                 self._temporary = ""
-                self._write_mark(self.datasets if self.old_links else [self.dataset])
+                self._write_mark(self.texts.known if self.old_links else self.texts.current)
         finally:
             self._close()
 
@@ -216,17 +223,16 @@ class ViewFolder:
             below: The path of the link below the view.
 
         Returns:
-            The image, below the current path of the dataset, and whether the link already leads to
-            exactly that path, and not to an earlier path of the dataset.
+            The image, below the current path of the dataset, and whether the link is already as it
+            would be made now, and does not lead to an earlier path of the dataset.
 
         Raises:
             MetadataError: This is not a link into the dataset.
         """
         with suppress(OSError):
-            image = os.readlink(os.path.basename(below), dir_fd=folder)
-            for dataset in self.datasets:
-                if image.startswith(f"{dataset}/"):
-                    return self.dataset + image.removeprefix(dataset), dataset == self.dataset
+            text = os.readlink(os.path.basename(below), dir_fd=folder)
+            if image := self.texts.target(below, text):
+                return image, text == self.texts.of(below, image)
         raise self._stranger(f"{self.root}/{below}")
 
     def make(self, below: str) -> None:
@@ -258,7 +264,7 @@ class ViewFolder:
         Args:
             folder: The open folder that shall contain the link.
             below: The path of the link below the view.
-            target: The absolute path that the link shall lead to.
+            target: The path that the link shall lead to, below that of the dataset.
 
         Returns:
             False if the link was already there.
@@ -267,23 +273,24 @@ class ViewFolder:
             MetadataError: Something else is in its place.
         """
         above, _, name = below.rpartition("/")
+        text = self.texts.of(below, target)
         try:
-            self._link(target, name, folder)
+            self._link(text, name, folder)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 self.remove(folder, below)
-                self._link(target, name, folder)
-            elif self._leads_to(folder, below, target):
+                self._link(text, name, folder)
+            elif self.image_behind(folder, below) == (target, True):
                 return False
             else:
-                self._link(target, self._temporary, self._view)
+                self._link(text, self._temporary, self._view)
                 os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
         self.changed.add(above)
         return True
 
-    def _link(self, target: str, name: str, folder: int) -> None:
+    def _link(self, text: str, name: str, folder: int) -> None:
         try:
-            os.symlink(target, name, dir_fd=folder)
+            os.symlink(text, name, dir_fd=folder)
         except OSError as error:
             if error.errno in NO_LINKS:
                 raise MetadataError(
@@ -291,10 +298,6 @@ class ViewFolder:
                     "a folder on another one."
                 ) from None
             raise
-
-    def _leads_to(self, folder: int, below: str, target: str) -> bool:
-        self.image_behind(folder, below)
-        return os.readlink(os.path.basename(below), dir_fd=folder) == target
 
     def check(self, folder: int, below: str) -> list[str]:
         """Check that a path is a link made by this program, or a folder of only such links.
@@ -388,7 +391,7 @@ class ViewFolder:
 
     def _write_mark(self, roots: list[str]) -> None:
         """Write the mark with a single call, so that a power cut leaves the old or the new one."""
-        content = to_json(Mark(self.extra, roots, self._temporary)) + b"\n"
+        content = to_json(Mark(self.extra, self._home, roots, self._temporary)) + b"\n"
         self._file.seek(0)
         self._file.write(content)
         self._file.flush()
@@ -401,11 +404,13 @@ class ViewFolder:
         if state and stat.S_ISLNK(state.st_mode):
             os.unlink(name, dir_fd=self._view)
 
-    def _check_owner(self, owner: str) -> None:
-        others = owner != self.extra and os.path.isdir(work_folder(owner))
+    def _check_owner(self, noted: Mark) -> None:
+        others = noted.extra != self.extra and os.path.isdir(work_folder(noted.extra))
         view = os.path.realpath(self.root)
-        if others and not f"{view}/".startswith(f"{os.path.realpath(self.extra)}/"):
+        came_along = noted.home == self._home  # the other one is where both were copied from
+        inside = f"{view}/".startswith(f"{os.path.realpath(self.extra)}/")
+        if others and not came_along and not inside:
             raise MetadataError(
-                f"The view {self.root} belongs to the metadata in {owner}. Point `view:` at "
+                f"The view {self.root} belongs to the metadata in {noted.extra}. Point `view:` at "
                 "another folder, or use the view itself as `root`."
             )

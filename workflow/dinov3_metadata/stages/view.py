@@ -80,6 +80,7 @@ def link_view(
     deferred: bool = False,
     holdout: float | None = None,
     seed: int = 0,
+    links: str = "auto",
 ) -> None:
     """Bring the view of a split up to date, starting from the last record in the work folder.
 
@@ -91,13 +92,14 @@ def link_view(
         holdout: The share of the images of TRAIN that are VAL; None if VAL has its own images.
         seed: Another number takes other images for it.
         trust_timestamps, threads: See ``View.link``.
+        links: See ``LinkTexts``.
 
     Raises:
         MetadataError: See ``View.link``.
     """
     records = (path for path, _ in existing(extra, "view", split=split))
     last = next((record for _, record in last_records(records, settings)), None)
-    links = View(
+    made = View(
         dataset,
         root,
         extra=str(extra),
@@ -108,16 +110,17 @@ def link_view(
         empty_classes=empty_classes,
         deferred=deferred,
         holdout=Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None,
+        links=links,
     )
-    links.others = last.others if last else {}
-    states = links.link(
+    made.others = last.others if last else {}
+    states = made.link(
         last.folders if last else None,
         trust_timestamps=trust_timestamps,
         threads=threads,
         retired=last.retired if last else (),
     )
-    retired, notes = tuple(links.numbers.retired), tuple(links.notes)
-    write_record(view, Record(settings, states, annotations, retired, links.others, notes))
+    retired, notes = tuple(made.numbers.retired), tuple(made.notes)
+    write_record(view, Record(settings, states, annotations, retired, made.others, notes))
 
 
 class View:
@@ -136,6 +139,7 @@ class View:
             ``keep`` makes an empty folder.
         deferred: Whether a selection follows, which may leave such classes out.
         holdout: Which images of TRAIN are VAL, for these splits; None if VAL has its own images.
+        links: See ``LinkTexts``.
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
@@ -163,10 +167,11 @@ class View:
         empty_classes: str = "refuse",
         deferred: bool = False,
         holdout: Holdout | None = None,
+        links: str = "auto",
     ) -> None:
         self.part, self.folders = part_of(dataset, layout, split, folders, holdout), folders
         self.dataset, self.root, self.extra = dataset, root, extra
-        self.split, self.layout = split, layout
+        self.split, self.layout, self.links = split, layout, links
         self.keep_empty, self.deferred = empty_classes == "keep", deferred
         self.others: Mapping[str, Others] = {}
         self.notes: list[str] = []
@@ -206,7 +211,7 @@ class View:
                 made by this program is in its place.
         """
         self._check_places()
-        with ViewFolder(self.root, self.split, self.extra, self.dataset) as self.folder:
+        with ViewFolder(self.root, self.split, self.extra, self.dataset, self.links) as self.folder:
             self.numbers = ImageNumbers(self.split, self.folder, self.source, retired)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
