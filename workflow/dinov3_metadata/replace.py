@@ -213,7 +213,7 @@ def _put_back(extra: StrPath, plan: Plan) -> None:
             old = folders.enter_context(opened_folder(kept))
         for name, (new, inode) in plan.new.items():
             now, before = _inode(target, name), _inode(old, name) if old else 0
-            if old and before and now != before:
+            if old and before and now in (inode, 0):  # the old file, or a copy of it, is not there
                 again = temporary_name()
                 give_second_name(old, name, work, again)
                 os.replace(again, name, src_dir_fd=work, dst_dir_fd=target)
