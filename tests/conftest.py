@@ -120,6 +120,8 @@ PROGRAMS = {
 """Program -> the tests that are left out where it is not installed, and where it is."""
 
 collect_ignore = [tests for tests, found in PROGRAMS.values() if not found]
+if os.geteuid():  # only root can give a file to another user
+    collect_ignore.append("workflow/test_shared.py")
 
 
 def pytest_report_header() -> list[str]:
@@ -128,7 +130,8 @@ def pytest_report_header() -> list[str]:
     hidden = NO_LINUX in os.environ.get("PYTHONPATH", "").split(os.pathsep)
     programs = " or ".join(PROGRAMS)
     return [
-        f"left out, as {programs} is not installed: {', '.join(collect_ignore) or 'nothing'}",
+        f"left out, as {programs} is not installed, or as only root can run it: "
+        f"{', '.join(collect_ignore) or 'nothing'}",
         f"hidden: {'what only Linux has' if hidden else 'nothing'}",
         f"left out, as a package is not installed: tests of {', '.join(missing) or 'nothing'}",
     ]

@@ -211,7 +211,17 @@ def test_no_publication_ends_a_training(place: Path, tree: Path) -> None:
 def test_it_runs_in_python_3_9() -> None:
     """Checked without Python 3.9: the grammar, and uses of what is known to be newer."""
     folder = REPOSITORY / "workflow/dinov3_metadata"
-    names = ["__init__", "addresses", "dinov3", "disk", "documents", "errors", "paths", "replace"]
+    names = [
+        "__init__",
+        "access",
+        "addresses",
+        "dinov3",
+        "disk",
+        "documents",
+        "errors",
+        "paths",
+        "replace",
+    ]
     code = "import sys, dinov3_metadata.dinov3; print(*sorted(sys.modules))"
     done = run(REPOSITORY, sys.executable, "-c", code)
     loaded = [name for name in done.stdout.split() if name.startswith("dinov3_metadata.")]

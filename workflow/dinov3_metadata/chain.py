@@ -15,7 +15,17 @@ from .fingerprint import of_code
 from .published import CODE
 
 COMMON = (
-    *("addresses", "artefacts", "coding", "disk", "documents", "files", "fingerprint", "formats"),
+    *(
+        "access",
+        "addresses",
+        "artefacts",
+        "coding",
+        "disk",
+        "documents",
+        "files",
+        "fingerprint",
+        "formats",
+    ),
     *("holdout", "misfits", "names", "nested", "paths", "readings", "replace", "selection"),
     "tables",
 )

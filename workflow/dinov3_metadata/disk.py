@@ -20,8 +20,9 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
 from typing import Any, BinaryIO
 
+from .access import share
 from .errors import MetadataError
-from .paths import OWN, ROOMS, STATE, TEMPORARY, StrPath, existing, work_parts
+from .paths import OWN, ROOMS, STATE, TEMPORARY, StrPath, existing, is_work_file, work_parts
 
 MOST = 1 << 28  # most bytes of a file that is read whole; labels and records are far smaller
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -52,7 +53,8 @@ def opened_folder(path: StrPath, make: bool = False) -> Iterator[int]:
     Args:
         path: The folder. Links in its path are followed down to the folder that contains the work
             folder. The work folder and everything below it must be real folders.
-        make: Whether to make missing folders of the path, and sync them to the disk.
+        make: Whether to make missing folders of the path, and sync them to the disk. Folders of
+            this user below the folder for the metadata are shared with those who may write there.
 
     Yields:
         Its descriptor.
@@ -86,13 +88,16 @@ def _enter(outer: int, path: str, make: bool = False) -> int:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=outer)
                 os.fsync(outer)
-        return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=outer)
+        descriptor = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=outer)
     except OSError as error:
         error.filename = path
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             state = os.stat(name, dir_fd=outer, follow_symlinks=False)
             raise _no_place_for(path, state) from None
         raise
+    if make:
+        share(outer, descriptor)
+    return descriptor
 
 
 def _make_folders(path: str) -> None:
@@ -184,7 +189,10 @@ def create_anew(path: StrPath) -> BufferedWriter:
     with opened_folder(os.path.dirname(path), make=True) as folder:
         with suppress(FileNotFoundError):
             os.unlink(os.path.basename(path), dir_fd=folder)
-        return create(folder, path)
+        file = create(folder, path)
+        if is_work_file(path):
+            share(folder, file.fileno())
+        return file
 
 
 def temporary_name() -> str:

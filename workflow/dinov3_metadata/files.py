@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from .access import keep_access, share
 from .disk import create, naming, open_regular, opened_folder, sync, temporary_name
 from .errors import DamagedError, MetadataError
 from .paths import StrPath, is_work_file
-from .replace import keep_mode, keep_replaced, make_room
+from .replace import keep_replaced, make_room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
     A reader finds either the old file or the complete new one, even after a power cut, because the
     content reaches the disk before the name does. If the block raises, ``path`` is unchanged and no
     other file remains. If the process is killed, the next run removes the temporary file. The new
-    file gets the mode of the old one.
+    file gets the group, the ACL and the mode of the old one.
 
     Args:
         path: The file.
@@ -41,7 +42,9 @@ def write_atomically(path: StrPath, size: int = 0) -> Iterator[BinaryIO]:
         try:
             with create(folder, new) as file:
                 yield file
-                keep_mode(folder, name, file)
+                keep_access(path, folder, file)
+                if is_work_file(path):
+                    share(folder, file.fileno())
                 sync(file)
             if not is_work_file(path):  # readers on other hosts may have it open
                 keep_replaced(os.path.dirname(path) or ".", folder, name)

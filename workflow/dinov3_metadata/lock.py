@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 
+from .access import hiding_umask, share
 from .disk import (
     check_work,
     make_folder,
@@ -75,6 +76,12 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
         jobs = _lock(extra, "jobs", fcntl.LOCK_EX)
     if jobs:
         jobs.close()
+    if umask := hiding_umask(extra):
+        logger.warning(
+            "umask %s hides new files in %s from everyone else, although others can read that "
+            "folder. Run `umask 022` before, or `umask 002` for a group that also writes there.",
+            *(umask, extra),
+        )
     check_work(work_folder(extra), before)
     undo_unfinished(extra)
     remove_shares(extra)
@@ -126,6 +133,7 @@ def _lock(extra: StrPath, name: str, how: int) -> BinaryIO | None:
     refuse_special(path)
     with opened_folder(work_folder(extra)) as folder, naming(path):
         file = os.fdopen(os.open(os.path.basename(path), flags, 0o666, dir_fd=folder), "ab+")
+        share(folder, file.fileno())
     try:
         fcntl.flock(file, how)
     except BlockingIOError:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TextIO
 
+from .access import what_to_run
 from .disk import create_anew, read_file
 from .errors import MetadataError, logger
 from .lock import lock_job
@@ -125,6 +126,8 @@ def refused(error: OSError) -> MetadataError:
     """Turn an error from the system into a MetadataError of one sentence."""
     hint = HINTS.get(error.errno or 0, "")
     path = os.fsdecode(error.filename or "A file")
+    if isinstance(error, PermissionError):
+        hint = what_to_run(error) or hint
     return MetadataError(f"{path}: {error.strerror or error}.{hint}")
 
 

@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .access import copy_access, keep_access
 from .addresses import SPLITS
 from .disk import (
     create,
@@ -109,11 +110,15 @@ def replaced_files(
                 plan.new[name] = temporary_name(), 0
                 with naming(f"{extra}/{name}"), create(work, plan.new[name][0]) as file:
                     write(file)
-                    keep_mode(target, name, file)
+                    keep_access(f"{extra}/{name}", target, file)
                     sync(file)
                     plan.new[name] = plan.new[name][0], os.fstat(file.fileno()).st_ino
             with opened_folder(_kept(extra, plan.stamp), make=True) as old:
-                copies = [name for name in writers if not give_second_name(target, name, old)]
+                local, copies = is_local(extra), []
+                for name in writers:
+                    with naming(f"{extra}/{name}"):
+                        if not give_second_name(target, name, old, is_needed=not local):
+                            copies.append(name)
                 os.fsync(old)
             journal = _journal(extra, plan.stamp)
             with naming(journal), create_anew(journal) as file:
@@ -137,7 +142,7 @@ def replaced_files(
     with suppress(OSError, MetadataError):  # the new files are in place; clean-up may fail
         for name in copies:
             remove_file(path_of(extra, "kept", stamp=plan.stamp, file=name))
-        if is_local(extra) or not _holds_arrays(extra, plan.stamp):
+        if local or not _holds_arrays(extra, plan.stamp):
             _forget(extra, plan.stamp)
         for stamp in _old_stamps(extra):
             if int(stamp, 16) < time.time_ns() - days * DAY:
@@ -228,7 +233,9 @@ def _put_back(extra: StrPath, plan: Plan) -> None:
     _forget(extra, plan.stamp)
 
 
-def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
+def give_second_name(
+    folder: int, name: str, other: int, new: str = "", is_needed: bool = False
+) -> bool:
     """Give a file a second name in another folder, or copy it if hard links are not possible.
 
     Args:
@@ -236,9 +243,14 @@ def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
         name: The name of the file.
         other: The descriptor of the other folder.
         new: The second name; by default the same name.
+        is_needed: Whether a copy would not do, because another host may have the file mapped.
 
     Returns:
         False if the file was copied. A missing file needs no second name and gives True.
+
+    Raises:
+        PermissionError: The name is needed, and the file belongs to a user who has to let others
+            write it. Source: protected_hardlinks in proc_sys_fs(5).
     """
     new = new or name
     try:
@@ -246,9 +258,12 @@ def give_second_name(folder: int, name: str, other: int, new: str = "") -> bool:
     except FileNotFoundError:
         return True
     except OSError:
+        if is_needed and not os.access(name, os.W_OK, dir_fd=folder):
+            raise
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         with open(source, "rb") as file, create(other, new) as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
+            copy_access(folder, name, copy)
             sync(copy)
         return False
     return True
@@ -259,14 +274,6 @@ def keep_replaced(extra: StrPath, folder: int, name: str) -> None:
     if _inode(folder, name) and not is_local(extra):
         with opened_folder(_kept(extra, _new_stamp(extra)), make=True) as kept:
             give_second_name(folder, name, kept)
-
-
-def keep_mode(folder: int, name: str, file: BinaryIO) -> None:
-    """Give a new file the mode of the file that it will replace."""
-    with suppress(FileNotFoundError):
-        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISREG(state.st_mode):
-            os.fchmod(file.fileno(), stat.S_IMODE(state.st_mode))
 
 
 def make_room(path: StrPath, size: int) -> None:

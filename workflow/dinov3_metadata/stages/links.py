@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from ..access import share
 from ..addresses import split_folder
-from ..disk import FOLDER, kind_of, make_folder, naming, sync, temporary_name
+from ..disk import FOLDER, kind_of, make_folder, naming, opened_folder, sync, temporary_name
 from ..documents import parse, to_json
 from ..errors import MetadataError
 from ..paths import MARK, TEMPORARY, work_folder
@@ -120,6 +121,8 @@ class ViewFolder:
             )
         make_folder(self.root)
         self._view = os.open(self.root, FOLDER | os.O_NOFOLLOW)
+        with suppress(OSError), opened_folder(self.extra) as extra:
+            share(extra, self._view)
         try:
             if self._is_used() and not self._state(self.mark):
                 raise MetadataError(
@@ -245,16 +248,17 @@ class ViewFolder:
             MetadataError: Something else is in its place.
         """
         above, _, name = below.rpartition("/")
-        with self.opened(above) as outer:
+        with naming(f"{self.root}/{below}"), self.opened(above) as outer:
             try:
                 os.mkdir(name, dir_fd=outer)
             except FileExistsError:
                 mode = os.stat(name, dir_fd=outer, follow_symlinks=False).st_mode
-                if stat.S_ISDIR(mode):
-                    return
-                self.image_behind(outer, below)
-                os.unlink(name, dir_fd=outer)
-                os.mkdir(name, dir_fd=outer)
+                if not stat.S_ISDIR(mode):
+                    self.image_behind(outer, below)
+                    os.unlink(name, dir_fd=outer)
+                    os.mkdir(name, dir_fd=outer)
+            with self.opened(below) as folder:
+                share(outer, folder)
         self.changed |= {above, below}
 
     def put(self, folder: int, below: str, target: str) -> bool:
@@ -275,20 +279,20 @@ class ViewFolder:
         above, _, name = below.rpartition("/")
         text = self.texts.of(below, target)
         try:
-            self._link(text, name, folder)
+            self._link(text, name, folder, below)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 self.remove(folder, below)
-                self._link(text, name, folder)
+                self._link(text, name, folder, below)
             elif self.image_behind(folder, below) == (target, True):
                 return False
             else:
-                self._link(text, self._temporary, self._view)
+                self._link(text, self._temporary, self._view, below)
                 os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
         self.changed.add(above)
         return True
 
-    def _link(self, text: str, name: str, folder: int) -> None:
+    def _link(self, text: str, name: str, folder: int, below: str) -> None:
         try:
             os.symlink(text, name, dir_fd=folder)
         except OSError as error:
@@ -297,6 +301,7 @@ class ViewFolder:
                     f"{self.root} is on a file system that has no symbolic links. Point `view:` at "
                     "a folder on another one."
                 ) from None
+            error.filename, error.filename2 = f"{self.root}/{below}", None
             raise
 
     def check(self, folder: int, below: str) -> list[str]:
@@ -372,6 +377,7 @@ class ViewFolder:
         if not state or stat.S_ISREG(state.st_mode):
             with naming(f"{self.root}/{name}"):
                 file = os.fdopen(os.open(name, flags, 0o666, dir_fd=self._view), "r+b")
+            share(self._view, file.fileno())
             state = os.fstat(file.fileno())
             if stat.S_ISREG(state.st_mode):
                 return file
