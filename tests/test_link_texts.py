@@ -7,8 +7,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from dinov3_metadata import ImageNetMetadata, check
 from dinov3_metadata.disk import link_target, on_one_mount
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.guarding import Split, check_roots
 from dinov3_metadata.readdir import behind
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages.link_texts import LinkTexts
@@ -36,6 +38,7 @@ class Linked:
 def linked(tmp_path: Path) -> Linked:
     linked = Linked(tmp_path)
     make_tree(linked.root, FILES)
+    (linked.root / "labels.txt").unlink()
     return linked
 
 
@@ -137,3 +140,29 @@ def test_the_target_of_a_link_is_where_the_system_goes(tmp_path: Path) -> None:
     (tmp_path / "a/b/c/link").symlink_to("../../target")
     assert link_target(tmp_path / "short/link") == str(tmp_path / "a/target")
     assert link_target(tmp_path / "short") == str(tmp_path / "a/b/c")
+
+
+def test_a_dataset_that_moved_with_its_view_is_known_before_the_next_run(
+    linked: Linked, tmp_path: Path
+) -> None:
+    linked.link()
+    home = tmp_path / "elsewhere/deep"
+    home.mkdir(parents=True)
+    for path in (linked.root, linked.extra):
+        path.rename(home / path.name)
+    moved = Linked(home)
+    for root in (moved.root, moved.extra / "view"):
+        assert check(root, moved.extra, ["TRAIN"]).splits[0].ok
+        dataset = ImageNetMetadata(root, moved.extra)
+        assert all(os.path.isfile(dataset.get_path(i)) for i in range(len(dataset)))
+    at = Split("TRAIN", str(moved.root), str(moved.extra))
+    with pytest.raises(MetadataError, match=f"train with root={moved.extra}/view"):
+        check_roots([at])
+    check_roots([at._replace(root=f"{moved.extra}/view")])
+
+
+def test_another_dataset_beside_the_first_is_not_taken_for_it(linked: Linked) -> None:
+    linked.link()
+    other = make_tree(linked.root.with_name("other"), ["train/dog/dog_1.JPEG"])
+    check_roots([Split("TRAIN", str(other), str(linked.extra))])
+    assert ImageNetMetadata(other, linked.extra).root == str(other)

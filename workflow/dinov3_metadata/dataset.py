@@ -19,6 +19,7 @@ from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .paths import StrPath, absolute, file_name, path_of
+from .preflight import view_of
 from .published import changed_since_published, patiently
 from .selection import select_of
 from .settings import Settings, flatten
@@ -118,9 +119,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         if select is not None or holdout is not None:
             self._check_part(select, holdout)
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
-        if self._about.root != self._about.dataset:
-            dataset = os.path.realpath(self._about.dataset)
-            root = self._about.root if os.path.realpath(root) == dataset else root
+        root = view_of(root, self._about) or root
         super().__init__(root, transforms, transform, target_transform)
         if not os.path.isdir(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")

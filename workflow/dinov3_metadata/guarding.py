@@ -15,7 +15,7 @@ from .errors import MetadataError, count
 from .formats import read_description
 from .named import Split
 from .paths import path_of, work_folder
-from .preflight import is_same, through_view
+from .preflight import is_same, through_view, view_of
 from .published import (
     changed_since_published,
     patiently,
@@ -51,8 +51,7 @@ def _check_split(at: Split) -> None:
     about = read_description(extra, split)
     if not about or about.split != split:
         raise MetadataError(f"There is no metadata of {split} in {extra}, or it is damaged. {FIX}")
-    if is_same(root, about.dataset):
-        root = about.root
+    root = view_of(root, about) or root
     if not os.path.isdir(os.path.join(root, split_folder(split))):
         raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
     if not published_state(extra, split):
@@ -87,8 +86,9 @@ def check_roots(splits: Iterable[Split]) -> None:
     """
     for split, root, extra in splits:
         about = read_description(extra, split)
-        if about and is_same(root, about.dataset) and not is_same(root, about.root):
-            raise MetadataError(through_view(about.dataset, about.root, about.layout))
+        view = view_of(root, about) if about else ""
+        if about and view and not is_same(root, view):
+            raise MetadataError(through_view(root, view, about.layout))
 
 
 def make(splits: Iterable[Split]) -> None:

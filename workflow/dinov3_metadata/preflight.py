@@ -13,6 +13,7 @@ from typing import Any
 from .addresses import SPLITS, is_image, split_folder
 from .errors import MetadataError
 from .fingerprint import class_folders
+from .formats import Description
 from .layouts import (
     LAYOUTS,
     Folders,
@@ -25,7 +26,7 @@ from .layouts import (
     split_of,
     top_of_kaggle,
 )
-from .paths import LABEL_FILES, StrPath, existing, folder_count, path_of
+from .paths import LABEL_FILES, MARK, StrPath, existing, folder_count, path_of
 
 MAPPING = LABEL_FILES[1]
 """Kaggle's labels file, which lies beside ``ILSVRC``."""
@@ -61,6 +62,26 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
 def is_same(one: str, other: str) -> bool:
     """Return whether two paths lead to the same folder."""
     return os.path.realpath(one) == os.path.realpath(other)
+
+
+def view_of(dataset: str, about: Description) -> str:
+    """Return the view through which DINOv3 reads a dataset, even if both were moved together since
+    the metadata was made.
+
+    Args:
+        dataset: The dataset's folder.
+        about: The content of ``metadata-SPLIT.json``.
+
+    Returns:
+        An empty text if the metadata was not made from this dataset, or without a view.
+    """
+    if about.root == about.dataset:
+        return ""
+    if is_same(dataset, about.dataset):
+        return about.root
+    moved = os.path.normpath(f"{dataset}/{os.path.relpath(about.root, about.dataset)}")
+    is_there = os.path.lexists(f"{moved}/{MARK}-{about.split}") and not is_same(moved, about.root)
+    return moved if is_there else ""
 
 
 def through_view(dataset: str, view: str, layout: str) -> str:

@@ -13,7 +13,7 @@ from ..errors import MetadataError
 from ..formats import read_description
 from ..layouts import Folders, Part, has_images, part_of
 from ..paths import work_folder
-from ..preflight import is_same
+from ..preflight import is_same, view_of
 from ..published import changed_since_published
 from .images import can_be_listed
 from .reading import SplitFiles
@@ -105,8 +105,8 @@ def place_of(root: str, extra: str) -> Place:
         about = read_description(extra, split)
         if about is None or about.root == about.dataset:
             continue
-        if is_same(root, about.dataset):
-            return Place(root, about.root, about.layout, about.folders)
+        if view := view_of(root, about):
+            return Place(root, view, about.layout, about.folders)
         if is_same(root, about.root) and os.path.isdir(about.dataset):
             return Place(about.dataset, root, about.layout, about.folders)
     return Place(root, root, "imagenet")
