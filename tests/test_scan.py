@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinov3_metadata import walk
+from dinov3_metadata import look
 from dinov3_metadata.addresses import image_path
 from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.errors import MetadataError
@@ -320,7 +320,7 @@ def test_threads_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     files = [f"train/c{i}/c{i}_{j}.JPEG" for i in range(40) for j in range(i + 1)]
     root = make_tree(tmp_path, [*files, "train/c7/deep/er/notes.txt", "train/c8/bad_1.JPEG"])
     one, states, _ = scan_images(root, "TRAIN", unaddressable="skip", threads=1)
-    monkeypatch.setattr(walk, "PAYS", 1)  # ns; so that all threads are worthwhile on a local disk
+    monkeypatch.setattr(look, "PAYS", 1)  # ns; so that all threads are worthwhile on a local disk
     many, again, _ = scan_images(root, "TRAIN", unaddressable="skip", threads=16)
     assert same(one, many)
     assert states == again

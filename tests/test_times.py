@@ -10,6 +10,7 @@ import pytest
 from dinov3_metadata import current, fingerprint, times, walk
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import A_FILE, UNREAD, FolderState
+from dinov3_metadata.look import Status
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.summary import summarise
 from dinov3_metadata.times import MADE_UP, doubt
@@ -95,22 +96,18 @@ def test_states_that_differ_cost_no_look_at_the_rest(monkeypatch: pytest.MonkeyP
     assert len(seen) < 10
 
 
-Stat = Callable[..., os.stat_result]
-
-
 def set_times(root: Path, at: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all folders below ``root`` have the timestamps that ``at`` returns."""
-    real = os.stat
+    real = fingerprint.ask
 
-    def stat_of(path: str | os.PathLike[str], **options: object) -> os.stat_result:
-        found = real(path, **options)
+    def ask(path: str | os.PathLike[str]) -> Status:
+        found = real(path)
         inside = os.path.realpath(path).startswith(str(root))
-        if not stat.S_ISDIR(found.st_mode) or not inside:
+        if not stat.S_ISDIR(found.mode) or not inside:
             return found
-        fields, others = found.__reduce__()[1]
-        return os.stat_result(fields, others | {"st_mtime_ns": at(), "st_ctime_ns": at()})
+        return found._replace(mtime=at(), ctime=at())
 
-    monkeypatch.setattr(fingerprint.os, "stat", stat_of)
+    monkeypatch.setattr(fingerprint, "ask", ask)
 
 
 LAYOUTS = {

@@ -15,6 +15,7 @@ from dinov3_metadata.artefacts import Scan
 from dinov3_metadata.disk import remove_folders
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.fingerprint import FolderState, Record, read_record, write_record
+from dinov3_metadata.look import Status
 from dinov3_metadata.paths import existing, folder_of, path_of
 from dinov3_metadata.readdir import WATCHED, Listing
 from dinov3_metadata.stages.scan import found_before, last_scan, scan_images, scan_split
@@ -166,20 +167,18 @@ def interfere(monkeypatch: pytest.MonkeyPatch, edits: list[Callable[[], object]]
 
 
 class Clock:
-    """A file system whose timestamps keep to whole ticks, as ``os.stat`` shows them."""
+    """A file system whose timestamps keep to whole ticks."""
 
     def __init__(self, tick: int, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.real, self.tick, self.ahead = os.stat, tick, ahead
-        monkeypatch.setattr(fingerprint.os, "stat", self.stat)
+        self.real, self.tick, self.ahead = fingerprint.ask, tick, ahead
+        monkeypatch.setattr(fingerprint, "ask", self.ask)
 
-    def stat(self, path: str | os.PathLike, **options) -> os.stat_result:
-        state = self.real(path, **options)
-        fields, others = state.__reduce__()[1]
-        times = {
-            name: (getattr(state, name) + self.ahead) // self.tick * self.tick
-            for name in ("st_mtime_ns", "st_ctime_ns")
-        }
-        return os.stat_result(fields, others | times)
+    def ask(self, path: str | os.PathLike) -> Status:
+        found = self.real(path)
+        mtime, ctime = (
+            (time + self.ahead) // self.tick * self.tick for time in (found.mtime, found.ctime)
+        )
+        return found._replace(mtime=mtime, ctime=ctime)
 
 
 @pytest.mark.parametrize(
@@ -358,13 +357,13 @@ def test_each_folder_that_links_lead_into_is_asked_once(
     scanner = Scanner(tree, tmp_path / "extra")
     scanner.scan()
     asked: list[str] = []
-    real = os.stat
+    real = fingerprint.ask
 
-    def stat(path: str | os.PathLike, **options) -> os.stat_result:
-        asked.append(os.fspath(path) if isinstance(path, (str, os.PathLike)) else "")
-        return real(path, **options)
+    def ask(path: str) -> Status:
+        asked.append(path)
+        return real(path)
 
-    monkeypatch.setattr(fingerprint.os, "stat", stat)
+    monkeypatch.setattr(fingerprint, "ask", ask)
     assert not scanner.due()
     assert [path for path in asked if "pool" in path] == [str(tmp_path / "pool")]
     monkeypatch.undo()
@@ -517,14 +516,12 @@ def test_names_are_compared_where_times_mean_nothing(
 def test_times_that_are_always_now_end_a_scan(
     scanner: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.stat
+    real = fingerprint.ask
 
-    def stat(path: str | os.PathLike, **options) -> os.stat_result:
-        fields, others = real(path, **options).__reduce__()[1]
-        now = time.time_ns()
-        return os.stat_result(fields, others | {"st_mtime_ns": now, "st_ctime_ns": now})
+    def ask(path: str | os.PathLike) -> Status:
+        return real(path)._replace(mtime=time.time_ns(), ctime=time.time_ns())
 
-    monkeypatch.setattr(fingerprint.os, "stat", stat)
+    monkeypatch.setattr(fingerprint, "ask", ask)
     with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
         scan_images(scanner.root, "TRAIN", previous=last_scan(scanner.extra, "TRAIN", ""))
 

@@ -15,19 +15,9 @@ from .fingerprint import of_code
 from .published import CODE
 
 COMMON = (
-    *(
-        "access",
-        "addresses",
-        "artefacts",
-        "coding",
-        "disk",
-        "documents",
-        "files",
-        "fingerprint",
-        "formats",
-    ),
-    *("holdout", "misfits", "names", "nested", "paths", "readings", "replace", "selection"),
-    "tables",
+    *("access", "addresses", "artefacts", "coding", "disk", "documents", "files", "fingerprint"),
+    *("formats", "holdout", "look", "misfits", "names", "nested", "paths", "readings", "replace"),
+    *("selection", "tables"),
 )
 """The modules that every stage depends on."""
 

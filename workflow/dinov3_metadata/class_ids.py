@@ -11,6 +11,7 @@ from .disk import read_file
 from .errors import MetadataError
 from .fingerprint import folders_in
 from .layouts import Folders, Part, is_class, part_of
+from .look import finds_file, finds_folder
 
 
 def class_ids_of(
@@ -60,7 +61,7 @@ def known_ids(dataset: str, layout: str, part: Part, folders: Folders | None = N
     """
     ids = {*class_ids_of(dataset, layout, "TRAIN", folders)}
     listed = f"{dataset}/{part.ids}"
-    if part.ids and os.path.isfile(listed):
+    if part.ids and finds_file(listed):
         ids.update(read_file(listed).decode(errors="replace").split())
     return ids
 
@@ -70,7 +71,7 @@ def _annotated(annotations: str, source: str, read: Callable[[str], tuple[str, s
     from .stages.annotations import key_of, read_annotations  # few layouts need it
 
     images = {name for _, _, names in os.walk(source) for name in names if is_image(name)}
-    if not images and not os.path.isdir(source):
+    if not images and not finds_folder(source):
         return []
     class_of = read_annotations(annotations, "", read)
     listed = {key_of(image, class_of) for image in images}

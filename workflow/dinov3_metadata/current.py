@@ -18,6 +18,7 @@ from .fingerprint import digest, folder_states, of_content
 from .formats import read_audit_summary
 from .holdout import Holdout
 from .layouts import Part, part_of
+from .look import finds_folder
 from .paths import existing, path_of
 from .published import Noted, published_state, records_of
 from .selection import rules_of, select_of
@@ -232,7 +233,7 @@ class Present:
         """Whether the split is one of this run, was published, or has a folder."""
         if self.split in self.chain.splits or self.published:
             return True
-        return all(os.path.isdir(f"{self.chain.dataset}/{path}") for path in self.part.paths)
+        return all(finds_folder(f"{self.chain.dataset}/{path}") for path in self.part.paths)
 
     @property
     def audits_before(self) -> dict[str, str]:

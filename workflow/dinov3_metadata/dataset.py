@@ -18,6 +18,7 @@ from .errors import MetadataError, count, listing
 from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
+from .look import finds_folder
 from .paths import StrPath, absolute, file_name, path_of
 from .preflight import view_of
 from .published import changed_since_published, patiently
@@ -121,7 +122,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         root = view_of(root, self._about) or root
         super().__init__(root, transforms, transform, target_transform)
-        if not os.path.isdir(os.path.join(root, split_folder(split))):
+        if not finds_folder(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
         changed = check and changed_since_published(self.root, self.extra, split, self._about)

@@ -14,13 +14,14 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .disk import read_file, read_json
 from .errors import DatasetChangedError
 from .files import write_atomically
+from .look import ask, in_threads
 from .paths import StrPath
 
 
@@ -136,10 +137,10 @@ def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
     """
     try:
         if trust_timestamps:
-            found = os.stat(folder)
-            if not stat.S_ISDIR(found.st_mode):
+            found = ask(folder)
+            if not stat.S_ISDIR(found.mode):
                 return A_FILE
-            return FolderState(found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            return FolderState(found.mtime, found.ctime, found.inode)
         with os.scandir(folder) as entries:
             names = digest(sorted((entry.name, _kind(entry)) for entry in entries))
             return FolderState(names=names)
@@ -169,6 +170,21 @@ def state_as_noted(
     if noted and noted.watched and state and has_times(state):
         return state._replace(watched={path: state_of(path) for path in noted.watched})
     return state
+
+
+def states_as_noted(
+    folder: StrPath,
+    noted: Mapping[str, State],
+    trust_timestamps: bool = True,
+    state_of: Callable[[str], State] = folder_state,
+) -> dict[str, State]:
+    """Do the same as ``state_as_noted`` for several folders, by their paths below ``folder``."""
+
+    def look_again(name: str) -> State:
+        path = os.path.join(folder, name)
+        return state_as_noted(path, noted[name], trust_timestamps, state_of)
+
+    return dict(zip(noted, in_threads(look_again, [*noted]), strict=True))
 
 
 def has_links(folder: StrPath) -> bool:
@@ -214,9 +230,9 @@ def folder_states(
     """
     above = os.fspath(folder)
     names = [*tops, *(class_folders(folder) if classes else ())]
-    return {
-        name: folder_state(f"{above}/{name}" if name else above, trust_timestamps) for name in names
-    }
+    paths = [f"{above}/{name}" if name else above for name in names]
+    state_of = partial(folder_state, trust_timestamps=trust_timestamps)
+    return dict(zip(names, in_threads(state_of, paths), strict=True))
 
 
 def changed_folders(one: dict[str, State], other: dict[str, State]) -> list[str]:
@@ -366,10 +382,7 @@ def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str
             changed |= {folder, path}
             continue
         noted[folder] = record
-        now = {
-            name: state_as_noted(os.path.join(folder, name), state, state_of=state_of)
-            for name, state in record.folders.items()
-        }
+        now = states_as_noted(folder, record.folders, state_of=state_of)
         changed.update(os.path.join(folder, name) for name in changed_folders(record.folders, now))
     views = {view_in(record.folders): folder for folder, record in noted.items()} if changed else {}
     for view in filter(None, views):

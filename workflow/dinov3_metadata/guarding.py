@@ -13,6 +13,7 @@ from functools import partial
 from .addresses import SPLITS, split_folder
 from .errors import MetadataError, count
 from .formats import read_description
+from .look import finds, finds_folder
 from .named import Split
 from .paths import path_of, work_folder
 from .preflight import is_same, through_view, view_of
@@ -29,7 +30,7 @@ RECORD = "Start once with --make in place of --check, which makes the files and 
 
 def published_splits(extra: str) -> list[str]:
     """Return the splits that have metadata in ``extra``."""
-    return [split for split in SPLITS if os.path.exists(path_of(extra, "metadata", split=split))]
+    return [split for split in SPLITS if finds(path_of(extra, "metadata", split=split))]
 
 
 def check(splits: Iterable[Split]) -> None:
@@ -52,7 +53,7 @@ def _check_split(at: Split) -> None:
     if not about or about.split != split:
         raise MetadataError(f"There is no metadata of {split} in {extra}, or it is damaged. {FIX}")
     root = view_of(root, about) or root
-    if not os.path.isdir(os.path.join(root, split_folder(split))):
+    if not finds_folder(os.path.join(root, split_folder(split))):
         raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
     if not published_state(extra, split):
         if not any(noted and split in noted.splits for noted in receipts(extra).values()):

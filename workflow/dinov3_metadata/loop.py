@@ -21,6 +21,7 @@ from .addresses import LABELLED, SPLITS
 from .errors import MetadataError, printable
 from .formats import Description, read_description
 from .layouts import find_folders, part_of
+from .look import finds_folder
 from .paths import ARRAYS, LABEL_FILES, file_name
 from .preflight import is_same, through_view
 from .present import Chain
@@ -56,7 +57,7 @@ def dump_split(dataset: Any, log: logging.Logger) -> None:
     settings = known_settings(os.path.abspath(dataset.root), extra)
     chain = Chain(Settings(extra=extra, splits=[split], **settings))
     source = chain.now[split].source
-    if not os.path.isdir(source):
+    if not finds_folder(source):
         raise SplitMissingError(
             f"The {split} split folder {source} does not exist. If you do not have this split, "
             "leave it out of the loop, for instance `for split in [ImageNet.Split.TRAIN]`."

@@ -26,6 +26,7 @@ from .layouts import (
     split_of,
     top_of_kaggle,
 )
+from .look import finds, finds_folder
 from .paths import LABEL_FILES, MARK, StrPath, existing, folder_count, path_of
 
 MAPPING = LABEL_FILES[1]
@@ -56,7 +57,7 @@ def find_labels(dataset: StrPath, labels: str, own_names: bool = False) -> str:
     top = top_of_kaggle(os.fspath(dataset)) if labels == "auto" else ""
     inside = [f"{top}/{MAPPING}"] if top else []
     nothing = "" if labels == "auto" and (own_names or top) else paths[0]
-    return next(filter(os.path.lexists, [*paths, *inside]), nothing)
+    return next(filter(finds, [*paths, *inside]), nothing)
 
 
 def is_same(one: str, other: str) -> bool:
@@ -148,7 +149,7 @@ def hold_out_val(
             "Or set `layout: folder`, and move that folder out of root."
         )
     own = f"{dataset}/{folders.get('VAL', [split_folder('VAL')])[0]}"
-    if "VAL" in folders or os.path.lexists(own):
+    if "VAL" in folders or finds(own):
         cure = "remove VAL from `folders`" if given else "move that folder out of root"
         raise MetadataError(
             f"config: holdout: VAL has a folder of its own, {own}. Remove `holdout`, or {cure}."
@@ -168,8 +169,8 @@ def check_root(dataset: str, known: bool = False) -> None:
         MetadataError: It does not. The message suggests what the user may have meant.
     """
     names = list(map(split_folder, SPLITS))
-    beside = any(os.path.lexists(f"{dataset}/{name}") for name in names[1:])
-    if not known and beside and not os.path.lexists(f"{dataset}/{names[0]}"):
+    beside = any(finds(f"{dataset}/{name}") for name in names[1:])
+    if not known and beside and not finds(f"{dataset}/{names[0]}"):
         full = _like_classes(dataset)
         if len(full) > 1:
             raise MetadataError(
@@ -177,7 +178,7 @@ def check_root(dataset: str, known: bool = False) -> None:
                 f"({_some(full)}). If these are classes, move them to {dataset}/{names[0]}/. If "
                 "they are not, set `layout: flat`."
             )
-    if not known and not any(os.path.isdir(f"{dataset}/{name}") for name in names):
+    if not known and not any(finds_folder(f"{dataset}/{name}") for name in names):
         raise MetadataError(
             f"config: root: {dataset} contains none of {', '.join(f'{one}/' for one in names)}. "
             f"{_meant(dataset)}"
@@ -275,7 +276,7 @@ def check_folders(dataset: str, extra: str) -> None:
         raise MetadataError(
             "config: root or extra contains a NUL character, which a path cannot contain."
         )
-    if not os.path.isdir(dataset):
+    if not finds_folder(dataset):
         raise MetadataError(f"config: root: {dataset} is not a folder.")
     if os.path.exists(extra) and not os.path.isdir(extra):
         raise MetadataError(f"config: extra: {extra} is a file, but must be a folder.")

@@ -17,6 +17,7 @@ from .errors import MetadataError
 from .fingerprint import digest, of_content
 from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import data_of_kaggle, find_folders, part_of, recognise
+from .look import finds, finds_folder
 from .paths import path_of, work_folder
 from .preflight import (
     check_flat,
@@ -71,7 +72,7 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
-        if settings.reuse and not os.path.isdir(work_folder(settings.reuse)):
+        if settings.reuse and not finds_folder(work_folder(settings.reuse)):
             raise MetadataError(
                 f"config: reuse: {settings.reuse} has no metadata that this program made. Name the "
                 "`extra` of another run, or remove the setting."
@@ -109,8 +110,8 @@ class Chain:
             split
             for split in settings.splits
             if not self.now[split].part.optional
-            or os.path.isdir(self.now[split].source)
-            or os.path.exists(path_of(self.extra, "metadata", split=split))
+            or finds_folder(self.now[split].source)
+            or finds(path_of(self.extra, "metadata", split=split))
         ]
         self.splits = tuple(there) or tuple(settings.splits)
         self.without = tuple(split for split in settings.splits if split not in self.splits)
@@ -120,7 +121,7 @@ class Chain:
         """What to say if the labels file is missing: that a split has no class folders, if that is
         so, because then no labels file would help."""
         sorted_by_folders = self.layout in ("imagenet", "folder")
-        if not (self.labels and sorted_by_folders) or os.path.lexists(self.labels):
+        if not (self.labels and sorted_by_folders) or finds(self.labels):
             return ""
         from .stages.refusals import no_class_folders  # few runs need it
 

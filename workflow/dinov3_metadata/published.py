@@ -22,7 +22,7 @@ from .formats import Description
 from .layouts import Folders, part_of
 from .paths import StrPath, existing, path_of, published_names, work_folder
 from .replace import is_torn, torn
-from .watched import Watched, image_state
+from .watched import Watched, image_states
 
 T = TypeVar("T")
 
@@ -265,7 +265,7 @@ def repaired(extra: StrPath, split: str) -> list[str]:
         return []
     watched = load(Watched, path_of(extra, "watched", **noted.state))
     images = watched.images if watched else {}
-    return [path for path, state in images.items() if image_state(path) != state]
+    return [path for path, state in image_states(images).items() if images[path] != state]
 
 
 def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:

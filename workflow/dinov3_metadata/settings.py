@@ -13,6 +13,7 @@ from .addresses import SPLITS
 from .errors import MetadataError, did_you_mean
 from .formats import GROUPS, PROBLEMS
 from .layouts import LAYOUTS
+from .look import finds
 from .paths import LABEL_FILES, absolute
 from .values import wrong_value
 
@@ -374,7 +375,7 @@ def _lists(given: Any, root: str) -> Any:
     if not isinstance(given, str):
         return tuple(given)
     paths = [absolute(given), os.path.join(root, given)] if given else [""]
-    return next(filter(os.path.exists, paths), paths[0])
+    return next(filter(finds, paths), paths[0])
 
 
 def _folders(folders: Mapping[str, Any], root: str) -> dict[str, list[str]]:

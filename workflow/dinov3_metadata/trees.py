@@ -16,7 +16,7 @@ from .fingerprint import (
     folder_state,
     folder_states,
     read_record,
-    state_as_noted,
+    states_as_noted,
     view_in,
 )
 from .paths import StrPath
@@ -84,11 +84,12 @@ def of_tree(
             continue
         retired = set(record.retired)
         states = {below: state for below, state in now.items() if below not in retired}
-        for below, noted in record.folders.items():
-            special = trust_timestamps and noted and (noted.watched or noted.names)
-            if below not in now or special:
-                inner = os.path.join(folder, below)
-                states[below] = state_as_noted(inner, noted, trust_timestamps, state_of)
+        special = {
+            below: noted
+            for below, noted in record.folders.items()
+            if below not in now or (trust_timestamps and noted and (noted.watched or noted.names))
+        }
+        states |= states_as_noted(folder, special, trust_timestamps, state_of)
         changed = changed_folders(states, record.folders)
         if not changed and record.after != after:
             why = "the view of the dataset changed"

@@ -13,11 +13,9 @@ the folder with the links, and are also read one tick before the links are follo
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,15 +32,13 @@ from .fingerprint import (
     state_as_noted,
     was_folder,
 )
+from .look import in_threads
 from .progress import progress
 from .readdir import WATCHED, Listing, Watch, list_folder
 
 LOOKS = 10  # most looks at a split folder that keeps changing
 TICK = 20_000_000  # ns; the clock of Linux' file systems ticks every 1 to 10 ms
 COARSE_TICK = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
-PROBES = 4  # folders that are timed first, to see how long one takes
-PAYS = 150_000  # ns per folder that justify one more thread
-SHARE = 8  # folders that a thread takes at a time
 
 
 @dataclass
@@ -165,30 +161,6 @@ def look(
     for name in gone:
         del found[name]
     return changed + sorted(gone)
-
-
-def in_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
-    """Do the same as ``map``, in as many threads as the time for one item justifies.
-
-    That is one thread for small folders on a local disk, two for large ones, and many for a slow
-    file server.
-    """
-    rest = items[PROBES:]
-    took = []
-    for item in items[:PROBES]:
-        start = time.perf_counter_ns()
-        result = function(item)
-        took.append(time.perf_counter_ns() - start)
-        yield result
-    threads = min(threads, min(took, default=0) // PAYS)
-    if threads < 2:
-        yield from map(function, rest)
-        return
-    share = max(1, min(SHARE, len(rest) // threads))
-    shares = [rest[start : start + share] for start in range(0, len(rest), share)]
-    with ThreadPoolExecutor(threads) as pool:
-        for results in pool.map(lambda share: list(map(function, share)), shares):
-            yield from results
 
 
 def _may_come(path: Path) -> bool:

@@ -7,13 +7,13 @@ something else, or one of these images was repaired or replaced.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .documents import load
 from .fingerprint import digest
+from .look import ask, in_threads
 from .paths import StrPath, existing
 
 MOST = 10_000  # images that are watched; to look at so many takes less than 0.1 s
@@ -53,10 +53,16 @@ class Sound(NamedTuple):
 def image_state(path: StrPath) -> ImageState:
     """Return the state of an image, links followed."""
     try:
-        found = os.stat(path)
+        found = ask(path)
     except (OSError, ValueError):
         return 0, 0, 0
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.size, found.mtime, found.inode
+
+
+def image_states(paths: Iterable[str]) -> dict[str, ImageState]:
+    """Return the states of some images by their paths."""
+    images = [*paths]
+    return dict(zip(images, in_threads(image_state, images), strict=True))
 
 
 def find_sound(
@@ -83,7 +89,7 @@ def find_sound(
             continue
         if any(now and watched.findings.get(split) != now for split, now in findings.items()):
             continue
-        now = {image: image_state(image) for image in watched.images}
+        now = image_states(watched.images)
         if now == watched.images and not repaired:
             return Sound(state["sound"], "")
         again = digest(sorted(now.items())) if now != watched.images else ""

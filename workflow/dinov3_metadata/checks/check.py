@@ -9,6 +9,7 @@ from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import MetadataError, count
 from ..formats import differently_held_out
 from ..log import NO_MEMORY, refused
+from ..look import finds, finds_folder
 from ..loop import known_settings, make_command
 from ..paths import StrPath, absolute, file_name, path_of, published_names
 from ..preflight import check_root, find_labels, is_same
@@ -89,7 +90,7 @@ def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: S
 
 
 def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
-    if not os.path.isdir(dataset):
+    if not finds_folder(dataset):
         raise MetadataError(f"There is no dataset to check against: {dataset} is not a folder.")
     place = place_of(dataset, extra)
     if not place.is_view:
@@ -184,7 +185,7 @@ def _labels_of(dataset: str, files: SplitFiles, labels: str) -> Naming | None:
         same = is_same(about.dataset, dataset)
         if same and about.labels.form == "folders":
             labels = "folders"
-        elif same and os.path.exists(about.labels.file):
+        elif same and finds(about.labels.file):
             labels = about.labels.file
     path = find_labels(dataset, labels, own_names=True)
     if not path and labels != "folders":

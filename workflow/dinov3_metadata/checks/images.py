@@ -12,9 +12,9 @@ import numpy as np
 
 from ..addresses import LABELLED, index_of, is_image, split_folder, trailing_number
 from ..fingerprint import UNREAD, State, class_folders
+from ..look import in_threads
 from ..progress import progress
 from ..readdir import DANGLING, Listing, list_folder, special_kind
-from ..walk import in_threads
 
 NUMBER = 1 << 32
 """A key of an image is the position of its class times this, plus its number."""

@@ -12,6 +12,7 @@ from ..class_ids import class_ids_of
 from ..errors import MetadataError
 from ..formats import read_description
 from ..layouts import Folders, Part, has_images, part_of
+from ..look import finds, finds_folder
 from ..paths import work_folder
 from ..preflight import is_same, view_of
 from ..published import changed_since_published
@@ -60,7 +61,7 @@ class Place:
             return set()
         if part.class_id:
             return {part.class_id}
-        if part.annotations and not os.path.lexists(f"{self.dataset}/{part.annotations}"):
+        if part.annotations and not finds(f"{self.dataset}/{part.annotations}"):
             return set()
         found = {*class_ids_of(self.dataset, self.layout, split, self.folders)}
         return found if self.chosen is None else found & self.chosen
@@ -107,7 +108,7 @@ def place_of(root: str, extra: str) -> Place:
             continue
         if view := view_of(root, about):
             return Place(root, view, about.layout, about.folders)
-        if is_same(root, about.root) and os.path.isdir(about.dataset):
+        if is_same(root, about.root) and finds_folder(about.dataset):
             return Place(about.dataset, root, about.layout, about.folders)
     return Place(root, root, "imagenet")
 

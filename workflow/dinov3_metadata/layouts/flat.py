@@ -4,6 +4,7 @@ import os
 from itertools import islice
 
 from ..addresses import SPLITS, split_folder
+from ..look import finds_folder
 from .part import Part, folders_with_images, is_picture, names_of, places
 from .split_folders import Folders
 
@@ -34,7 +35,7 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     if split == "TRAIN" and not shards:
         below = _folder(dataset, folders)
     others = () if below or shards else tuple(n for s in SPLITS for n in names_of(s, folders) if n)
-    left = [one for one in others if os.path.isdir(f"{dataset}/{one}")]
+    left = [one for one in others if finds_folder(f"{dataset}/{one}")]
     if left:
         shown = " and ".join(f"{one}/" for one in left)
         note = f"{split} is made without {shown}, which {_are(left)} of other splits."
@@ -63,5 +64,5 @@ def _are(some: list[str]) -> str:
 def _folder(dataset: str, folders: Folders) -> str:
     """Return the folder of TRAIN below the dataset; empty if it is the dataset itself."""
     name = names_of("TRAIN", folders)[0]
-    there = "TRAIN" in folders or os.path.isdir(f"{dataset}/{split_folder('TRAIN')}")
+    there = "TRAIN" in folders or finds_folder(f"{dataset}/{split_folder('TRAIN')}")
     return name if there else ""

@@ -1,8 +1,7 @@
 """The layout ``kaggle``: Kaggle's ImageNet-1k (imagenet-object-localization-challenge)."""
 
-import os
-
 from ..addresses import LABELLED, SPLITS, split_folder
+from ..look import finds, finds_folder
 from .part import Part, class_folders_of, count_names, holds_images
 from .split_folders import Folders
 
@@ -31,7 +30,7 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     path, note = f"{dataset}/{folder}", ""
     if split == "VAL":
         is_sorted = class_folders_of(path) and not holds_images(path)
-        if not is_sorted or os.path.lexists(f"{dataset}/{solution}"):
+        if not is_sorted or finds(f"{dataset}/{solution}"):
             return Part(
                 folder, classes=False, annotations=solution, read=read_solution, own_names=own_names
             )
@@ -64,6 +63,9 @@ def top_of_kaggle(dataset: str) -> str:
 def data_of_kaggle(dataset: str) -> str:
     """Return which of ``DATA`` contains a split folder; empty if none does."""
     for data in DATA:
-        if any(os.path.isdir(f"{dataset}/{data}/{split_folder(split)}") for split in SPLITS):
+        folder = f"{dataset}/{data}"
+        if finds_folder(folder) and any(
+            finds_folder(f"{folder}/{split_folder(one)}") for one in SPLITS
+        ):
             return data
     return ""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ..addresses import SPLITS, split_folder
 from ..errors import MetadataError
+from ..look import finds, finds_folder
 
 Folders = Mapping[str, Sequence[str]]
 """Split -> the paths of its folders below the dataset, for the splits that are not in the folders
@@ -99,7 +100,7 @@ def find_folders(
     unknown = [
         split
         for split in splits
-        if split not in folders and not os.path.lexists(f"{dataset}/{split_folder(split)}")
+        if split not in folders and not finds(f"{dataset}/{split_folder(split)}")
     ]
     if not unknown:
         return folders
@@ -108,7 +109,7 @@ def find_folders(
     for split in unknown:
         names = [name for name in like[split] if name not in taken]
         own = f"{inside}/{split_folder(split)}"
-        if inside and os.path.isdir(f"{dataset}/{own}"):
+        if inside and finds_folder(f"{dataset}/{own}"):
             names = [own]
         if len(names) > 1:
             raise MetadataError(

@@ -5,6 +5,7 @@ import os
 import re
 
 from ..addresses import LABELLED
+from ..look import finds, finds_file, finds_folder
 from .part import Part, class_folders_of, has_images
 from .split_folders import Folders
 
@@ -15,7 +16,7 @@ def recognise(dataset: str, folders: Folders) -> bool:
     """Return whether root contains Tiny ImageNet's own files and folders, and no others of TRAIN
     and VAL are known. If every image has DINOv3's name by now, the layout is ``imagenet``."""
     known = not folders.keys().isdisjoint(LABELLED)
-    if known or not os.path.isfile(f"{dataset}/{IDS}"):
+    if known or not finds_file(f"{dataset}/{IDS}"):
         return False
     train, val = f"{dataset}/train", f"{dataset}/val"
     nested = any(os.path.isdir(f"{folder}/images") for folder in class_folders_of(train))
@@ -34,7 +35,7 @@ def list_part(dataset: str, split: str, folders: Folders) -> Part:
     if split == "TEST":
         return Part("test", classes=False)
     val = f"{dataset}/val"
-    if not os.path.lexists(f"{dataset}/{ANNOTATIONS}"):
+    if not finds(f"{dataset}/{ANNOTATIONS}"):
         is_sorted = any(os.path.basename(folder) != "images" for folder in class_folders_of(val))
         if is_sorted and not has_images(f"{val}/images"):
             note = f"The classes of VAL are the folders in val/, because there is no {ANNOTATIONS}."
@@ -57,7 +58,7 @@ def _holds_own_names(folder: str) -> bool:
     """Return whether ``val``, a folder in it, or the one named ``images`` in that contains an image
     with the name that Tiny ImageNet gave it."""
     for path in (folder, f"{folder}/images"):
-        if os.path.isdir(path):
+        if finds_folder(path):
             with os.scandir(path) as entries:
                 if any(re.fullmatch(r"val_\d+\.JPEG", entry.name) for entry in entries):
                     return True

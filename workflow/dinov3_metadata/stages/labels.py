@@ -8,6 +8,7 @@ import os
 from ..artefacts import Labels
 from ..errors import MetadataError, count, logger
 from ..fingerprint import check_content, digest
+from ..look import finds
 from ..paths import LABEL_FILES, StrPath
 from ..tables import FORMS
 from ..texts import TextFile, decode, read_content
@@ -30,7 +31,7 @@ def load_labels(*, labels: StrPath, source: str, content: str, instead: str = ""
     Raises:
         MetadataError: See ``read_labels``.
     """
-    if instead and not os.path.lexists(source):
+    if instead and not finds(source):
         raise MetadataError(instead.splitlines())
     read_labels(source, content).save(labels)
 

@@ -23,6 +23,7 @@ from ..layouts import (
     may_be,
     top_of_kaggle,
 )
+from ..look import finds, finds_folder
 from ..names import check_utf8
 from ..nested import deeper, note_nested
 from ..paths import StrPath
@@ -42,7 +43,7 @@ def missing_split(dataset: str, path: str, split: str, layout: str) -> MetadataE
         layout: The layout of the dataset.
     """
     folder = os.path.join(dataset, path)
-    what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+    what = "is not a folder" if finds(folder) else "does not exist"
     if os.path.islink(folder) and not os.path.exists(folder):
         what = f"is a link to {os.readlink(folder)}, which does not exist (is a disk not mounted?)"
     known = (
@@ -72,7 +73,7 @@ def no_class_folders(
     for split, paths in folders.items():
         for path in paths:
             folder = os.path.join(dataset, path)
-            if not os.path.isdir(folder):
+            if not finds_folder(folder):
                 return missing_split(dataset, path, split, layout)
             if not class_folders_of(folder):
                 return (

@@ -24,6 +24,7 @@ from ..fingerprint import (
     write_record,
 )
 from ..layouts import SYSTEM
+from ..look import finds_folder
 from ..paths import WORK, StrPath, existing, path_of
 from ..readdir import (
     FILE,
@@ -174,7 +175,7 @@ def scan_images(
         (1000, 1281167)
     """
     folder = Path(root, split_folder(split))
-    if not folder.is_dir():
+    if not finds_folder(folder):
         raise missing_split(os.fspath(root), split_folder(split), split, "imagenet")
     found = dict(previous or {})
     unwanted: dict[str, set[str]] = {}

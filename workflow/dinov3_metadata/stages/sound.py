@@ -17,7 +17,7 @@ from ..fingerprint import read_record
 from ..formats import GROUPS, PROBLEMS, read_audit_summary
 from ..paths import StrPath
 from ..selection import Rule, Selection
-from ..watched import MOST, Watched, image_state
+from ..watched import MOST, Watched, image_states
 from .unfit import Leftover
 
 
@@ -151,4 +151,4 @@ def _note(
     summaries = {one: read_audit_summary(extra, one) for one in audited}
     findings = {one: about.findings if about else "" for one, about in summaries.items()}
     with write_atomically(path) as file:
-        file.write(to_json(Watched(made_for, findings, {one: image_state(one) for one in paths})))
+        file.write(to_json(Watched(made_for, findings, image_states(paths))))

@@ -42,6 +42,7 @@ from ..layouts import (
     may_hold_images,
     part_of,
 )
+from ..look import finds_folder
 from ..nested import note_nested
 from ..paths import StrPath, existing
 from ..readdir import Listing
@@ -225,7 +226,7 @@ class View:
 
     def _check_places(self) -> None:
         for path in self.part.paths:
-            if not os.path.isdir(f"{self.dataset}/{path}"):
+            if not finds_folder(f"{self.dataset}/{path}"):
                 raise missing_split(self.dataset, path, self.side.owner, self.layout)
         for split in SPLITS:
             for path in part_of(self.dataset, self.layout, split, self.folders).paths:

@@ -1,0 +1,174 @@
+"""Look: ask the file system what is there now, not what this host remembers of it.
+
+A client of a file server remembers for up to a minute what a folder was like, and which names were
+missing in it. Until then, ``os.stat`` does not see what another host changed. But the client asks
+the server if it is told to, and whenever a folder is opened. On a local disk, this costs nothing.
+
+This module is imported at every start. Source: statx(2), nfs(5).
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from struct import Struct
+from typing import Any, NamedTuple
+
+from .errors import MetadataError
+from .paths import StrPath
+
+FORCE_SYNC, NO_FOLLOW, HERE, BASIC = 0x2000, 0x100, -100, 0x7FF  # of <linux/stat.h> and <fcntl.h>
+STATX = Struct("=28xH2xQQ48xqI4xqI132x")  # struct statx: mode, inode, size, ctime, mtime
+
+PROBES = 4  # items that are timed first, to see how long one takes
+PAYS = 150_000  # ns per item that justify one more thread
+SHARE = 8  # items that a thread takes at a time
+ASKERS = 16  # most threads that wait for a server; more do not make it faster
+
+
+class Status(NamedTuple):
+    """What ``os.stat`` returns about a file or a folder, as far as it is needed; times in ns."""
+
+    mode: int
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+
+def ask(path: StrPath, follow: bool = True) -> Status:
+    """Return the status of a file or a folder as it is now, also if another host changed it.
+
+    Args:
+        path: Its path.
+        follow: Whether to follow a link at its end.
+
+    Raises:
+        OSError: There is nothing, or it cannot be reached.
+        ValueError: The path contains a NUL character.
+    """
+    if statx := _statx():
+        return statx(path, follow)
+    if follow:
+        try:  # opening a folder makes a client of NFS ask the server
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (NotADirectoryError, PermissionError):
+            return _status(os.stat(path))
+        try:
+            return _status(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+    return _status(os.lstat(path))
+
+
+def _status(found: os.stat_result) -> Status:
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return Status(found.st_mode, found.st_size, *times, found.st_ino)
+
+
+@cache
+def _statx() -> Callable[[StrPath, bool], Status] | None:
+    """Return a function that does what ``ask`` does; None if the C library has no statx, or the
+    system refuses it, as old containers do."""
+    import ctypes  # 2 ms, which a start that asks for nothing does without
+
+    try:
+        function = ctypes.CDLL(None, use_errno=True).statx
+    except (AttributeError, OSError):
+        return None
+    new_buffer = ctypes.c_char * STATX.size
+
+    def statx(path: StrPath, follow: bool = True) -> Status:
+        name, buffer = os.fsencode(path), new_buffer()
+        if b"\0" in name:
+            raise ValueError("embedded null byte")
+        flags = FORCE_SYNC if follow else FORCE_SYNC | NO_FOLLOW
+        if function(HERE, name, flags, BASIC, buffer):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), os.fspath(path))
+        mode, inode, size, seconds, ns, *mtime = STATX.unpack(buffer)
+        return Status(mode, size, mtime[0] * 10**9 + mtime[1], seconds * 10**9 + ns, inode)
+
+    try:
+        statx("/")
+    except OSError:
+        return None
+    return statx
+
+
+def finds_folder(path: StrPath) -> bool:
+    """Return whether there is a folder, links followed.
+
+    Raises:
+        MetadataError: The server no longer knows the folder.
+    """
+    return stat.S_ISDIR(_mode(path))
+
+
+def finds_file(path: StrPath) -> bool:
+    """Return whether there is a regular file, links followed."""
+    return stat.S_ISREG(_mode(path))
+
+
+def finds(path: StrPath) -> bool:
+    """Return whether there is anything, even a link to nothing."""
+    return bool(_mode(path, follow=False))
+
+
+def _mode(path: StrPath, follow: bool = True) -> int:
+    """Return the mode of what is at a path; 0 if there is nothing, or it cannot be reached.
+
+    That a name is missing may be remembered, too, so the folder above is asked before it is said.
+    """
+    for ask_first in (False, True):
+        try:
+            if ask_first:
+                _open_above(os.path.realpath(path) if follow else os.path.abspath(path))
+            return ask(path, follow).mode
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", 0) == errno.ESTALE:
+                raise MetadataError(
+                    f"{os.fspath(path)}: stale file handle. The file server no longer knows this "
+                    "folder, because it was replaced or exported anew. Mount it again."
+                ) from None
+    return 0
+
+
+def _open_above(path: str) -> None:
+    """Open the nearest folder above a path that exists. An NFS client then asks the server, and
+    forgets which names were missing in the folder."""
+    above = os.path.dirname(path)
+    try:
+        os.close(os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        _open_above(above)
+
+
+def in_threads(
+    function: Callable[[Any], Any], items: Sequence[Any], threads: int = ASKERS
+) -> Iterator[Any]:
+    """Do the same as ``map``, in as many threads as the time for one item justifies.
+
+    That is one thread for small folders on a local disk, two for large ones, and many for a slow
+    file server.
+    """
+    rest = items[PROBES:]
+    took = []
+    for item in items[:PROBES]:
+        start = time.perf_counter_ns()
+        result = function(item)
+        took.append(time.perf_counter_ns() - start)
+        yield result
+    threads = min(threads, min(took, default=0) // PAYS)
+    if threads < 2:
+        yield from map(function, rest)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # most starts do without
+
+    share = max(1, min(SHARE, len(rest) // threads))
+    shares = [rest[start : start + share] for start in range(0, len(rest), share)]
+    with ThreadPoolExecutor(threads) as pool:
+        for results in pool.map(lambda share: list(map(function, share)), shares):
+            yield from results
