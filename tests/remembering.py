@@ -1,15 +1,18 @@
 """Show a folder as the client of a file server would, which remembers for a minute what it saw.
 
-    python tests/remembering.py FOLDER MOUNTPOINT
+    python tests/remembering.py FOLDER MOUNTPOINT [NAME]
 
 What the kernel has asked about a file once, it asks again only after a minute, or if it is forced
 to. A name that was missing stays missing until its folder is opened or asked about. That is what
-NFS does, too. Nothing can be written. To end it: ``fusermount3 -u MOUNTPOINT``.
+NFS does, too. With the NAME of a file system for buckets, it is mounted as one: all folders have
+the time of the mount. Nothing can be written. To end it: ``fusermount3 -u MOUNTPOINT``.
 """
 
 import errno
 import os
+import stat
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +25,9 @@ TIMES = ("st_atime", "st_mtime", "st_ctime")
 class Remembering(Operations):
     use_ns = True
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, is_bucket: bool) -> None:
         self.folder, self.inode = folder, os.stat(folder).st_ino
+        self.time_of_folders = time.time_ns() if is_bucket else 0
         self.missing: set[str] = set()
 
     def getattr(self, path: str, fh: Any = None) -> dict[str, int]:
@@ -38,6 +42,8 @@ class Remembering(Operations):
             raise
         self.opendir(path)
         times = {name: getattr(found, f"{name}_ns") for name in TIMES}
+        if self.time_of_folders and stat.S_ISDIR(found.st_mode):
+            times = dict.fromkeys(TIMES, self.time_of_folders)
         return times | {name: getattr(found, name) for name in KEYS}
 
     def opendir(self, path: str) -> int:
@@ -64,13 +70,17 @@ class Remembering(Operations):
 
 
 if __name__ == "__main__":
+    folder, mountpoint, *name = sys.argv[1:]
+    options = {"subtype": name[0]} if name else {}
     FUSE(
-        Remembering(sys.argv[1]),
-        sys.argv[2],
+        Remembering(folder, is_bucket=bool(name)),
+        mountpoint,
+        fsname="server",
         attr_timeout=60,
         entry_timeout=60,
         use_ino=True,
         direct_io=True,
         ro=True,
         nothreads=True,
+        **options,
     )

@@ -189,7 +189,10 @@ def test_a_root_without_splits(files: list[str], root: str, hint: str, tmp_path:
         ({"unaddressable": "Refuse"}, "unaddressable: 'Refuse' is not one of refuse, skip"),
         ({"level": "../x"}, "level: '../x' is not one of sample, full"),
         ({"engine": "x"}, "engine: 'x' is not one of scandir, torchvision"),
-        ({"trust_timestamps": "false"}, "trust_timestamps: 'false' is not true or false"),
+        (
+            {"trust_timestamps": "false"},
+            "trust_timestamps: 'false' is not one of auto, true, false",
+        ),
         ({"sample": -1}, "sample: -1 is below 1"),
         ({"labels": None}, "labels: None is not text"),
         ({"extra": ""}, "extra: the text is empty"),

@@ -52,7 +52,14 @@ VALUES = st.sampled_from(
         ),
         *(None, [], ["TRAIN"], ["TRAIN", "TRAIN"], ["truncated"], {}, {"level": "full"}, {"x": 1}),
         *({"engine": "scandir", "unaddressable": "skip"}, {"sample": 10**10}, {"fail_on": ["x"]}),
-        *({"trust_timestamps": "no"}, {"fail_on": ["truncated"]}, {"level": 3}, {"sample": True}),
+        *(
+            {"trust_timestamps": "auto"},
+            {"trust_timestamps": "no"},
+            {"trust_timestamps": 1},
+            {"fail_on": ["truncated"]},
+            {"level": 3},
+            {"sample": True},
+        ),
     ]
 )
 KEYS = st.sampled_from([*CONFIG, "engine", "level", "mine"])
@@ -81,7 +88,16 @@ def test_what_is_good_is_what_the_schema_wants(
         ("keep", "long", "config: keep: 'long' is not a number."),
         ("keep", -1, "config: keep: -1 is below 0."),
         ("keep", float("nan"), "config: keep: nan is not a number."),
-        ("trust_timestamps", "no", "config: scan: trust_timestamps: 'no' is not true or false."),
+        (
+            "trust_timestamps",
+            "no",
+            "config: scan: trust_timestamps: 'no' is not one of auto, true, false.",
+        ),
+        (
+            "trust_timestamps",
+            1,
+            "config: scan: trust_timestamps: 1 is not one of auto, true, false.",
+        ),
         ("splits", "TRAIN", "config: splits: 'TRAIN' is not a list."),
         ("splits", [], "config: splits: the list is empty."),
         ("splits", ["VAL", "VAL"], "config: splits: ['VAL', 'VAL'] names something twice."),
@@ -142,6 +158,8 @@ def test_the_schema_is_json() -> None:
         ({"verify": {"sample": 0}}, "verify: sample: 0 is below 1."),
         ({"verify": {"sample": 10**10}}, "verify: sample: 10000000000 is above 1000000000."),
         ({"verify": {"sample": "many"}}, "verify: sample: 'many' is not a whole number."),
+        ({"scan": {"trust_timestamps": "x"}}, "scan: trust_timestamps: 'x' is not one of auto, "
+         "true, false."),
         ({"log": "debug"}, "log: 'debug' is not a section, for instance '{level: debug}'."),
         ({"verify": "x"}, "verify: 'x' is not a section, for instance '{level: x}'."),
         ({"root": 2024}, "root: '2024' is not text; put it in quotes."),

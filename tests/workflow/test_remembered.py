@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,15 +43,23 @@ class Hosts(NamedTuple):
         return digests(self.extra.parent / "due")
 
 
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Hosts]:
+@contextmanager
+def mounted(tmp_path: Path, *name: str) -> Iterator[Hosts]:
     edited, mount = make_tree(tmp_path / "on the server" / "数据"), tmp_path / "挂 载"
     mount.mkdir()
-    command = [sys.executable, REPOSITORY / "tests/remembering.py", edited.parent, mount]
+    command = [sys.executable, REPOSITORY / "tests/remembering.py", edited.parent, mount, *name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert os.path.ismount(mount), CANNOT + done.stderr
-    yield Hosts(edited, mount / "数据", tmp_path / "ex tra")
-    subprocess.run(["fusermount3", "-u", mount], check=True)
+    try:
+        yield Hosts(edited, mount / "数据", tmp_path / "ex tra")
+    finally:
+        subprocess.run(["fusermount3", "-u", mount], check=True)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with mounted(tmp_path) as hosts:
+        yield hosts
 
 
 def add_class(root: Path) -> None:
@@ -145,3 +154,20 @@ def test_a_folder_that_the_server_no_longer_knows_is_called_so(hosts: Hosts) -> 
     with pytest.raises(MetadataError) as error:
         dump_extra(mount, hosts.extra)
     assert str(error.value).startswith(f"{mount}: stale file handle. The file server no longer")
+
+
+def test_a_bucket_is_listed_and_each_run_says_what_that_costs(
+    tmp_path: Path, snakemake: Callable
+) -> None:
+    with mounted(tmp_path, "rclone") as hosts:
+        said = (
+            f"{hosts.root}/train is on rclone, which makes up the timestamps of folders. Each run "
+            "lists 4 folders of TRAIN to see what changed. rclone shows what was changed elsewhere "
+            "only after its --dir-cache-time (5 minutes by default)."
+        )
+        hosts.make()
+        make_tree(hosts.edited, ["train/n01440764/n01440764_5.JPEG"])
+        again = snakemake(root=hosts.root, extra=hosts.extra).stdout
+        assert again.count(said) == 1
+        assert re.search(r"TRAIN +5 +\+1 ", again)
+        assert digests(hosts.extra) == hosts.due()

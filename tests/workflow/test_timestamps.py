@@ -1,24 +1,21 @@
-"""A run of ``snakemake`` warns once of timestamps that say nothing, whatever it has to do."""
+"""A run of ``snakemake`` says once that timestamps say nothing, whatever it has to do."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import make_tree
-
-WARNING = "All folder timestamps in {}/train are the same, so changes cannot be detected from them"
+from helpers import REPOSITORY, make_tree
 
 FIXED = """
 import os, stat
-real = os.stat
-def fixed(path, **options):
-    found = real(path, **options)
-    inside = isinstance(path, str) and path.startswith(os.environ["FIXED"])
-    if not (inside and stat.S_ISDIR(found.st_mode)):
-        return found
-    fields, others = found.__reduce__()[1]
-    return os.stat_result(fields, others | {"st_mtime_ns": 10**18, "st_ctime_ns": 10**18})
-os.stat = fixed
+from dinov3_metadata import fingerprint
+real = fingerprint.ask
+def fixed(path):
+    found = real(path)
+    inside = str(path).startswith(os.environ["FIXED"])
+    return found._replace(mtime=10**18, ctime=10**18) if inside else found
+fingerprint.ask = fixed
 """
 """Python runs this at its start: all folders of the dataset have the same timestamps."""
 
@@ -29,18 +26,21 @@ def test_one_warning_a_run(
 ) -> None:
     (tmp_path / "start").mkdir()
     (tmp_path / "start/sitecustomize.py").write_text(FIXED)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
+    paths = f"{tmp_path / 'start'}{os.pathsep}{REPOSITORY / 'workflow'}"
+    monkeypatch.setenv("PYTHONPATH", paths)
     monkeypatch.setenv("FIXED", str(tree))
     settings = {"root": tree, "extra": tmp_path / "extra", "splits": "[TRAIN,VAL,TEST]"}
-    warning = WARNING.format(tree)
+    same = f"All folder timestamps in {tree}/train are the same"
+    trusting = {**settings, "scan": "{trust_timestamps: true}"}
     for options in ((), (), ("-n",)):
-        said = snakemake(*options, **settings).stdout
-        assert said.count("scan: trust_timestamps: false") == said.count(warning) == 1
+        said = snakemake(*options, **trusting).stdout
+        assert said.count("scan: trust_timestamps: false") == said.count(same) == 1
     assert "Nothing to be done" in said
     make_tree(tree, ["train/n01440764/n01440764_5.JPEG"])
-    said = snakemake(**settings).stdout
+    said = snakemake(**trusting).stdout
     assert "Nothing to be done" in said
-    assert warning in said
-    said = snakemake(**settings, scan="{trust_timestamps: false}").stdout
-    assert "timestamps" not in said
-    assert "+1" in said
+    assert same in said
+    for changed in ("+1", "Nothing to be done"):
+        said = snakemake(**settings).stdout
+        assert said.count(f"{same}. Each run lists 4 folders of TRAIN") == 1
+        assert changed in said

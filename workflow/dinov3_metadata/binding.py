@@ -248,9 +248,11 @@ class Binding:
 
     @cached_property  # so that it is said once
     def _doubted(self) -> None:
-        """Warn if changes may go unnoticed. Each job of a cluster would say it again."""
-        if self.workflow.is_main_process and self.chain.doubt:
-            logger.warning("%s", self.chain.doubt)
+        """Say what to know of the dataset's file system, and if changes may go unnoticed. Each job
+        of a cluster would say it again."""
+        if self.workflow.is_main_process:
+            for said in filter(None, (self.chain.remark, self.chain.doubt)):
+                logger.warning("%s", said)
 
     @cached_property  # once, before Snakemake looks for the records
     def _forgotten(self) -> None:

@@ -17,7 +17,7 @@ from .disk import open_regular
 from .errors import MetadataError, did_you_mean
 from .paths import StrPath
 from .settings import Settings, flatten
-from .values import TYPES
+from .values import TYPES, listed
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -161,7 +161,7 @@ def explain(error: Any) -> str:
         names = ", ".join(known)
         return f"{start}there is no setting {unknown[0]!r}.{guess} The known settings are {names}."
     if error.validator == "enum":
-        return f"{start}{value!r} is not one of {', '.join(map(str, expected))}."
+        return f"{start}{value!r} is not one of {listed(expected)}."
     if error.validator == "type":
         types = [expected] if isinstance(expected, str) else expected
         wanted = " or ".join(TYPES.get(name, name) for name in types if name != "null")

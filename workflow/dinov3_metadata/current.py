@@ -6,6 +6,7 @@ This module is imported at every start.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,8 @@ from .chain import code_of, of_layout
 from .class_ids import class_ids_of
 from .disk import remove_file
 from .documents import Count
-from .fingerprint import digest, folder_states, of_content
+from .errors import count
+from .fingerprint import State, class_folders, digest, folder_state, folder_states, of_content
 from .formats import read_audit_summary
 from .holdout import Holdout
 from .layouts import Part, part_of
@@ -22,7 +24,7 @@ from .look import finds_folder
 from .paths import existing, path_of
 from .published import Noted, published_state, records_of
 from .selection import rules_of, select_of
-from .times import doubt
+from .times import Trust, doubt, find_trust
 from .trees import Tree, of_tree
 from .watched import Sound, find_sound
 
@@ -90,7 +92,7 @@ class Present:
     def scan_settings(self) -> str:
         """The fingerprint of everything that a scan depends on besides the split folder."""
         used = self.chain.settings
-        settings = (self.chain.root, used.engine, used.unaddressable, used.trust_timestamps)
+        settings = (self.chain.root, used.engine, used.unaddressable, self.trust.timestamps)
         return digest(*settings, used.empty_classes, code_of("scan_split"))
 
     @cached_property
@@ -109,7 +111,7 @@ class Present:
             ((state["view"], path) for path, state in records),
             self.view_settings,
             classes=False,
-            trust_timestamps=self.chain.settings.trust_timestamps,
+            trust_timestamps=self.trust.timestamps,
             after=self.annotations,
             published=self.published.state["view"] if self.published else "",
             tops=self.part.tops,
@@ -160,7 +162,7 @@ class Present:
             ((state["tree"], path) for path, state in records),
             self.scan_settings,
             classes=self.split in LABELLED,
-            trust_timestamps=self.chain.settings.trust_timestamps,
+            trust_timestamps=self.trust.timestamps,
             after=self.view.name,
             published=self.published.state["tree"] if self.published else "",
         )
@@ -290,6 +292,22 @@ class Present:
         place = {name: self.place_of_audit[name] for name in ("split", "tree", "selection")}
         return find_sound(chain.extra, place, self.sound_for, self.findings, others)
 
+    @cached_property
+    def trust(self) -> Trust:
+        """Whether the timestamps of the split's folders in the dataset are used."""
+        folders = [os.path.join(self.chain.dataset, path) for path in self.part.paths]
+        return find_trust(self.chain.settings.trust_timestamps, folders, _states_in(folders[0]))
+
+    @property
+    def remark(self) -> str:
+        """Why the timestamps are not used and what that costs, or why changes appear late."""
+        trust, cost = self.trust, ""
+        if trust.why:
+            known = len(self.view.states), len(self.tree.states)
+            many = count(max(1 + len(class_folders(self.source)), *known), "folder")
+            cost = f"Each run lists {many} of {self.split} to see what changed."
+        return " ".join(filter(None, [trust.why, cost, trust.cache]))
+
     @property
     def doubt(self) -> str:
         """The reason why changes of the split may go unnoticed, see ``times.doubt``.
@@ -302,8 +320,7 @@ class Present:
         if self.watch_links:  # the class folders that the view leads to
             states |= {name: at for name, at in self.tree.states.items() if name}
         if self.part.classes and len(states) == 1:  # before the first view is made
-            trust = self.chain.settings.trust_timestamps
-            states = folder_states(self.source, trust_timestamps=trust)
+            states = folder_states(self.source, trust_timestamps=self.trust.timestamps)
         return doubt(self.source, states.values(), self.view.all_changed)
 
     @property
@@ -367,3 +384,10 @@ class Present:
         if self.part.annotations:
             contents[f"{self.chain.dataset}/{self.part.annotations}"] = self.annotations
         return contents | self.lists
+
+
+def _states_in(folder: str) -> Iterator[State]:
+    """Yield the states of a folder and of those in it, each when it is asked for."""
+    yield folder_state(folder)
+    for name in class_folders(folder):
+        yield folder_state(f"{folder}/{name}")

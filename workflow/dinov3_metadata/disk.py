@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from .access import share
 from .errors import MetadataError
@@ -372,19 +372,38 @@ def _mount_of(descriptor: int) -> str:
 
 def is_local(path: StrPath) -> bool:
     """Return whether a path is on a file system that only this host sees; False if unknown."""
-    return mounted(path)[0] in LOCAL
+    return mounted(path).kind in LOCAL
 
 
-def mounted(path: StrPath) -> tuple[str, str]:
-    """Return the type and the source of the file system that contains a path; empty if unknown.
+class Mount(NamedTuple):
+    """A mounted file system; its attributes are empty if it is unknown.
+
+    Attributes:
+        kind: Its type, such as ``ext4`` or ``fuse.s3fs``.
+        source: Where its content is, such as ``/dev/sda1``.
+        options: Its options, such as ``ro``.
+    """
+
+    kind: str = ""
+    source: str = ""
+    options: Collection[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its type. FUSE calls it ``fuse.NAME``, or names only the source."""
+        return self.source if self.kind == "fuse" else self.kind.removeprefix("fuse.")
+
+
+def mounted(path: StrPath) -> Mount:
+    """Return the file system that contains a path.
 
     Source: proc_pid_mountinfo(5). If there are several mounts at one place, the last one counts.
 
     Example:
-        >>> mounted("/mnt/bucket/train")
-        ('fuse', 'mountpoint-s3')
+        >>> mounted("/mnt/bucket/train").name
+        'mountpoint-s3'
     """
-    real, best, kind, source = os.path.realpath(path), "", "", ""
+    real, best, found = os.path.realpath(path), "", Mount()
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
         for line in mounts:
             fields, _, rest = line.partition(b" - ")
@@ -394,5 +413,6 @@ def mounted(path: StrPath) -> tuple[str, str]:
             )
             inside = f"{real}/".startswith(f"{mount.rstrip('/')}/")
             if inside and len(mount) >= len(best):
-                best, (kind, source) = mount, map(os.fsdecode, rest.split()[:2])
-    return kind, source
+                kind, source, options = map(os.fsdecode, rest.split()[:3])
+                best, found = mount, Mount(kind, source, options.split(","))
+    return found

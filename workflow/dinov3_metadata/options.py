@@ -66,7 +66,7 @@ def settings_parser(command: str, description: str) -> Parser:
             parser.add_argument(option, nargs="+", choices=choices, metavar="X", help=text)
         elif kind == "object":
             parser.add_argument(option, nargs="+", metavar="SPLIT=FOLDER", help=text)
-        elif kind == "boolean":
+        elif kind == "boolean" or True in schema.get("enum", ()):
             parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
         else:
             number = {"integer": int, "number": float}.get(str(kind), str)

@@ -214,6 +214,11 @@ class Chain:
         return next(filter(None, (self.now[split].doubt for split in self.splits)), "")
 
     @cached_property
+    def remark(self) -> str:
+        """What to know of the dataset's file system, see ``Present.remark``; said once per run."""
+        return next(filter(None, (self.now[split].remark for split in self.splits)), "")
+
+    @cached_property
     def receipt(self) -> str:
         """The name of the receipt for the current state of all splits."""
         return receipt_name(self.extra, self.states, self.receipts)

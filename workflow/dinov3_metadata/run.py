@@ -144,8 +144,8 @@ def _lasting(
         logger.setLevel(used.log_level.upper())
     try:
         with locked(chain.extra):
-            if chain.doubt:
-                logger.warning("%s", chain.doubt)
+            for said in filter(None, (chain.remark, chain.doubt)):
+                logger.warning("%s", said)
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     run(chain, threads or os.cpu_count() or 1)

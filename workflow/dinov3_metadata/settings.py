@@ -188,14 +188,14 @@ class Settings:
         short="images whose path DINOv3 cannot rebuild: refuse, or skip and count them",
         enum=["refuse", "skip"],
     )
-    trust_timestamps: bool = _setting(
-        True,
+    trust_timestamps: bool | str = _setting(
+        "auto",
         key="scan: trust_timestamps",
-        about="Whether a folder with the same timestamps and inode holds the same names. Set false "
-        "for file systems whose folder timestamps are unreliable, such as object stores mounted "
-        "through FUSE: then every folder is listed at every run.",
-        short="false lists every folder at every run: for unreliable folder timestamps",
-        type="boolean",
+        about="Whether a folder with the same timestamps and inode holds the same names (true), or "
+        "every folder is listed at every run (false). auto lists them on file systems whose folder "
+        "timestamps say nothing about changes, such as object stores mounted through FUSE.",
+        short="auto, true, or false: list every folder at every run, not only changed ones",
+        enum=["auto", True, False],
     )
     reuse: str | None = _setting(
         "",

@@ -1,28 +1,42 @@
 """Times: find out whether the timestamps of a dataset's folders say nothing about changes.
 
-Then a run may miss an edit, unless the user sets ``scan: trust_timestamps: false``. This module is
-imported at every start. It only looks at states that were read anyway, and at the mount table.
+Then a run lists the folders instead, with ``scan: trust_timestamps: auto``. This module is imported
+at every start. It looks at the mount table, and at states that were read anyway.
 """
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
 from .disk import mounted
 from .fingerprint import FolderState, State, has_times
 
-MADE_UP = {
+MADE_UP = "which makes up the timestamps of folders"
+NOT_ALWAYS = "on which not every system changes the timestamps of folders"
+
+UNTRUSTED = {
     # Their stores have no folders. A folder has the time of the mount, of a listing, or of an
     # object that marks it, which does not change with the objects in the folder.
-    *("blobfuse", "blobfuse2", "cosfs", "gcsfuse", "geesefs", "goofys", "mountpoint-s3", "obsfs"),
-    *("ossfs", "s3fs"),
-    # The same, if it mounts such a store. A listing is kept for minutes whatever it mounts.
-    "rclone",
+    **dict.fromkeys(("blobfuse", "blobfuse2", "cosfs", "gcsfuse", "geesefs", "goofys"), MADE_UP),
+    **dict.fromkeys(("mountpoint-s3", "obsfs", "ossfs", "rclone", "s3fs"), MADE_UP),
+    # Linux changes them, Windows does not. FUSE calls exFAT and NTFS on a disk alike.
+    **dict.fromkeys(("exfat", "fuseblk", "msdos", "vfat"), NOT_ALWAYS),
 }
-"""FUSE file systems that make up the timestamps of folders.
+"""File systems whose timestamps of folders are not those of their last change, and why.
 
 JuiceFS, CephFS, GlusterFS, MooseFS and SSHFS are not among them: each has a server that keeps real
-ones. Nor is one that passes on those of another file system, such as bindfs, mergerfs or ntfs-3g.
+ones. Nor is one that passes on those of another file system, such as bindfs or mergerfs.
 """
+
+CACHES = {
+    "geesefs": "--stat-cache-ttl (1 minute by default)",
+    "goofys": "--type-cache-ttl (1 minute by default)",
+    "rclone": "--dir-cache-time (5 minutes by default)",
+    "sshfs": "-o dcache_timeout (20 seconds by default)",
+}
+"""File systems that remember a folder themselves, whoever asks, and the option that says for how
+long. Until then, neither its timestamps nor a listing show what was changed elsewhere."""
 
 IMAGES = {
     *("cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"),
@@ -33,8 +47,7 @@ IMAGES = {
 the first one, which their timestamps show, unless all images are made with the same ones."""
 
 COARSE = {
-    *("beegfs", "exfat", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "msdos", "sshfs"),
-    "vfat",
+    *("beegfs", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "sshfs"),
 }
 """File systems with real timestamps in whole seconds. Folders may all have the same ones because
 they were copied within a second."""
@@ -44,10 +57,46 @@ MOMENT = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even one
 SECOND = 10**9  # ns
 
 
+class Trust(NamedTuple):
+    """Whether a run uses the timestamps of a split's folders.
+
+    Attributes:
+        timestamps: Whether it does. Otherwise it lists all folders.
+        why: Why it does not, in one sentence; empty if the user decided so.
+        cache: When changes appear if the file system remembers folders itself, in one sentence.
+    """
+
+    timestamps: bool
+    why: str = ""
+    cache: str = ""
+
+
+def find_trust(setting: bool | str, folders: Collection[str], states: Iterable[State]) -> Trust:
+    """Return whether to use the timestamps of some folders.
+
+    Args:
+        setting: The setting ``trust_timestamps``.
+        folders: The folders of a split, which may be on several file systems.
+        states: The states of the first of them and of the folders in it. Nearly always, two of them
+            show that their timestamps are real ones, and no more are read.
+    """
+    if isinstance(setting, bool):
+        return Trust(setting)
+    names = {folder: mounted(folder).name for folder in folders}
+    cache = next((one for one in names.values() if one in CACHES), "")
+    if cache:
+        cache = f"{cache} shows what was changed elsewhere only after its {CACHES[cache]}."
+    for folder, name in names.items():
+        if name in UNTRUSTED:
+            return Trust(False, f"{folder} is on {name}, {UNTRUSTED[name]}.", cache)
+    for folder, name in islice(names.items(), 1):
+        if what := _made_up(name, states):
+            return Trust(False, f"All folder timestamps in {folder} are {what}.", cache)
+    return Trust(True, "", cache)
+
+
 def doubt(folder: str, states: Collection[State], all_changed: bool = False) -> str:
     """Return the reason why timestamps say nothing about changes, as a warning for the user.
-
-    Nearly always, the first two folders show that their timestamps are real ones.
 
     Args:
         folder: The folder of the dataset that contains the folders.
@@ -57,23 +106,17 @@ def doubt(folder: str, states: Collection[State], all_changed: bool = False) -> 
     Returns:
         Whole sentences; empty if nothing is wrong with the timestamps, or if they are not used.
     """
-    first = next(_with_times(states), None)
-    if not first:
+    if not next(_with_times(states), None):
         return ""
-    kind, source = mounted(folder)
-    name = source if kind == "fuse" else kind.removeprefix("fuse.")
-    if name in MADE_UP:
+    name = mounted(folder).name
+    if name in UNTRUSTED:
         return (
-            f"{folder} is on {name}, which makes up the timestamps of folders, so changes cannot "
-            "be detected from them. Set `scan: trust_timestamps: false`."
+            f"{folder} is on {name}, {UNTRUSTED[name]}, so changes cannot be detected from them. "
+            "Set `scan: trust_timestamps: false`."
         )
-    now, what = time.time_ns(), ""
-    if not any(state.ctime for state in _with_times(states)):
-        what = "zero"
-    elif _are_fixed(first, name) and _are_same(first, states):
-        what = "the same"
-    elif all_changed and all(abs(now - state.ctime) < MOMENT for state in _with_times(states)):
-        what = "those of this moment"
+    now, what = time.time_ns(), _made_up(name, states)
+    if all_changed and all(abs(now - state.ctime) < MOMENT for state in _with_times(states)):
+        what = what or "those of this moment"
     if not what:
         return ""
     return (
@@ -82,20 +125,23 @@ def doubt(folder: str, states: Collection[State], all_changed: bool = False) -> 
     )
 
 
-def _with_times(states: Collection[State]) -> Iterator[FolderState]:
+def _with_times(states: Iterable[State]) -> Iterator[FolderState]:
     return (state for state in states if state and has_times(state))
 
 
-def _are_fixed(state: FolderState, name: str) -> bool:
-    """Return whether a file system made up the timestamps of some folders, if all are the same.
+def _made_up(name: str, states: Iterable[State]) -> str:
+    """Return what the timestamps of some folders are, if a file system made them up.
 
     If it has real ones, new folders may have the same, too, if its clock did not tick in between.
     But such a tick is a few milliseconds, and its time has a fraction of a second.
     """
-    return name in IMAGES or (state.ctime % SECOND == 0 and name not in COARSE)
-
-
-def _are_same(first: FolderState, states: Collection[State]) -> bool:
-    times = (first.mtime, first.ctime)
-    same = all((state.mtime, state.ctime) == times for state in _with_times(states))
-    return same and sum(1 for _ in _with_times(states)) >= FEW
+    first, alike = None, 0
+    for state in _with_times(states):
+        first = first or state
+        if (state.mtime, state.ctime) != (first.mtime, first.ctime):
+            return ""
+        alike += 1
+    if not first or not first.ctime:
+        return "zero" if first else ""
+    fixed = name in IMAGES or (first.ctime % SECOND == 0 and name not in COARSE)
+    return "the same" if fixed and alike >= FEW else ""

@@ -1,6 +1,6 @@
 """Values: check the value of a setting by its schema, as jsonschema would, which starts slowly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .addresses import SPLITS
@@ -51,10 +51,16 @@ def wrong_value(schema: Mapping[str, Any], value: Any) -> str:
     elif "maximum" in schema and value > schema["maximum"]:
         wrong = f"{value} is above {schema['maximum']}"
     choices = schema.get("enum") or schema.get("items", {}).get("enum")
-    unknown = [choice for choice in each if choices and choice not in choices]
+    known = [(type(choice), choice) for choice in choices or ()]  # 1 is not True
+    unknown = [choice for choice in each if choices and (type(choice), choice) not in known]
     if unknown and not wrong:
-        wrong = f"{unknown[0]!r} is not one of {', '.join(choices)}"
+        wrong = f"{unknown[0]!r} is not one of {listed(choices)}"
     return wrong
+
+
+def listed(choices: Iterable[object]) -> str:
+    """Return the values that a setting may have, as YAML has them."""
+    return ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in choices)
 
 
 def _wrong_paths(value: Mapping[Any, Any], lists: bool) -> str:
