@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from dinov3_metadata import lock
+from dinov3_metadata.disk import Mount
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.lock import lock_job, lock_run, locked
 from dinov3_metadata.paths import path_of, work_folder
@@ -127,3 +129,33 @@ def test_a_run_that_took_the_lock_and_has_not_said_so_yet(extra: Path) -> None:
         os.truncate(path_of(extra, "run"), 0)
         with pytest.raises(MetadataError, match=r"process \? on host \?, since \?"):
             lock_run(extra)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [
+        ("nfs", "rw,vers=3,nolock,local_lock=all", "nolock"),
+        ("nfs", "rw,vers=3,local_lock=flock", "local_lock=flock"),
+        ("nfs4", "rw,vers=4.2,local_lock=none", ""),
+        ("nfs", "rw,vers=3,local_lock=posix", ""),
+        ("ext4", "rw,nolock", ""),
+    ],
+)
+def test_locks_that_only_one_host_sees_bring_one_warning(
+    kind: str,
+    options: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mount = Mount(kind, "server:/export", options.split(","))
+    monkeypatch.setattr(lock, "mounted", lambda path: mount)
+    with locked(tmp_path):
+        pass
+    assert caplog.messages == [
+        f"{tmp_path}/.dinov3-metadata is on NFS mounted with {one}, so a run here does not see a "
+        "run on another host: make sure that only one at a time works there, or mount it without "
+        "this option."
+        for one in filter(None, [named])
+    ]

@@ -284,6 +284,91 @@ def other_host(checks: Checks, version: str) -> None:
     checks.note(digests(b / "extra") == published, "B then reads the new arrays")
 
 
+def edits(checks: Checks, version: str) -> None:
+    """An edit on B is seen on A at once, and 1 s or 5 s after A has looked at the folders."""
+    from dinov3_metadata.fingerprint import changed_folders, folder_states
+
+    data = Dataset("edits", 30)
+    a, b = (Path("/mnt", version, host, data.name, "root/train") for host in "AB")
+    for wait in (0, 1, 5):
+        seen = missed = 0
+        for number in range(20):
+            class_id = f"n0000000{number % 2 + 1}"
+            before, remembered = folder_states(a), (a / class_id).stat().st_mtime_ns
+            time.sleep(wait)
+            (b / class_id / f"{class_id}_{1000 + 100 * wait + number}.JPEG").touch()
+            missed += (a / class_id).stat().st_mtime_ns == remembered
+            seen += changed_folders(before, folder_states(a)) == [class_id]
+        what = f"{seen} of 20 edits are seen, {wait} s after a look (os.stat misses {missed})"
+        checks.note(seen == 20, what)
+
+
+def runs_after_edits(checks: Checks, version: str) -> None:
+    """Whatever B has edited a moment before, a run on A makes what a run on the server makes."""
+    data = Dataset("runs", 30)
+    a, b = (Path("/mnt", version, host, data.name) for host in "AB")
+    labels, folder = b / "root/labels.txt", b / "root/train/n00000001"
+
+    def see(what: str, edit: Callable[[], object]) -> None:
+        edit()
+        must_dump("A", a)
+        reference = SERVER / data.name / "reference"
+        dump("A", data.root, reference)
+        checks.note(digests(a / "extra") == digests(reference), what)
+        shutil.rmtree(reference)
+
+    labels.rename(labels.with_name("away"))
+    done = dump("A", a / "root", a / "extra")
+    checks.note("labels.txt does not exist" in done.stderr, "a missing labels.txt is missed", done)
+    see("a labels.txt that appears", lambda: labels.with_name("away").rename(labels))
+    see("an image added", (folder / "n00000001_777777.JPEG").touch)
+    see("an image removed", (folder / "n00000001_777777.JPEG").unlink)
+    see("a class added", lambda: data.add(b / "root"))
+    see("a class removed", lambda: shutil.rmtree(b / "root/train/n00000003"))
+
+
+def calls(mount: Path) -> int:
+    """Return how many calls the client of a mount has made."""
+    of_mount = Path("/proc/self/mountstats").read_text().partition(f" mounted on {mount} ")[2]
+    per_call = of_mount.partition("\ndevice ")[0].partition("per-op statistics")[2]
+    return sum(int(number) for number in re.findall(r"^\s+\w+: (\d+)", per_call, re.MULTILINE))
+
+
+def round_trips(checks: Checks, version: str) -> None:
+    """A run that has nothing to do asks once for each folder, whether it remembers it or not."""
+    classes = 1000
+    data = Dataset("trips", 2)
+    for number in range(classes - 2):
+        (data.root / f"train/m{number}").mkdir()
+        (data.root / f"train/m{number}/m{number}_1.JPEG").touch()
+    with open(data.root / "labels.txt", "a") as file:
+        file.writelines(f"m{number},m\n" for number in range(classes - 2))
+    mount = Path("/mnt", version, "A")
+    a = mount / data.name
+    must_dump("A", a)
+    for wait in (0, 65):
+        time.sleep(wait)
+        before = calls(mount)
+        must_dump("A", a)
+        made = (calls(mount) - before) / (classes + 1)
+        checks.note(made <= 1.1, f"{made:.2f} calls a folder, {wait} s after a run")
+
+
+def stale(checks: Checks, version: str) -> None:
+    """A folder that the server has replaced is called a stale handle."""
+    folder = SERVER / f"stale-{time.time_ns()}"
+    mount = folder.with_name(f"{folder.name}-mount")
+    for one in (folder, mount):
+        one.mkdir()
+    shell(f"exportfs -o rw,insecure,fsid=77 '*:{folder}'")
+    where = f"nsenter --net=/run/netns/A mount -t nfs -o vers={version[1:]},nolock"
+    shell(f"{where} 10.9.0.1:{folder} {mount}")
+    shell(f"exportfs -u '*:{folder}'; exportfs -o rw,insecure,fsid=78 '*:{folder}'")
+    done = dump("A", mount, folder.with_name(f"{folder.name}-extra"))
+    checks.note(f"{mount}: stale file handle." in done.stderr, "it is called so", done)
+    shell(f"umount -l {mount}; exportfs -u '*:{folder}'")
+
+
 def locks(checks: Checks, version: str) -> None:
     """A second run stops, and its message names the first run."""
     data = Dataset("locks", 30)
@@ -298,6 +383,12 @@ def locks(checks: Checks, version: str) -> None:
 
     done = dump("A", a / "root", a / "extra", "load_labels", second)
     checks.note(done.returncode == 0, "the first run succeeds", done)
+    checks.note("is on NFS mounted with" not in done.stdout, "nothing is said of its locks", done)
+    if version == "v3":
+        data.touch()
+        done = dump("A", *(Path("/mnt/v3/A", data.name, name) for name in ("root", "extra")))
+        said = done.stdout.count("is on NFS mounted with nolock, so a run here does not see")
+        checks.note(said == 1, "locks of the mount without them are warned of once", done)
     must_dump("B", b)
     checks.note(True, "B's next run succeeds")
 
@@ -356,6 +447,9 @@ def server_stops(checks: Checks, version: str) -> None:
         checks.note(digests(server) == digests(reference), "its arrays are those of a local run")
 
 
+LOOKS = (edits, runs_after_edits, round_trips, stale)
+
+
 def keeps_nothing(checks: Checks, version: str) -> None:
     """On a local disk, no replaced file is kept."""
     data = Dataset("local", 30)
@@ -375,7 +469,7 @@ def main() -> None:
     checks = Checks(list(filter(None, [*sys.argv[1:], *words.split(",")])))
     checks.run("local", keeps_nothing)
     for version in ("v3", "v4.2"):
-        for check in (readers, other_host, locks, full, server_stops):
+        for check in (*LOOKS, readers, other_host, locks, full, server_stops):
             checks.run(version, check)
     if checks.failed or not checks.made:
         sys.exit(f"{checks.failed} of {checks.made} checks fail")

@@ -2,7 +2,8 @@
 
 The kernel releases an ``flock`` when its process ends, however it ends. Linux passes the lock on to
 NFS servers, which release it when the client's lease runs out. So no lock is ever left behind. If
-an NFS mount keeps locks local (``nolock``, ``local_lock``), the lock works only within one host.
+an NFS mount keeps locks local (``nolock``, ``local_lock``), the lock works only within one host,
+which a warning says.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from .disk import (
     check_work,
     make_folder,
     mark_temporaries,
+    mounted,
     naming,
     opened_folder,
     refuse_special,
@@ -82,11 +84,25 @@ def lock_run(extra: StrPath) -> BinaryIO | None:
             "folder. Run `umask 022` before, or `umask 002` for a group that also writes there.",
             *(umask, extra),
         )
+    _warn_of_local_locks(work_folder(extra))
     check_work(work_folder(extra), before)
     undo_unfinished(extra)
     remove_shares(extra)
     _write_run(extra, file, [mark])
     return file
+
+
+def _warn_of_local_locks(work: str) -> None:
+    """Warn if a client of NFS does not pass locks on to the server. Source: nfs(5)."""
+    mount = mounted(work)
+    local = {"nolock", "local_lock=all", "local_lock=flock"}.intersection(mount.options)
+    if local and mount.kind.startswith("nfs"):
+        logger.warning(
+            "%s is on NFS mounted with %s, so a run here does not see a run on another host: make "
+            "sure that only one at a time works there, or mount it without this option.",
+            work,
+            min(local, key=len),
+        )
 
 
 def _write_run(extra: StrPath, file: BinaryIO | None, marks: list[str]) -> None:
