@@ -42,6 +42,7 @@ TWINS = {
     "docs/errors.md": "docs/errors.zh-CN.md",
     "docs/module.md": "docs/module.zh-CN.md",
     "docs/recipes.md": "docs/recipes.zh-CN.md",
+    "docs/storage.md": "docs/storage.zh-CN.md",
 }
 
 

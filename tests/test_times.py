@@ -98,8 +98,8 @@ def test_each_folder_of_a_split_must_be_on_a_known_file_system(
     assert find_trust("auto", ["/set/a", "/set/b"], COPIED) == Trust(
         False,
         "/set/b is on rclone, which makes up the timestamps of folders.",
-        "rclone shows what was changed elsewhere only after its --dir-cache-time (5 minutes by "
-        "default).",
+        "rclone remembers folders for 5 minutes, unless its --dir-cache-time is shorter: until "
+        "then, no run sees what was changed elsewhere.",
     )
 
 

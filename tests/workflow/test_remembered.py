@@ -162,8 +162,9 @@ def test_a_bucket_is_listed_and_each_run_says_what_that_costs(
     with mounted(tmp_path, "rclone") as hosts:
         said = (
             f"{hosts.root}/train is on rclone, which makes up the timestamps of folders. Each run "
-            "lists 4 folders of TRAIN to see what changed. rclone shows what was changed elsewhere "
-            "only after its --dir-cache-time (5 minutes by default)."
+            "lists 4 folders of TRAIN to see what changed. rclone remembers folders for 5 minutes, "
+            "unless its --dir-cache-time is shorter: until then, no run sees what was changed "
+            "elsewhere."
         )
         hosts.make()
         make_tree(hosts.edited, ["train/n01440764/n01440764_5.JPEG"])

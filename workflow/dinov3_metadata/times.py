@@ -30,13 +30,13 @@ ones. Nor is one that passes on those of another file system, such as bindfs or 
 """
 
 CACHES = {
-    "geesefs": "--stat-cache-ttl (1 minute by default)",
-    "goofys": "--type-cache-ttl (1 minute by default)",
-    "rclone": "--dir-cache-time (5 minutes by default)",
-    "sshfs": "-o dcache_timeout (20 seconds by default)",
+    "geesefs": "1 minute, unless its --stat-cache-ttl is shorter",
+    "goofys": "1 minute, unless its --type-cache-ttl is shorter",
+    "rclone": "5 minutes, unless its --dir-cache-time is shorter",
+    "sshfs": "20 seconds, unless it was mounted with -o dir_cache=no",
 }
-"""File systems that remember a folder themselves, whoever asks, and the option that says for how
-long. Until then, neither its timestamps nor a listing show what was changed elsewhere."""
+"""File systems that remember a folder themselves, whoever asks -> for how long. Until then, neither
+its timestamps nor a listing show what was changed elsewhere."""
 
 IMAGES = {
     *("cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"),
@@ -85,7 +85,10 @@ def find_trust(setting: bool | str, folders: Collection[str], states: Iterable[S
     names = {folder: mounted(folder).name for folder in folders}
     cache = next((one for one in names.values() if one in CACHES), "")
     if cache:
-        cache = f"{cache} shows what was changed elsewhere only after its {CACHES[cache]}."
+        cache = (
+            f"{cache} remembers folders for {CACHES[cache]}: until then, no run sees what was "
+            "changed elsewhere."
+        )
     for folder, name in names.items():
         if name in UNTRUSTED:
             return Trust(False, f"{folder} is on {name}, {UNTRUSTED[name]}.", cache)
