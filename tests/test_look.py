@@ -1,5 +1,4 @@
-"""Looking gives what ``os.stat`` gives, with statx or without; workflow/test_remembered.py has
-what is more."""
+"""Looking gives what ``os.stat`` gives, in whichever way; workflow/test_remembered.py has more."""
 
 import os
 import threading
@@ -12,9 +11,11 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.look import ask, finds, finds_file, finds_folder, in_threads
 
 
-@pytest.fixture(params=[True, False], ids=["statx", "no statx"], autouse=True)
-def has_statx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not request.param:
+@pytest.fixture(params=["disk", "statx", "no statx"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask in each of the ways, wherever the files of the test are."""
+    monkeypatch.setattr(look, "_on_disk", request.param == "disk")
+    if request.param == "no statx":
         monkeypatch.setattr(look, "_statx", lambda: None)
 
 
@@ -81,3 +82,26 @@ def test_only_what_is_slow_is_asked_in_threads(monkeypatch: pytest.MonkeyPatch) 
     assert run(abs) == {threading.get_ident()}
     monkeypatch.setattr(look, "PAYS", 1)
     assert len(run(abs)) > 1
+
+
+def test_what_is_not_on_a_disk_is_asked_twice_only_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noting(way: str, result: object) -> Callable[..., object]:
+        return lambda *_, **__: asked.append(way) or result
+
+    found = os.stat(place)
+    of_server = os.stat_result([found.st_mode, 1, 0x31, *range(7)])  # st_dev: major 0, minor 49
+    monkeypatch.setattr(look, "_on_disk", True)
+    monkeypatch.setattr(look.os, "stat", noting("stat", of_server))
+    monkeypatch.setattr(look, "_statx", lambda: noting("statx", (found, False)))
+    for _ in range(3):
+        ask(place)
+    assert asked == ["stat", "statx", "statx", "statx"]
+    monkeypatch.setattr(look, "_statx", lambda: noting("statx", (found, True)))
+    ask(place)
+    monkeypatch.setattr(look.os, "stat", noting("stat", found))
+    ask(place)
+    assert asked[4:] == ["statx", "stat"]

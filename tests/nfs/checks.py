@@ -356,8 +356,8 @@ def round_trips(checks: Checks, version: str) -> None:
 
 def stale(checks: Checks, version: str) -> None:
     """A folder that the server has replaced is called a stale handle."""
-    folder = SERVER / f"stale-{time.time_ns()}"
-    mount = folder.with_name(f"{folder.name}-mount")
+    folder = SERVER.with_name(f"stale-{time.time_ns()}")  # not in what is exported already
+    mount = Path("/mnt", folder.name)
     for one in (folder, mount):
         one.mkdir()
     shell(f"exportfs -o rw,insecure,fsid=77 '*:{folder}'")

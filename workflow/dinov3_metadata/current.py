@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,15 @@ from .class_ids import class_ids_of
 from .disk import remove_file
 from .documents import Count
 from .errors import count
-from .fingerprint import State, class_folders, digest, folder_state, folder_states, of_content
+from .fingerprint import (
+    State,
+    class_folders,
+    digest,
+    folder_state,
+    folder_states,
+    is_folder,
+    of_content,
+)
 from .formats import read_audit_summary
 from .holdout import Holdout
 from .layouts import Part, part_of
@@ -389,5 +398,5 @@ class Present:
 def _states_in(folder: str) -> Iterator[State]:
     """Yield the states of a folder and of those in it, each when it is asked for."""
     yield folder_state(folder)
-    for name in class_folders(folder):
-        yield folder_state(f"{folder}/{name}")
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (folder_state(entry.path) for entry in entries if is_folder(entry))

@@ -46,9 +46,7 @@ IMAGES = {
 """File systems that cannot change while they are mounted. Another image can be mounted in place of
 the first one, which their timestamps show, unless all images are made with the same ones."""
 
-COARSE = {
-    *("beegfs", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "sshfs"),
-}
+COARSE = {"beegfs", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "sshfs"}
 """File systems with real timestamps in whole seconds. Folders may all have the same ones because
 they were copied within a second."""
 
