@@ -22,7 +22,10 @@ PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 HELPERS = {("publish", "changes"), ("publish", "sweep"), ("sweep", "links"), ("view", "links")}
 HELPERS |= {("links", "link_texts")}
 HELPERS |= {
-    ("view", "annotations"),
+    ("source", "annotations"),
+    ("source", "left_out"),
+    ("source", "refusals"),
+    ("source", "sides"),
     ("view", "image_numbers"),
     ("image_numbers", "links"),
     ("scan", "left_out"),
@@ -30,7 +33,7 @@ HELPERS |= {
     ("refusals", "left_out"),
     ("view", "left_out"),
     ("view", "refusals"),
-    ("view", "sides"),
+    ("view", "source"),
     ("verify", "left_out"),
     ("verify", "unfit"),
     ("scan", "unfit"),

@@ -16,7 +16,7 @@ from dinov3_metadata.layouts import LAYOUTS, imagenet, recognise
 from dinov3_metadata.paths import path_of, work_folder
 from dinov3_metadata.readdir import Listing, list_folder
 from dinov3_metadata.run import dump_extra
-from dinov3_metadata.stages import sides, view
+from dinov3_metadata.stages import sides, source
 from dinov3_metadata.stages.links import MARK
 from dinov3_metadata.stages.sweep import sweep
 from dinov3_metadata.stages.view import View
@@ -594,8 +594,8 @@ def test_a_dataset_that_will_not_hold_still_ends_the_view(folder: Linker) -> Non
 
     make_tree(folder.dataset, ["train/cat/99.jpg"])
     with (
-        patch("dinov3_metadata.stages.view.visit", visit_and_edit),
-        pytest.raises(MetadataError, match=r"set/train keeps changing while the view"),
+        patch("dinov3_metadata.stages.source.visit", visit_and_edit),
+        pytest.raises(MetadataError, match=r"set/train keeps changing while its images"),
     ):
         folder.link_only()
 
@@ -698,7 +698,7 @@ def test_a_view_starts_from_what_the_last_one_noted(
         listed.append(name)
         return visit(folder, split, name, *others)
 
-    monkeypatch.setattr(view, "visit", note)
+    monkeypatch.setattr(source, "visit", note)
     dump_extra(root, tmp_path / "extra", ["TRAIN"])
     assert sorted(listed) == ["", "cat", "dog", "owl"]
     listed.clear()

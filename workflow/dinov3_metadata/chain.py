@@ -108,13 +108,8 @@ STAGES = {
         code=(
             *WALKING,
             *("class_ids", "stages/annotations", "stages/image_numbers", "stages/left_out"),
-            *(
-                "stages/link_texts",
-                "stages/links",
-                "stages/refusals",
-                "stages/sides",
-                "stages/view",
-            ),
+            *("stages/link_texts", "stages/links", "stages/refusals", "stages/sides"),
+            *("stages/source", "stages/view"),
         ),
         threads=True,
         replaces="view",

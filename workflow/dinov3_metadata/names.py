@@ -14,9 +14,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from .addresses import MAX_INDEX, image_name
 from .coding import guess_codings
 from .errors import MetadataError, count, listing
 
+LONGEST = 255  # bytes of a file name
 CODES = 4  # most characters that a difference spells out
 
 
@@ -213,3 +215,13 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_length(split: str, class_id: str) -> None:
+    """Refuse a class whose name is too long for DINOv3's file names."""
+    length = len(image_name(split, class_id, MAX_INDEX).encode())
+    if length > LONGEST:
+        raise MetadataError(
+            f"The class name {class_id[:40]}... is too long: the names of its images would "
+            f"have {length} bytes, but file systems allow at most {LONGEST}. Shorten it."
+        )

@@ -8,12 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import count as count_from
 
-from ..addresses import LABELLED, MAX_INDEX, image_name, index_of, trailing_number
-from ..errors import MetadataError
-from ..names import check_utf8
+from ..addresses import LABELLED, image_name, index_of, trailing_number
+from ..names import check_length
 from .links import ViewFolder
-
-LONGEST = 255  # bytes of a file name
 
 
 class ImageNumbers:
@@ -22,7 +19,6 @@ class ImageNumbers:
     Args:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         folder: The folder of the view; methods may be called only inside its ``with`` block.
-        source: The folder of the dataset with the images, for messages.
         retired: The attribute ``retired`` after the previous run.
 
     Attributes:
@@ -32,8 +28,8 @@ class ImageNumbers:
         less: How many links are retired.
     """
 
-    def __init__(self, split: str, folder: ViewFolder, source: str, retired: Iterable[str]) -> None:
-        self.split, self.folder, self.source = split, folder, source
+    def __init__(self, split: str, folder: ViewFolder, retired: Iterable[str]) -> None:
+        self.split, self.folder = split, folder
         self.added = 0
         self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
         self._old: dict[str, set[str]] = {}  # other class -> its retired links
@@ -89,7 +85,7 @@ class ImageNumbers:
             MetadataError: The name of the class is too long, or something in the
                 folder is not a link made by this program.
         """
-        self._check_length(class_id)
+        check_length(self.split, class_id)
         below = f"{self.folder.folder}/{class_id}".rstrip("/")
         self.folder.make(below)
         wanted = set(images)
@@ -163,26 +159,6 @@ class ImageNumbers:
                 self._old.pop(name, None)
                 links = self.folder.check(folder, f"{self.folder.folder}/{name}")
                 self._gone[name] = max(1, len(links))
-
-    def check_names(self, classes: Iterable[str]) -> None:
-        """Refuse classes whose names are not UTF-8. Call it before any class is linked.
-
-        Args:
-            classes: All classes of the split.
-
-        Raises:
-            MetadataError: Some are not. The message lists all of them.
-        """
-        check_utf8(classes, self.source)
-
-    def _check_length(self, class_id: str) -> None:
-        """Refuse a class whose name is too long for DINOv3's file names."""
-        length = len(image_name(self.split, class_id, MAX_INDEX).encode())
-        if length > LONGEST:
-            raise MetadataError(
-                f"The class name {class_id[:40]}... is too long: the names of its images would "
-                f"have {length} bytes, but file systems allow at most {LONGEST}. Shorten it."
-            )
 
     def _below(self, class_id: str, name: str) -> str:
         """Return the path of a link below the split's folder."""

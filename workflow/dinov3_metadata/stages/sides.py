@@ -45,13 +45,13 @@ class Side:
             with suppress(FileNotFoundError, NotADirectoryError):  # the next look notices it
                 listed = list_folder(folder, self.split, None)
                 images = [*filter(is_image, listed.files), *listed.special]
-                for image in self._own(class_id, [one for one in images if one[0] != "."]):
+                for image in self.own(class_id, [one for one in images if one[0] != "."]):
                     # The target of a link to a special file or a dangling link is spelled
                     # differently. So if a regular file takes its place, the link is replaced, too,
                     # and its folder is scanned again.
                     yield f"{folder}/./{image}" if image in listed.special else f"{folder}/{image}"
 
-    def _own(self, class_id: str, images: list[str]) -> list[str]:
+    def own(self, class_id: str, images: list[str]) -> list[str]:
         """Return those of some images of a class that belong to the split."""
         if not self.holdout:
             return images

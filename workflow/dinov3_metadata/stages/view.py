@@ -12,16 +12,11 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-
-import numpy as np
 
 from ..addresses import LABELLED, SPLITS, is_image, split_folder
-from ..class_ids import known_ids
 from ..documents import Count
 from ..errors import MetadataError, count, logger
 from ..fingerprint import (
-    Others,
     Record,
     State,
     class_folders,
@@ -29,7 +24,6 @@ from ..fingerprint import (
     has_links,
     is_folder,
     last_records,
-    was_folder,
     write_record,
 )
 from ..holdout import Holdout
@@ -37,31 +31,20 @@ from ..layouts import (
     LAYOUTS,
     Folders,
     has_images,
-    holds_images,
     is_class,
-    may_hold_images,
     part_of,
 )
-from ..look import finds_folder
-from ..nested import note_nested
 from ..paths import StrPath, existing
-from ..readdir import Listing
 from ..walk import (
     LOOKS,
-    Folder,
     Found,
     Targets,
-    folders_below,
-    look,
-    visit,
     wait_for_a_tick,
 )
-from .annotations import by_annotation, read_annotations
 from .image_numbers import ImageNumbers
-from .left_out import gone_links, note_gone, tell_left_out
+from .left_out import gone_links
 from .links import ViewFolder, check_apart
-from .refusals import flat_split, in_another, missing_split, no_images, no_images_in
-from .sides import Side
+from .source import Source
 
 
 def link_view(
@@ -124,29 +107,18 @@ def link_view(
     write_record(view, Record(settings, states, annotations, retired, made.others, notes))
 
 
-class View:
+class View(Source):
     """The view of one split.
 
     Args:
-        dataset: The dataset's folder.
+        dataset, split, layout, annotations, folders, empty_classes, deferred, holdout: See
+            ``Source``.
         root: The folder of the view, which DINOv3 uses as root.
         extra: The folder for the metadata; each view belongs to one.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        layout: The layout of the dataset, see ``layouts``.
-        annotations: The fingerprint that the file with the classes of the images must still have
-            (see ``fingerprint.of_content``); empty to accept any.
-        folders: See ``layouts.split_folders``.
-        empty_classes: What to do with a class folder without images: ``refuse`` raises an error;
-            ``keep`` makes an empty folder.
-        deferred: Whether a selection follows, which may leave such classes out.
-        holdout: Which images of TRAIN are VAL, for these splits; None if VAL has its own images.
         links: See ``LinkTexts``.
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
-        others: Folder -> what was left out of it, by the path of the folder below the split's
-            folder. Set it before ``link`` to what it was when the folders had the states ``noted``.
-        notes: What a user should know about the images, one sentence each.
 
     Example:
         >>> view = View(
@@ -170,17 +142,18 @@ class View:
         holdout: Holdout | None = None,
         links: str = "auto",
     ) -> None:
-        self.part, self.folders = part_of(dataset, layout, split, folders, holdout), folders
-        self.dataset, self.root, self.extra = dataset, root, extra
-        self.split, self.layout, self.links = split, layout, links
-        self.keep_empty, self.deferred = empty_classes == "keep", deferred
-        self.others: Mapping[str, Others] = {}
-        self.notes: list[str] = []
-        self.source = os.path.join(dataset, self.part.folder) if self.part.folder else dataset
-        self.side = Side(split, self.source, holdout, self.keep_empty)
+        super().__init__(
+            dataset,
+            split=split,
+            layout=layout,
+            annotations=annotations,
+            folders=folders,
+            empty_classes=empty_classes,
+            deferred=deferred,
+            holdout=holdout,
+        )
+        self.root, self.extra, self.links = root, extra, links
         self.target = f"{root}/{split_folder(split)}"
-        self.annotations = f"{dataset}/{self.part.annotations}" if self.part.annotations else ""
-        self.content = annotations
 
     def link(
         self,
@@ -211,9 +184,12 @@ class View:
                 the name of a class does not fit DINOv3's format, or something that is not a view
                 made by this program is in its place.
         """
-        self._check_places()
+        self.check_there()
+        for split in SPLITS:
+            for path in part_of(self.dataset, self.layout, split, self.folders).paths:
+                check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
         with ViewFolder(self.root, self.split, self.extra, self.dataset, self.links) as self.folder:
-            self.numbers = ImageNumbers(self.split, self.folder, self.source, retired)
+            self.numbers = ImageNumbers(self.split, self.folder, retired)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
@@ -224,14 +200,6 @@ class View:
         logger.info("view of %s: %s more, %d less", self.source, more, less)
         return states
 
-    def _check_places(self) -> None:
-        for path in self.part.paths:
-            if not finds_folder(f"{self.dataset}/{path}"):
-                raise missing_split(self.dataset, path, self.side.owner, self.layout)
-        for split in SPLITS:
-            for path in part_of(self.dataset, self.layout, split, self.folders).paths:
-                check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
-
     def _link_folders(self, trust_timestamps: bool) -> dict[str, State]:
         """Link whole folders of images, whose images already have DINOv3's names."""
         for _ in range(LOOKS):
@@ -241,7 +209,7 @@ class View:
             if self.part.classes:
                 names = self._classes()
                 if not names:
-                    raise self._no_images()
+                    raise self.no_images()
                 self.folder.make(self.folder.folder)
                 self.numbers.retire_classes(names)
                 with self.folder.opened(self.folder.folder) as folder:
@@ -252,7 +220,7 @@ class View:
                     self.numbers.added += self.folder.put(folder, self.folder.folder, self.source)
             if states == self._states_of_whole(trust_timestamps):
                 return states | {self.target: folder_state(self.target, trust_timestamps)}
-        raise self._restless()
+        raise self.restless()
 
     def _states_of_whole(self, trust_timestamps: bool) -> dict[str, State]:
         """Read the states of the folders in the dataset on which links to whole folders depend.
@@ -274,7 +242,7 @@ class View:
             kinds = {entry.name: is_folder(entry) for entry in entries}
             folders = [name for name, folder in kinds.items() if folder]
             files = [name for name, folder in kinds.items() if not folder]
-            left = self._left_out("", folders, files)
+            left = self.left_out("", folders, files)
             gone = [name for name in files if not os.path.exists(f"{self.source}/{name}")]
             self.others = {"": {**left, **gone_links(self.source, gone)}}
             takes = partial(is_class, self.layout, self.source, in_view=True)
@@ -302,34 +270,13 @@ class View:
     ) -> dict[str, State]:
         """Link the images one by one."""
         self.folder.make(self.folder.folder)
-        class_of = {}
-        if self.annotations and self.part.read:
-            class_of = read_annotations(self.annotations, self.content, self.part.read)
-        folders = {name: state for name, state in noted.items() if not os.path.isabs(name)}
-        below, nothing = folders_below(folders), np.empty(0, "<u4")
-        found = {name: Folder(folders[name], below[name], nothing, 0) for name in folders}
-        for name, others in self.others.items():
-            if name in found:
-                found[name].others = others
+        class_of, found = self.read_annotations(), self.known(noted)
         targets, changed = Targets(), set[str]()
         for _ in range(LOOKS):
-            changed |= {
-                *look(
-                    Path(self.source),
-                    found,
-                    targets,
-                    what=f"view {self.split}",
-                    look_at=partial(visit, Path(self.source), self.split),
-                    take=self._take,
-                    trust_timestamps=trust_timestamps,
-                    threads=threads,
-                    links_are_classes=False,
-                    tops=self.part.tops,
-                )
-            }
-            above = {name.rpartition("/")[0] for name in found.keys() - {*self.part.tops}}
-            if not found.keys() >= {*self.part.tops, *above}:
-                continue  # a folder whose subfolder is gone must be listed again first
+            new, complete = self.look(found, targets, "view", trust_timestamps, threads)
+            changed |= {*new}
+            if not complete:
+                continue
             # Another run may have made folders for classes of which this split has no images.
             ours = {*filter(os.path.isabs, noted), *self._folders()} if noted else ()
             damaged = {
@@ -339,12 +286,15 @@ class View:
                 break
             noted = {}  # its states of the view have been used: the links are repaired below
             if self.annotations:
-                self._link_by_annotation(found, class_of)
+                classes = self.by_annotation(found, class_of)
+                for class_id, images in classes.items():
+                    self.numbers.link_class(class_id, images)
+                self.numbers.retire_classes(classes)
             else:
                 self._link_by_folder(found, changed, damaged)
             changed = set()
         else:
-            raise self._restless()
+            raise self.restless()
         self.others = {name: found[name].others for name in sorted(found) if found[name].others}
         states = {name: found[name].state for name in sorted(found)}
         return states | {path: folder_state(path, trust_timestamps) for path in self._folders()}
@@ -352,25 +302,6 @@ class View:
     def _folders(self) -> list[str]:
         """Return the paths of the split's folder in the view and of those of its classes."""
         return [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
-
-    def _take(self, name: str, listed: Listing, state: State) -> Folder:
-        """Select the subfolders that may contain images; warn of ignored images and folders."""
-        folder = f"{self.source}/{name}" if name else self.source
-        below = [
-            f"{name}/{subfolder}" if name else subfolder
-            for subfolder in listed.subfolders
-            if may_hold_images(folder, subfolder)
-            and subfolder not in (() if name else self.part.others)
-        ]
-        others = self._left_out(name, listed.subfolders, [*listed.files, *listed.special])
-        return Folder(state, below, np.empty(0, "<u4"), 0, others=others)
-
-    def _left_out(self, name: str, folders: Iterable[str], files: Iterable[str]) -> Others:
-        """Return what is left out of a folder, given its path below the split's folder and the
-        names of the folders and files in it, and tell the user."""
-        beside = self.part.classes and name in self.part.tops
-        path = f"{self.source}/{name}".rstrip("/")
-        return tell_left_out(path, folders, files, classes=self.part.classes, holds_classes=beside)
 
     def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
         """Link the images of each class that changed in the dataset or in the view.
@@ -380,14 +311,8 @@ class View:
             changed: The folders of the dataset that changed.
             damaged: The absolute paths of the folders of the view that changed.
         """
-        folders: dict[str, list[str]] = {}
-        tops = self.part.tops if self.part.classes else ()
-        for name in sorted(found):
-            if was_folder(found[name].state) and name not in tops:
-                folders.setdefault(self._class_of(name), []).append(name)
-        affected = set(map(self._class_of, changed))
+        folders, affected = self.by_folder(found), {*map(self.class_of, changed)}
         empty, lacking = [], set[str]()
-        self.numbers.check_names(folders)
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
             there = os.path.isdir(path)
@@ -400,57 +325,8 @@ class View:
                     empty.append(class_id)
             elif not there:  # it lacked images before, too
                 lacking.add(class_id)
-        for top in tops:
-            note_gone(found, top, self.source)
-        if len(empty) + len(lacking) == len(folders) and (self.side.others or lacking):
-            raise self.side.nothing()
-        if (empty and not self.part.classes) or not folders:
-            raise self._no_images(found)
-        if empty and not (self.keep_empty or self.deferred):
-            bare = [(one, [found[name].others for name in folders[one]]) for one in empty]
-            none = len(empty) == len(folders)
-            raise no_images_in(self.split, self.source, bare, self.side.what, all_of_them=none)
+        self.check_classes(found, folders, empty, lacking)
         self.numbers.retire_classes(folders.keys() - lacking)
-        if len(folders) == 1 and self.part.classes and self.side.owner == self.split:
-            self.notes = note_nested(self.split, self.dataset, self.part.paths, next(iter(folders)))
-
-    def _no_images(self, found: Found | None = None) -> MetadataError:
-        if self.part.classes and holds_images(self.source):
-            return flat_split(self.side.owner, self.source)
-        others = [known.others for known in (found or {}).values()]
-        hint = in_another(self.dataset, self.side.owner) if self.part.folder else ""
-        return no_images(self.side.owner, self.source, others, hint=hint)
-
-    def _class_of(self, folder: str) -> str:
-        if not self.part.classes:
-            return self.part.class_id
-        top = next((top for top in self.part.shards if f"{folder}/".startswith(f"{top}/")), "")
-        return folder[len(top) :].strip("/").partition("/")[0]
-
-    def _link_by_annotation(self, found: Found, class_of: dict[str, str]) -> None:
-        """Link the images of all classes.
-
-        Args:
-            found: All folders of the dataset.
-            class_of: File name of each image -> class id.
-        """
-        names = (name for name in sorted(found) if was_folder(found[name].state))
-        images = [*self.side.images_in(names)]
-        if not images:
-            raise self._no_images(found)
-        ids = known_ids(self.dataset, self.layout, self.part, self.folders)
-        classes, notes = by_annotation(images, class_of, self.annotations, self.source, ids)
-        self.notes = [f"{self.split}: {note}" for note in notes]
-        self.numbers.check_names(classes)
-        for class_id, some in classes.items():
-            self.numbers.link_class(class_id, some)
-        self.numbers.retire_classes(classes)
 
     def _class_folder(self, class_id: str) -> str:
         return f"{self.target}/{class_id}" if class_id else self.target
-
-    def _restless(self) -> MetadataError:
-        return MetadataError(
-            f"{self.source} keeps changing while the view of it is being made. Wait until "
-            "copying has finished and run the same command again."
-        )
