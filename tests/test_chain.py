@@ -30,6 +30,9 @@ HELPERS |= {
     ("image_numbers", "links"),
     ("scan", "left_out"),
     ("scan", "refusals"),
+    ("scan", "table"),
+    ("table", "refusals"),
+    ("table", "source"),
     ("refusals", "left_out"),
     ("view", "left_out"),
     ("view", "refusals"),
@@ -123,7 +126,7 @@ def test_a_new_version_of_any_module_of_a_stage_counts(rule: str) -> None:
     silent |= {name for name in used if name.startswith("layouts/")}  # see Present.view_settings
     if rule == "publish":  # these come after the publication
         silent |= {"stages/changes", "stages/link_texts", "stages/links", "stages/sweep"}
-        silent |= {"readdir", "walk"}
+        silent |= {"packed", "readdir", "walk"}
     assert used <= {*COMMON, *stage.code} | silent
 
 

@@ -23,7 +23,7 @@ from .files import reading_back, write_atomically
 from .fingerprint import check_content, digest, of_content
 from .formats import SMALL, FileDigest, LabelsSource, NumberedBy
 from .nested import unknown_classes
-from .paths import StrPath, array_names
+from .paths import StrPath, described_names
 from .readings import Naming, name_classes
 from .selection import Selection
 from .tables import Table
@@ -245,6 +245,17 @@ class Scan:
         counts = np.diff(ends, prepend=start)
         return np.repeat(np.arange(len(counts), dtype="<u4"), counts)
 
+    def positions_of(self, other: Scan) -> np.ndarray:
+        """Return the positions of the images of a selection from this scan: (images,) ``<i8``."""
+        import numpy as np
+
+        own, chosen = (
+            np.searchsorted(self.class_ids, one.class_ids).astype("<u8")[one.class_index()] << 32
+            | one.actual_index
+            for one in (self, other)
+        )
+        return np.flatnonzero(np.isin(own, chosen, assume_unique=True))
+
     def paths(self, split: str, which: Any = slice(None)) -> Iterator[str]:
         """Yield the paths below root of the images of a split, or of those at some positions."""
         ids, index = self.class_ids.tolist(), self.class_index()[which].tolist()
@@ -312,7 +323,7 @@ class Report:
         Raises:
             ValueError: The files are others.
         """
-        if [*self.files] != array_names(self.split):
+        if [*self.files] != described_names(self.split, self.files):
             raise ValueError("it does not describe the files of a split")
 
     def save(self, path: StrPath) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from snakemake.io import unpack
 
-from .chain import OF_SPLIT, STAGES, needs
+from .chain import OF_SPLIT, STAGES, TABLES, needs
 from .current import SCANNED
 from .disk import read_file
 from .errors import logger
@@ -70,7 +70,8 @@ class Binding:
 
     def makes(self, rule: str) -> dict[str, str]:
         """Return the files that a stage makes, by their names."""
-        return {name: self.where(name) for name in STAGES[rule].makes}
+        names = STAGES[rule].makes
+        return {name: self.where(name) for name in names if self.chain.tabled or name not in TABLES}
 
     def command(self, rule: str) -> Callable[..., list[str]]:
         """Return a function that returns the words of a stage's shell command. As it depends on the

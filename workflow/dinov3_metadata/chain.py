@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .addresses import LABELLED, SPLITS
 from .fingerprint import of_code
+from .paths import TABLED
 from .published import CODE
 
 COMMON = (
@@ -25,7 +26,7 @@ SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "
 """The modules that are in no fingerprint, because they cannot change an output file: they only
 report, lock or import other modules."""
 
-WALKING = ("readdir", "walk")
+WALKING = ("packed", "readdir", "walk")
 UNFIT = (*WALKING, "choice", "stages/left_out", "stages/refusals", "stages/unfit")
 LISTS = ("stages/label_forms", "stages/list_names", "stages/lists", "structures", "texts")
 CHOSEN = ("scan", "selected", "sound")  # the last of them that exists has the images to publish
@@ -119,7 +120,7 @@ STAGES = {
         says="Scan {split}: {why}",
         after=("link_view",),
         reads=("view",),
-        makes=("scan", "folders"),
+        makes=("scan", "folders", "table"),
         wildcards=("extra", "split"),
         given=lambda chain, split: {
             "root": chain.root,
@@ -133,8 +134,12 @@ STAGES = {
             "source": chain.now[split].behind,
             "reuse": chain.settings.reuse,
             "deferred": chain.now[split].selects,
+            "by_path": chain.now[split].by_path,
         },
-        code=(*UNFIT, "stages/scan", "witness"),
+        code=(
+            *(*UNFIT, "class_ids", "image_paths", "stages/annotations", "stages/scan"),
+            *("stages/sides", "stages/source", "stages/table", "witness"),
+        ),
         threads=True,
         replaces="tree",
     ),
@@ -173,7 +178,7 @@ STAGES = {
             "folders": chain.folders,
             "rules": chain.class_rules,
         },
-        code=("class_ids", *LISTS, "readdir", "stages/numbering"),
+        code=("class_ids", *LISTS, "packed", "readdir", "stages/numbering"),
         splits=LABELLED,
         replaces="numbered",
     ),
@@ -238,11 +243,11 @@ STAGES = {
         module="entries",
         says="Write the entries of {split}",
         after=("scan_split", "select_images", "select_sound", "load_labels", "number_classes"),
-        reads=(*CHOSEN, "labels", "numbering"),
-        makes=("new_entries",),
+        reads=(*CHOSEN, "table", "labels", "numbering"),
+        makes=("new_entries", "new_paths"),
         given=lambda chain, split: {},
         clears=("labels", "numbered"),
-        code=("stages/entries",),
+        code=("image_paths", "stages/entries"),
     ),
     "dump_class_arrays": Stage(
         module="classes",
@@ -260,7 +265,7 @@ STAGES = {
         after=("dump_entries", "dump_class_arrays"),
         reads=(
             *("view", *CHOSEN, "selection", "sound_selection", "folders", "labels", "numbering"),
-            *("new_entries", "new_class_ids", "new_class_names"),
+            *("table", "new_entries", "new_class_ids", "new_class_names", "new_paths"),
         ),
         makes=("report",),
         wildcards=("split",),
@@ -274,7 +279,7 @@ STAGES = {
             "unaddressable": chain.settings.unaddressable,
             "empty_classes": chain.settings.empty_classes,
         },
-        code=(*UNFIT, "stages/verify", "witness"),
+        code=(*UNFIT, "image_paths", "path_table", "stages/verify", "witness"),
     ),
     "find_duplicates": Stage(
         module="duplicates",
@@ -325,6 +330,9 @@ STAGES = {
 OF_SPLIT = tuple(rule for rule, stage in STAGES.items() if stage.splits and not stage.on_demand)
 """The rules whose files must exist for each split before ``publish`` runs once for all splits."""
 
+TABLES = ("table", "new_paths")
+"""The files that only a split has whose images are found by a table of their paths."""
+
 MAKERS = {name: stage for stage in STAGES.values() for name in stage.makes}
 """Name in ``paths.FILES`` -> the stage that makes the file."""
 
@@ -341,13 +349,16 @@ def of_layout(layout: str) -> str:
 
 
 def needs(name: str, state: dict[str, str]) -> bool:
-    """Return whether a split in some state needs a file: one with this stage, with a view, with a
-    selection, or numbered by other classes than those of its own scan."""
+    """Return whether a split in some state needs a file: one with this stage, with a
+    view or a table of paths, with a selection, or numbered by other classes than those of its own
+    scan."""
     if name == "view":
         return bool(state.get("view"))
     for rule, wildcard in (("select_images", "selection"), ("select_sound", "sound")):
         if name in STAGES[rule].makes:
             return state.get(wildcard, "all") != "all"
+    if name in TABLES:
+        return state.get("tree", "").endswith(TABLED)
     if name == "numbering":
         return "-" in state.get("numbered", "")
     return "split" not in state or state["split"] in MAKERS[name].splits

@@ -30,7 +30,7 @@ from .formats import read_audit_summary
 from .holdout import Holdout
 from .layouts import Part, part_of
 from .look import finds_folder
-from .paths import existing, path_of
+from .paths import TABLED, existing, path_of
 from .published import Noted, published_state, records_of
 from .selection import rules_of, select_of
 from .times import Trust, doubt, find_trust
@@ -101,6 +101,8 @@ class Present:
     def scan_settings(self) -> str:
         """The fingerprint of everything that a scan depends on besides the split folder."""
         used = self.chain.settings
+        if self.chain.tabled:
+            return digest(self.view_settings, used.unaddressable, code_of("scan_split"))
         settings = (self.chain.root, used.engine, used.unaddressable, self.trust.timestamps)
         return digest(*settings, used.empty_classes, code_of("scan_split"))
 
@@ -158,7 +160,11 @@ class Present:
     def tree(self) -> Tree:
         """The scan that matches the split folder now."""
         tree, other = self._tree_in(self.chain.extra), self.chain.settings.reuse
-        if other and not any(existing(self.chain.extra, "folders", split=self.split)):
+        if (
+            other
+            and not self.chain.tabled
+            and not any(existing(self.chain.extra, "folders", split=self.split))
+        ):
             why = self._tree_in(other).why
             tree = tree._replace(why=f"{why} (scans in {other})")
         return tree
@@ -166,6 +172,18 @@ class Present:
     def _tree_in(self, extra: str) -> Tree:
         """The scan among those in a folder for metadata that matches the split folder now."""
         records = existing(extra, "folders", split=self.split)
+        if self.chain.tabled:
+            return of_tree(
+                self.source,
+                ((state["tree"], path) for path, state in records),
+                self.scan_settings,
+                classes=False,
+                trust_timestamps=self.trust.timestamps,
+                after=self.annotations,
+                published=self.published.state["tree"] if self.published else "",
+                tops=self.part.tops,
+                end=TABLED,
+            )
         return of_tree(
             self.folder,
             ((state["tree"], path) for path, state in records),
@@ -175,6 +193,22 @@ class Present:
             after=self.view.name,
             published=self.published.state["tree"] if self.published else "",
         )
+
+    @property
+    def by_path(self) -> dict[str, Any] | None:
+        """What a scan needs to know that makes a table of paths; None for others."""
+        chain = self.chain
+        if not chain.tabled:
+            return None
+        return {
+            "dataset": chain.dataset,
+            "layout": chain.layout,
+            "folders": chain.folders,
+            "annotations": self.annotations,
+            "published": self.published.state["tree"] if self.published else "",
+            "holdout": chain.settings.holdout,
+            "seed": chain.settings.select_seed,
+        }
 
     @cached_property
     def rules(self) -> dict[str, Any]:
@@ -323,14 +357,15 @@ class Present:
 
         Only the folders of the dataset count. A view may have been made just now.
         """
-        if not self.chain.is_view:
+        if not (self.chain.is_view or self.chain.tabled):
             return doubt(self.source, self.tree.states.values(), self.tree.all_changed)
-        states = {name: at for name, at in self.view.states.items() if not os.path.isabs(name)}
-        if self.watch_links:  # the class folders that the view leads to
+        made = self.tree if self.chain.tabled else self.view
+        states = {name: at for name, at in made.states.items() if not os.path.isabs(name)}
+        if self.watch_links and self.chain.is_view:  # the class folders that the view leads to
             states |= {name: at for name, at in self.tree.states.items() if name}
-        if self.part.classes and len(states) == 1:  # before the first view is made
+        if self.part.classes and len(states) == 1:  # before the first scan
             states = folder_states(self.source, trust_timestamps=self.trust.timestamps)
-        return doubt(self.source, states.values(), self.view.all_changed)
+        return doubt(self.source, states.values(), made.all_changed)
 
     @property
     def watch_links(self) -> bool:

@@ -20,7 +20,7 @@ from .disk import link_target, open_regular
 from .documents import NONE, Count, load, parse
 from .holdout import Holdout
 from .layouts import LAYOUTS
-from .paths import StrPath, array_names, path_of
+from .paths import StrPath, described_names, path_of
 from .selection import Selection
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class Description:
         labels: Where the class names come from; None for TEST.
         class_id_length, class_name_length: The lengths of the longest class id and the longest
             class name, in code points.
-        files: Name of each array -> size and digest.
+        files: Name of each array -> size and digest. A table of the images' paths is the
+            last one, if there is one.
         versions: The versions of Python, numpy and this package.
         numbering: How the classes are numbered; None if the images have no labels.
         notes: What a user should know about the files, one sentence each.
@@ -196,7 +197,7 @@ class Description:
         Raises:
             ValueError: They do not.
         """
-        if [*self.files] != array_names(self.split):
+        if [*self.files] != described_names(self.split, self.files):
             raise ValueError("it describes other files than those of the split")
         os.fsencode(self.root + self.dataset)  # raises a ValueError, too
         if "\0" in self.root + self.dataset or self.layout not in LAYOUTS:

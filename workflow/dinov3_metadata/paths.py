@@ -14,7 +14,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Union
@@ -27,13 +27,16 @@ StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
 WORK = ".dinov3-metadata"
 """The name of the work folder in ``<EXTRA>``. It contains everything that is not published."""
 
+TABLED = "-paths"
+"""The end of the name of a scan whose images are found by a table of their paths."""
+
 MARK = ".dinov3-view"
 """The name of a file in the folder of a view, which shows that its links are not a dataset."""
 
 WILDCARDS = {
     "split": "|".join(SPLITS),
     "view": "[0-9]+-folders-[0-9a-f]{12}",
-    "tree": "[0-9]+-folders-[0-9a-f]{12}",
+    "tree": f"[0-9]+-folders-[0-9a-f]{{12}}(?:{TABLED})?",
     "selection": "all|select-[0-9a-f]{12}",
     "sound": "all|sound-[0-9a-f]{12}",
     "labels": "labels-(?:[0-9a-f]{12}|none)-[0-9a-f]{12}",
@@ -69,6 +72,7 @@ FILES = {
     "entries": "entries-{split}.npy",
     "class_ids": "class-ids-{split}.npy",
     "class_names": "class-names-{split}.npy",
+    "paths": "paths-{split}.npy",
     "metadata": "metadata-{split}.json",
     "left_out": "left-out-{split}.json",
     "audit_table": "audit-{split}.npy",
@@ -79,6 +83,7 @@ FILES = {
     "view": f"{VIEW}/folders.json",
     "scan": f"{TREE}/scan.npz",
     "folders": f"{TREE}/folders.json",
+    "table": f"{TREE}/table.npz",
     "selected": f"{SELECTION}/selected.npz",
     "selection": f"{SELECTION}/selection.json",
     "choice": f"{SELECTION}/choice.npz",
@@ -91,6 +96,7 @@ FILES = {
     "new_entries": f"{ROWS}/entries-{{split}}.npy",
     "new_class_ids": f"{ROWS}/class-ids-{{split}}.npy",
     "new_class_names": f"{ROWS}/class-names-{{split}}.npy",
+    "new_paths": f"{ROWS}/paths-{{split}}.npy",
     "report": f"{CHECKS}/verify-{{split}}.json",
     "share": f"{AUDIT}/{{scatteritem}}.npy",
     "joined": f"{AUDIT}/audit-{{split}}.joined",
@@ -200,12 +206,19 @@ def array_names(split: str) -> list[str]:
     return [file_name(name, split=split) for name in names]
 
 
+def described_names(split: str, files: Collection[str]) -> list[str]:
+    """Return the names of ``array_names``, and that of the table of paths if it is among some files
+    that are described."""
+    table = file_name("paths", split=split)
+    return [*array_names(split), *([table] if table in files else [])]
+
+
 def published_names(split: str) -> list[str]:
-    """Return the names of files that belong together: a split's arrays, their description, and the
-    images that were left out, if there is a selection."""
+    """Return the names of files that belong together: a split's arrays, the table of its paths if
+    it has one, their description, and the images that were left out, if there is a selection."""
     return [
         *array_names(split),
-        *(file_name(name, split=split) for name in ("metadata", "left_out")),
+        *(file_name(name, split=split) for name in ("paths", "metadata", "left_out")),
     ]
 
 

@@ -32,7 +32,7 @@ from .published import (
     receipt_name,
     receipts,
 )
-from .settings import Settings
+from .settings import NO_VIEW, Settings
 
 
 class Chain:
@@ -45,6 +45,7 @@ class Chain:
         layout: The layout of the dataset. If the setting is ``auto``, it is the detected one.
         root: The folder that DINOv3 takes as root: the dataset itself, or the view of it.
         is_view: Whether ``root`` is a view.
+        tabled: Whether DINOv3 finds the images by a table of their paths, in place of a view.
         folders: Split -> the paths of its folders below the dataset, for the splits that are not in
             ``train``, ``val`` and ``test``.
         splits: The splits to make metadata for. An optional split is left out if it has no folder
@@ -63,6 +64,7 @@ class Chain:
     layout: str
     root: str
     is_view: bool
+    tabled: bool
     folders: dict[str, list[str]]
     splits: tuple[str, ...]
     without: tuple[str, ...]
@@ -101,7 +103,9 @@ class Chain:
             folders = hold_out_val(self.dataset, self.layout, folders, given)
         self.folders = folders
         elsewhere = not folders.keys().isdisjoint(settings.splits)
-        self.is_view = self.layout != "imagenet" or elsewhere or bool(settings.holdout)
+        other = self.layout != "imagenet" or elsewhere or bool(settings.holdout)
+        self.tabled = other and settings.view == NO_VIEW
+        self.is_view = other and not self.tabled
         self.root = settings.view if self.is_view else self.dataset
         self.now = {split: Present(self, split) for split in SPLITS}
         own_names = self.now["TRAIN"].part.own_names

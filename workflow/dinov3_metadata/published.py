@@ -20,7 +20,15 @@ from .files import write_atomically
 from .fingerprint import changed_since, digest, of_code, read_record
 from .formats import Description
 from .layouts import Folders, part_of
-from .paths import StrPath, existing, path_of, published_names, work_folder
+from .paths import (
+    TABLED,
+    StrPath,
+    existing,
+    file_name,
+    path_of,
+    published_names,
+    work_folder,
+)
 from .replace import is_torn, torn
 from .watched import Watched, image_states
 
@@ -82,7 +90,8 @@ def file_states(extra: StrPath, split: str) -> dict[str, FileState | None]:
             found = os.lstat(os.path.join(extra, name))
             states[name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         except OSError:
-            states[name] = None
+            if name != file_name("paths", split=split):  # older receipts do not name it
+                states[name] = None
     return states
 
 
@@ -195,6 +204,9 @@ def records_of(
         The split folder below root and, behind a view, the folder of the dataset -> its record.
     """
     split = state["split"]
+    if state["tree"].endswith(TABLED):
+        part = part_of(dataset, layout, split, folders)
+        return {os.path.join(dataset, part.folder): path_of(extra, "folders", **state)}
     records = {os.path.join(root, split_folder(split)): path_of(extra, "folders", **state)}
     if state["view"]:
         part = part_of(dataset, layout, split, folders)

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .addresses import ANNEX, MAX_INDEX, is_image, name_parts
+from .addresses import ANNEX, IMG_EXTENSIONS, MAX_INDEX, is_image, name_parts
 from .disk import KINDS, kind_of, link_target
 from .errors import MetadataError
 from .fingerprint import UNREAD, State
+from .packed import bytes_of
 from .paths import StrPath
 
 DIGITS = 10  # of MAX_INDEX
@@ -27,6 +28,9 @@ NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what stat(2) says of a d
 DANGLING = "a dangling link"
 WATCHED = 20  # most folders whose states are noted because the links in one folder lead into them
 
+LONGEST_SUFFIX = max(map(len, IMG_EXTENSIONS))
+
+NO_NAMES = np.empty(0, "S1")
 PLACES = np.arange(DIGITS, dtype="u1")
 WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
 SHIFTS = 10 ** np.arange(DIGITS + 1)[::-1]
@@ -82,6 +86,8 @@ class Listing(NamedTuple):
             link"). These names are not in ``files``.
         watched: Path -> state, as ``watch`` returned it, of the folders on the way to the targets
             of links to anything but folders. At most ``WATCHED`` + 1 folders.
+        images: (images,), ``S``: the names of the images, unsorted, if they were asked for; those
+            of hidden ones and of links stay in ``files``.
     """
 
     subfolders: list[str]
@@ -90,6 +96,7 @@ class Listing(NamedTuple):
     actual_index: np.ndarray
     special: dict[str, str]
     watched: dict[str, State]
+    images: np.ndarray = NO_NAMES
 
 
 Watch = Callable[[str], State]
@@ -97,7 +104,11 @@ Watch = Callable[[str], State]
 
 
 def list_folder(
-    folder: str, split: str, class_id: str | None, watch: Watch | None = None
+    folder: str,
+    split: str,
+    class_id: str | None,
+    watch: Watch | None = None,
+    name_images: bool = False,
 ) -> Listing:
     """List a folder.
 
@@ -108,6 +119,8 @@ def list_folder(
             TEST, None if DINOv3 would look for no images here.
         watch: Returns the state of a folder that links lead into. Pass it if you must notice when
             the target of a link changes, otherwise None.
+        name_images: Whether to return the names of images in ``images``, without a Python object
+            for each.
 
     Raises:
         FileNotFoundError, NotADirectoryError: The folder does not exist, or is not a folder.
@@ -119,12 +132,18 @@ def list_folder(
     special: dict[str, str] = {}
     watched: dict[str, State] = {}
     keys = [np.empty(0, "<i8")]
+    images = [NO_NAMES]
     try:
         for names in read_names(folder):
             with PARSING:
                 found, key = image_keys(names, split, class_id)
                 good = found & (names.kind == FILE)
-                others = np.flatnonzero(~good).tolist()
+                others = ~good
+                if name_images:
+                    named, some = named_images(names)
+                    others &= ~named
+                    images.append(some)
+                others = np.flatnonzero(others).tolist()
             for i in others:
                 name, kind = names.text(i), int(names.kind[i])
                 if name in (".", ".."):
@@ -151,7 +170,9 @@ def list_folder(
         raise
     except OSError as error:
         raise MetadataError(f"The folder {folder} cannot be listed: {error.strerror}.") from None
-    return Listing(subfolders, links, files, numbers(np.concatenate(keys)), special, watched)
+    index = numbers(np.concatenate(keys))
+    listed = Listing(subfolders, links, files, index, special, watched)
+    return listed._replace(images=np.concatenate(images)) if name_images else listed
 
 
 def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -168,6 +189,30 @@ def image_keys(names: Names, split: str, class_id: str | None) -> tuple[np.ndarr
     prefix = os.fsencode(text)
     found, key = number_keys(names, names.start + len(prefix), least)
     return found & (names.strings(names.start, len(prefix)) == prefix), key
+
+
+def named_images(names: Names) -> tuple[np.ndarray, np.ndarray]:
+    """Find the files that torchvision treats as images, except hidden ones.
+
+    Returns:
+        (names,), bool: whether each name is that of one.
+        (images,), ``S``: their names.
+    """
+    ends = np.flatnonzero(names.buffer == 0)
+    length = ends[np.searchsorted(ends, names.start)] - names.start
+    tail = names.strings((names.start + length - LONGEST_SUFFIX).clip(0), LONGEST_SUFFIX)
+    letters = tail.view("u1").reshape(-1, LONGEST_SUFFIX)
+    letters |= ((letters >= ord("A")) & (letters <= ord("Z"))).astype("u1") << 5
+    found = np.zeros(len(length), bool)
+    for suffix in map(str.encode, IMG_EXTENSIONS):
+        end = np.ascontiguousarray(letters[:, -len(suffix) :]).view(f"S{len(suffix)}")[:, 0]
+        found |= (end == suffix) & (length > len(suffix))
+    found &= (names.kind == FILE) & (names.buffer[names.start] != ord("."))
+    length = length[found]
+    width = int(length.max(initial=1))
+    images = names.strings(names.start[found], width)
+    bytes_of(images)[np.arange(width) >= length[:, None]] = 0
+    return found, images
 
 
 def number_keys(names: Names, start: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,6 +242,18 @@ def number_keys(names: Names, start: np.ndarray, least: int) -> tuple[np.ndarray
 def numbers(keys: np.ndarray) -> np.ndarray:
     """Return the numbers that some keys of ``image_keys`` stand for, sorted by key, as ``<u4``."""
     return numbers_of(np.sort(keys))
+
+
+def keys_of(actual_index: np.ndarray, least: int) -> np.ndarray:
+    """Return the key of each of some numbers, the inverse of ``numbers_of``.
+
+    Args:
+        actual_index: (images,), the numbers.
+        least: The minimum number of digits, see ``addresses.name_parts``.
+    """
+    index = actual_index.astype("<i8")
+    count = np.searchsorted(SHIFTS[::-1], index, side="right").clip(least)
+    return index * SHIFTS[count] * 16 + count
 
 
 def numbers_of(keys: np.ndarray) -> np.ndarray:

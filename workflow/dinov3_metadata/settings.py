@@ -17,6 +17,9 @@ from .look import finds
 from .paths import LABEL_FILES, absolute
 from .values import wrong_value
 
+NO_VIEW = "none"
+"""The value of ``view`` with which no links are made."""
+
 SECTIONS = ("scan", "select", "verify", "audit", "log")
 """The sections of config.yaml."""
 
@@ -92,8 +95,9 @@ class Settings:
     view: str = _setting(
         "",
         key="view",
-        about="Folder for the view; empty for view/ in extra.",
-        short="folder for links in DINOv3's layout, if root has another; empty: EXTRA/view",
+        about="Folder for the view; empty for view/ in extra. With none, no links are made. A "
+        "table of paths takes their place, which DINOv3 reads with this program's launcher.",
+        short="folder for links if root has another layout; empty: EXTRA/view; none: no links",
         type="string",
     )
     links: str = _setting(
@@ -334,7 +338,8 @@ class Settings:
         change = object.__setattr__  # the dataclass is frozen
         for name in ("root", "extra"):
             change(self, name, absolute(vars(self)[name]))
-        change(self, "view", absolute(self.view or f"{self.extra}/view"))
+        if self.view != NO_VIEW:
+            change(self, "view", absolute(self.view or f"{self.extra}/view"))
         change(self, "labels", os.fspath(self.labels))
         change(self, "reuse", absolute(self.reuse) if self.reuse else "")
         # The name of a layout's module, such as tiny_imagenet, is accepted, too.

@@ -48,6 +48,7 @@ def of_tree(
     after: str = "",
     published: str = "",
     tops: Sequence[str] = ("",),
+    end: str = "",
 ) -> Tree:
     """Find the scan that matches a split folder's current state, or a name for a new scan.
 
@@ -70,6 +71,7 @@ def of_tree(
         published: The name of the scan that was published last. A new name differs from it even if
             its record is missing, so that what was published does not count as current.
         tops: See ``folder_states``.
+        end: The end of a new name.
     """
     now = folder_states(folder, classes, trust_timestamps, tops)
     why = f"{count(len(now), 'folder')}, none of them scanned before"
@@ -99,7 +101,7 @@ def of_tree(
         all_changed = {below for below in record.folders if not os.path.isabs(below)} <= {*changed}
         why = _why(view_in(record.folders), changed, states)
     new = digest(settings, after, sorted(now.items()), outdated, published)
-    return Tree(f"{len(now)}-folders-{new}", why, states, all_changed)
+    return Tree(f"{len(now)}-folders-{new}{end}", why, states, all_changed)
 
 
 def _why(view: str, changed: Collection[str], folders: Collection[str]) -> str:

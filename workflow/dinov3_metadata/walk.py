@@ -226,6 +226,7 @@ def visit(
     watch: Watch | None = None,
     class_id: str | None = None,
     holds_classes: bool = False,
+    name_images: bool = False,
 ) -> Listing | None:
     """List a folder below a split folder; return None if it is missing.
 
@@ -236,12 +237,13 @@ def visit(
         watch, class_id: See ``readdir.list_folder``.
         holds_classes: Whether the folder contains class folders. Then a link that leads to
             itself is refused, too.
+        name_images: See ``readdir.list_folder``.
 
     Raises:
         MetadataError: The folder cannot be listed, or a link in it leads to a folder above.
     """
     try:
-        listed = list_folder(path_below(folder, name), split, class_id, watch)
+        listed = list_folder(path_below(folder, name), split, class_id, watch, name_images)
         _refuse_loops(folder, name, listed, holds_classes)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -7,6 +7,7 @@ from ..artefacts import Labels, Numbering, Scan
 from ..errors import logger
 from ..files import write_atomically
 from ..formats import entries_dtype, npy_header
+from ..image_paths import Places
 from ..paths import StrPath
 from ..progress import progress
 
@@ -20,7 +21,9 @@ def dump_entries(
     sound: StrPath = "",
     labels: StrPath = "",
     numbering: StrPath = "",
+    table: StrPath = "",
     new_entries: StrPath,
+    new_paths: StrPath = "",
 ) -> None:
     """Write the entries of a split, byte for byte as ``np.save`` would.
 
@@ -33,7 +36,9 @@ def dump_entries(
         labels: The file with the names of its classes, see ``artefacts.Labels``; empty for TEST.
         numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
             they are numbered by the scan.
-        new_entries: Where to write.
+        table: The file with the paths of all images, see ``image_paths.ImagePaths``; empty if
+            DINOv3 rebuilds them.
+        new_entries, new_paths: Where to write the entries and, if there is a table, their paths.
 
     Raises:
         DamagedError: A file that is read is damaged.
@@ -42,6 +47,11 @@ def dump_entries(
     found = Scan.load(sound or selected or scan)
     numbers = Numbering.load(numbering, found)
     write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
+    if table:
+        parts = Places("", found, table, Scan.load(scan)).published
+        with write_atomically(new_paths, sum(map(len, parts))) as file:
+            for part in parts:
+                file.write(part.data)
 
 
 def write_entries(

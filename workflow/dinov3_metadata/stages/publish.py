@@ -11,7 +11,15 @@ from typing import Any, BinaryIO
 
 from ..addresses import LABELLED
 from ..artefacts import Report, Scan
-from ..disk import make_folder, naming, open_regular, read_file, remove_file, remove_folders
+from ..disk import (
+    make_folder,
+    naming,
+    open_regular,
+    opened_folder,
+    read_file,
+    remove_file,
+    remove_folders,
+)
 from ..documents import Count, to_json
 from ..errors import DamagedError, DatasetChangedError, MetadataError, count, logger
 from ..files import sha256
@@ -20,7 +28,6 @@ from ..formats import SMALL, Description, FileDigest, versions
 from ..holdout import Holdout
 from ..paths import (
     StrPath,
-    array_names,
     chosen_name,
     file_name,
     folder_of,
@@ -29,7 +36,7 @@ from ..paths import (
     work_folder,
 )
 from ..published import changed_classes, is_true, receipts, records_of, write_receipt
-from ..replace import Writer, replaced_files
+from ..replace import Writer, keep_replaced, replaced_files
 from .changes import compare_with_last, note_changes
 from .sweep import sweep
 
@@ -108,8 +115,7 @@ def publish(
     for split, state in pending.items():
         report = reports[split]
         folder = folder_of(extra, "new_entries", **state)
-        for name in array_names(split):
-            new = report.files[name]
+        for name, new in report.files.items():
             if not _is(_free(extra, name), new):
                 writers[name] = partial(_copy, f"{folder}/{name}", new.sha256)
                 size += new.bytes
@@ -133,6 +139,9 @@ def publish(
         if not chosen_name(state, "left_out"):
             remove_file(path_of(extra, "left_out", split=split))
     with replaced_files(extra, writers, size, keep) if writers else nullcontext():
+        for split in pending:
+            if (name := file_name("paths", split=split)) not in reports[split].files:
+                _remove_table(extra, name)
         write_receipt(receipt, extra, states, contents, classes, known)
     with suppress(OSError, MetadataError):  # the set is published: no cleanup may fail the run
         for split, scan in scans.items():
@@ -145,10 +154,17 @@ def publish(
                 remove_folders(folder_of(extra, name, wildcard, **state), {state[wildcard]})
             remove_folders(folder_of(extra, "view", "view", **state), {state["view"]})
         sweep(extra, root, dataset, states)
-    arrays = [name for split in pending for name in array_names(split) if name in writers]
+    arrays = [name for split in pending for name in reports[split].files if name in writers]
     for name in arrays:
         logger.info("%s: written", f"{extra}/{name}")
     return arrays
+
+
+def _remove_table(extra: StrPath, name: str) -> None:
+    """Remove the table of paths of a split that is read through a view by now."""
+    with opened_folder(extra) as folder, suppress(FileNotFoundError):
+        keep_replaced(extra, folder, name)
+        os.unlink(name, dir_fd=folder)
 
 
 def _check_moment(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,7 @@ from ..walk import (
 from ..witness import image_folder
 from .left_out import beside_classes, left_out, note_alike, note_gone
 from .refusals import check_found, missing_split, naming_the_dataset
+from .table import scan_paths
 from .unfit import unfit_in
 
 CHANGES_SHOWN = 20  # changed classes named in the log
@@ -71,6 +73,8 @@ def scan_split(
     source: str = "",
     reuse: str = "",
     deferred: bool = False,
+    table: StrPath = "",
+    by_path: Mapping[str, Any] | None = None,
     threads: int = 4,
 ) -> None:
     """Scan a split folder, and list only folders that changed since the last scan.
@@ -88,10 +92,29 @@ def scan_split(
             ``scan_images``.
         deferred, threads: See ``scan_images``.
         reuse: Another folder for metadata, whose scans count if ``extra`` has none; may be empty.
+        table: Where to write the paths of the images, see ``image_paths.ImagePaths``; empty if
+            DINOv3 rebuilds them.
+        by_path: The arguments for ``table.scan_paths``, if there is such a table.
 
     Raises:
-        MetadataError: See ``scan_images``.
+        MetadataError: See ``scan_images`` and ``table.scan_paths``.
     """
+    if by_path is not None:
+        found, paths, record = scan_paths(
+            extra,
+            split,
+            settings,
+            empty_classes=empty_classes,
+            unaddressable=unaddressable,
+            trust_timestamps=trust_timestamps,
+            threads=threads,
+            **by_path,
+        )
+        found.save(scan)
+        paths.save(table)
+        notes = (*record.notes, *note_alike(split, found.class_ids.tolist()))
+        write_record(folders, record._replace(notes=notes))
+        return
     retired = read_retired(view)
     places = [extra, *filter(None, [reuse])]
     known = (last_scan(place, split, settings, retired) for place in places)

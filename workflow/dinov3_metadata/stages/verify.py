@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,6 +25,8 @@ from ..formats import (
     entries_dtype,
     npy_header,
 )
+from ..image_paths import Places
+from ..path_table import PathTable
 from ..paths import StrPath
 from ..progress import progress
 from ..readdir import NOTHING, behind, why_no_image
@@ -46,11 +48,13 @@ def verify(
     selection: StrPath = "",
     sound_selection: StrPath = "",
     folders: StrPath,
+    table: StrPath = "",
     labels: StrPath = "",
     numbering: StrPath = "",
     new_entries: StrPath,
     new_class_ids: StrPath = "",
     new_class_names: StrPath = "",
+    new_paths: StrPath = "",
     report: StrPath,
     root: str,
     split: str,
@@ -75,7 +79,10 @@ def verify(
         labels: The file with the names of the classes, see ``artefacts.Labels``; empty for TEST.
         numbering: The file with their numbers, see ``artefacts.Numbering``; empty if they are
             numbered by the scan.
-        new_entries, new_class_ids, new_class_names: The new files; for TEST only the entries.
+        table: The file with the paths of all images, see ``image_paths.ImagePaths``; empty if
+            DINOv3 rebuilds them.
+        new_entries, new_class_ids, new_class_names, new_paths: The new files; for TEST only the
+            first and, if there is a table, the last one.
         report: Where to write the report, see ``artefacts.Report``.
         root, split, level, sample, classes: See ``check_files``.
         notes: What else a user should know about the files, one sentence each.
@@ -85,7 +92,7 @@ def verify(
     Raises:
         MetadataError: See ``check_files`` and ``unfit.Leftover.refuse``.
     """
-    paths = (path for path in (new_entries, new_class_ids, new_class_names) if path)
+    paths = (path for path in (new_entries, new_class_ids, new_class_names, new_paths) if path)
     whole = Scan.load(scan)
     found = Scan.load(sound or selected) if sound or selected else whole
     chosen = sound_selection or selection
@@ -113,6 +120,7 @@ def verify(
         classes=classes,
         retired=read_retired(folders),
         is_view=bool(view),
+        table=table,
         notes=[*notes, *notes_on(split, records)],
         whole=whole,
         selection=load(Selection, chosen) if chosen else None,
@@ -132,6 +140,7 @@ def check_files(
     classes: str = "own",
     retired: frozenset[str] = frozenset(),
     is_view: bool = False,
+    table: StrPath = "",
     notes: Sequence[str] = (),
     whole: Scan | None = None,
     selection: Selection | None = None,
@@ -139,8 +148,8 @@ def check_files(
     """Check the files of a split and describe them.
 
     Args:
-        files: Published name -> path of the new file: entries, class ids, class names, in that
-            order; for TEST only the entries.
+        files: Published name -> path of the new file: entries, class ids, class names, and paths,
+            in that order; for TEST no classes, and paths only if there is a table.
         scan: The scan that the files must match.
         labels: The names of the classes; None for TEST.
         numbering: The numbers of the classes; None if they are numbered by the scan.
@@ -153,6 +162,7 @@ def check_files(
         classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
         is_view: Whether ``root`` is a view.
+        table: See ``verify``.
         notes: What else a user should know about the files, one sentence each.
         whole: The scan of the split before any selection; None if it is ``scan``.
         selection: What was left out of it.
@@ -173,8 +183,7 @@ def check_files(
         types += [types[0]["class_id"], types[0]["class_name"]] if labels else []
         rows_expected = [len(scan.actual_index), len(ids), len(ids)]
         checks = [_check_headers(files, types, rows_expected)]
-        arrays = [read_array_back(path) for path in files.values()]
-        entries, *named = arrays
+        entries, *named = [read_array_back(path) for path in [*files.values()][: len(types)]]
         if labels:
             checks.append(_check_classes(named, ids, names))
         index = np.array(numbering.of(scan.class_ids.tolist()), "<u4")
@@ -186,8 +195,13 @@ def check_files(
             checks.append(_check_selection(split, scan, whole or scan, selection))
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
-        checks.append(_check_paths(root, split, entries, rows, is_view))
-        if level == "full":
+        if table:
+            name, path = [*files.items()][-1]
+            checks.append(_check_table(name, path, Places(split, scan, table, whole)))
+            known = PathTable(path, len(entries))
+        paths = map(known.__getitem__, rows.tolist()) if table else _paths(split, entries, rows)
+        checks.append(_check_paths(root, split, paths, len(rows), len(entries), is_view))
+        if level == "full" and not table:
             checks.append(check_witness(root, split, whole or scan, retired, is_view))
         for check in checks:
             logger.info("%s: %s", split, check)
@@ -378,24 +392,38 @@ def _paths(split: str, entries: np.memmap, rows: np.ndarray) -> Iterator[str]:
             yield image_path(split, class_id, actual_index)
 
 
+def _check_table(name: str, path: str, places: Places) -> str:
+    """Check that a table has the paths of the scan, byte for byte."""
+    start = 0
+    with reading_back(path):
+        found = np.memmap(path, "u1", "r")
+    for expected in places.published:
+        if not np.array_equal(found[start : start + len(expected)], expected):
+            raise MetadataError(f"{name}: paths that differ from the scan.")
+        start += len(expected)
+    if start != len(found):
+        raise MetadataError(f"{name}: paths that differ from the scan.")
+    return f"all {count(len(places), 'path')} in the table"
+
+
 def _check_paths(
-    root: StrPath, split: str, entries: np.memmap, rows: np.ndarray, is_view: bool
+    root: StrPath, split: str, paths: Iterable[str], rows: int, images: int, is_view: bool
 ) -> str:
+    """Check that the images of some rows exist."""
     root = os.fspath(root)
-    paths = progress(_paths(split, entries, rows), len(rows), f"paths {split}")
     gone = [
         f"{behind(root, path) if is_view else path} ({_why_not(f'{root}/{path}')})"
-        for path in paths
+        for path in progress(paths, rows, f"paths {split}")
         if not os.path.isfile(f"{root}/{path}")
     ]
     if gone:
         where = "" if is_view else f" in {root}"
         raise MetadataError(
-            f"{split}: {len(gone):,} of the {count(len(rows), 'image')} checked cannot be opened"
+            f"{split}: {len(gone):,} of the {count(rows, 'image')} checked cannot be opened"
             f"{where}:",
             listing(gone, len(gone)),
         )
-    return f"the paths of {count(len(rows), 'row')} of {len(entries):,} exist"
+    return f"the paths of {count(rows, 'row')} of {images:,} exist"
 
 
 def _why_not(path: str) -> str:

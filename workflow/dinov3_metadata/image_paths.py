@@ -1,0 +1,154 @@
+"""Image paths: the paths of a split's images, one after another in one buffer of bytes.
+
+A dataset in another layout than DINOv3's needs no links if its images are found by their paths. The
+table of these paths is published as ``paths-SPLIT.npy``, see ``path_table``. numpy is imported only
+where it is used, as in ``artefacts``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .addresses import image_path
+from .artefacts import Scan, check_members
+from .disk import open_regular
+from .files import reading_back, write_atomically
+from .formats import npy_header
+from .paths import StrPath
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class ImagePaths:
+    """The paths below the dataset of the images of a scan, and the numbers that others hold.
+
+    Attributes:
+        text: (bytes,), ``u1``: the paths of the scan's images in its order, and then those of the
+            others.
+        ends: (paths,), ``<i8``: where each path ends.
+        class_ids: (others,), ``<U``: the class of each of the others.
+        numbers: (others,), ``<u4``: its number.
+        special: (others,), ``bool``: whether it is in the dataset, but cannot be opened. The rest
+            has been removed from it, but was published, so its number is not given to another
+            image yet.
+    """
+
+    text: np.ndarray
+    ends: np.ndarray
+    class_ids: np.ndarray
+    numbers: np.ndarray
+    special: np.ndarray
+
+    def save(self, path: StrPath) -> None:
+        """Write the paths to ``path``, an uncompressed ``.npz``."""
+        import numpy as np
+
+        with write_atomically(path, self.text.nbytes + self.ends.nbytes) as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: StrPath, scan: Scan) -> ImagePaths:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DamagedError: The file is damaged, or does not fit the scan.
+        """
+        import numpy as np
+
+        with reading_back(path), open_regular(path) as file:
+            check_members(file)
+            with np.load(file, allow_pickle=False) as arrays:
+                found = cls(**arrays)
+            kinds = [f"{array.dtype.str[1:]}{array.ndim}" for array in vars(found).values()]
+            sizes = np.diff(found.ends, prepend=0)
+            if not (
+                kinds[:2] + kinds[3:] == ["u11", "i81", "u41", "b11"]
+                and found.class_ids.dtype.kind == "U"
+                and len(found.ends) == len(scan.actual_index) + len(found.numbers)
+                and len(found.class_ids) == len(found.numbers) == len(found.special)
+                and sizes.min(initial=1) > 0
+                and sizes.sum() == len(found.text)
+            ):
+                raise ValueError("its arrays do not fit together")
+            return found
+
+    def path(self, i: int) -> str:
+        """Return one path."""
+        start = self.ends[i - 1] if i else 0
+        return os.fsdecode(self.text[start : self.ends[i]].tobytes())
+
+    def chosen(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the text of the paths at some ascending positions, and the bytes of each."""
+        import numpy as np
+
+        size = np.diff(self.ends, prepend=0)
+        kept = np.zeros(len(size), bool)
+        kept[at] = True
+        return self.text[np.repeat(kept, size)], size[at]
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return some paths as (paths,) ``S``."""
+        import numpy as np
+
+        first = self.ends[start - 1] if start else 0
+        size = np.diff(self.ends[start:stop], prepend=first)
+        width = int(size.max(initial=1))
+        rows = np.zeros((len(size), width), "u1")
+        rows[np.arange(width) < size[:, None]] = self.text[first : first + size.sum()]
+        return rows.view(f"S{width}")[:, 0]
+
+
+def table_of(text: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
+    """Return the bytes of a published table, see ``path_table``: header, places and text.
+
+    Args:
+        text: (bytes,), ``u1``: the paths, one after another.
+        size: (paths,), ``<i8``: the bytes of each.
+    """
+    import numpy as np
+
+    places = np.concatenate([[0], np.cumsum(size)])
+    width = 4 if len(text) + 4 * len(places) < 2**32 else 8
+    places = (places + width * len(places)).astype(f"<u{width}")
+    header = npy_header(np.dtype("u1"), places.nbytes + len(text))
+    return [np.frombuffer(header, "u1"), places.view("u1"), text]
+
+
+class Places(Sequence[str]):
+    """The path below root of each image of a scan.
+
+    Args:
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        scan: The images, which may be a selection.
+        table: The file with the paths of all images of the split, see ``ImagePaths``; empty if
+            DINOv3 rebuilds them from the numbers.
+        whole: The scan of all images; None if that is ``scan``.
+    """
+
+    def __init__(
+        self, split: str, scan: Scan, table: StrPath = "", whole: Scan | None = None
+    ) -> None:
+        self._split, self._scan, self._known = split, scan, None
+        self._ids, self._index = scan.class_ids.tolist(), scan.class_index()
+        if table:
+            whole = whole or scan
+            self._known, self._at = ImagePaths.load(table, whole), whole.positions_of(scan)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def published(self) -> list[np.ndarray]:
+        """The bytes of the published table; nothing if there is none."""
+        return table_of(*self._known.chosen(self._at)) if self._known else []
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if self._known:
+            return self._known.path(self._at[i])
+        class_id = self._ids[self._index[i]]
+        return image_path(self._split, class_id, int(self._scan.actual_index[i]))
