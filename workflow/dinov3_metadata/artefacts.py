@@ -249,6 +249,8 @@ class Scan:
         """Return the positions of the images of a selection from this scan: (images,) ``<i8``."""
         import numpy as np
 
+        if len(self.actual_index) == len(other.actual_index):
+            return np.arange(len(self.actual_index))
         own, chosen = (
             np.searchsorted(self.class_ids, one.class_ids).astype("<u8")[one.class_index()] << 32
             | one.actual_index

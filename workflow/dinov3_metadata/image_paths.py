@@ -87,6 +87,8 @@ class ImagePaths:
         import numpy as np
 
         size = np.diff(self.ends, prepend=0)
+        if len(at) == len(size) - len(self.numbers):  # all images: nothing is copied
+            return self.text[: size[: len(at)].sum()], size[: len(at)]
         kept = np.zeros(len(size), bool)
         kept[at] = True
         return self.text[np.repeat(kept, size)], size[at]

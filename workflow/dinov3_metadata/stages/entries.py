@@ -44,11 +44,12 @@ def dump_entries(
         DamagedError: A file that is read is damaged.
         MetadataError: A class has no row in the labels file, or no number.
     """
-    found = Scan.load(sound or selected or scan)
+    whole = Scan.load(scan)
+    found = Scan.load(sound or selected) if sound or selected else whole
     numbers = Numbering.load(numbering, found)
     write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
     if table:
-        parts = Places("", found, table, Scan.load(scan)).published
+        parts = Places("", found, table, whole).published
         with write_atomically(new_paths, sum(map(len, parts))) as file:
             for part in parts:
                 file.write(part.data)

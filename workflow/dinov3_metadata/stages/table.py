@@ -217,6 +217,7 @@ class Table(Source):
         ends = np.cumsum(scan.counts)
         spans = zip((ends - scan.counts).tolist(), ends.tolist(), strict=True)
         self._places = dict(zip(scan.class_ids.tolist(), spans, strict=True))
+        self._sizes = np.diff(paths.ends, prepend=0)
         kept = paths.special | (not self.before.swept)
         for i in np.flatnonzero(kept).tolist():
             self._held.setdefault(str(paths.class_ids[i]), []).append(i)
@@ -296,24 +297,26 @@ class Table(Source):
         """
         check_length(self.split, class_id)
         before = self._rows_before(class_id)
-        _, new_at, old_at = np.intersect1d(
-            rows.paths, before.paths, assume_unique=True, return_indices=True
-        )
-        numbers = np.full(len(rows.paths), -1, "<i8")
-        numbers[new_at] = before.numbers[old_at]
-        gone = np.ones(len(before.paths), bool)
-        gone[old_at] = False
+        numbers, gone = np.full(len(rows.paths), -1, "<i8"), np.ones(len(before.paths), bool)
+        if len(before.paths):
+            _, at, old = np.intersect1d(rows.paths, before.paths, True, return_indices=True)
+            numbers[at], gone[old] = before.numbers[old], False
         new = np.flatnonzero(numbers < 0)
-        own, used = trailing_numbers(rows.paths[new]), numbers[new_at]
-        claimed, which, many = np.unique(own, return_inverse=True, return_counts=True)
-        takes = (own >= 0) & (many[which] == 1) & ~np.isin(own, used)
+        own, used = trailing_numbers(rows.paths[new]), numbers[numbers >= 0]
+        claimed, first, many = np.unique(own, return_index=True, return_counts=True)
+        alone = (many == 1) & (claimed >= 0)
+        if len(used):
+            alone &= ~np.isin(claimed, used)
+        takes = np.zeros(len(new), bool)
+        takes[first[alone]] = True
         numbers[new[takes]] = own[takes]
-        rest = new[~takes]
-        rest = rest[order_of(rows.paths[rest])]
-        held = np.concatenate([used, claimed, before.numbers[gone]])
-        free = np.setdiff1d(np.arange(len(rest) + len(held)), held)
-        numbers[rest] = free[: len(rest)]
-        gone[gone] = ~np.isin(before.numbers[gone], numbers)
+        if len(rest := new[~takes]):
+            rest = rest[order_of(rows.paths[rest])]
+            held = np.concatenate([used, claimed, before.numbers[gone]])
+            free = np.setdiff1d(np.arange(len(rest) + len(held)), held)
+            numbers[rest] = free[: len(rest)]
+        if gone.any():  # a new image may take over a number
+            gone[gone] = ~np.isin(before.numbers[gone], numbers)
         retired = Rows(before.paths[gone], before.numbers[gone], np.zeros(gone.sum(), bool))
         own_special = Rows(rows.paths, numbers, rows.special)
         others = _joined([_some(own_special, rows.special), retired])
@@ -350,10 +353,9 @@ class Table(Source):
         """Return a class as it was, without a copy."""
         start, stop = self._places[class_id]
         scan, paths = self.before.scan, self.before.paths  # type: ignore[union-attr]
-        first = paths.ends[start - 1] if start else 0
-        sizes = np.diff(paths.ends[start:stop], prepend=first)
-        text = paths.text[first : first + sizes.sum()]
-        return Piece(text, sizes, scan.actual_index[start:stop], self._others_before(class_id))
+        first, last = (paths.ends[at - 1] if at else 0 for at in (start, stop))
+        numbers, others = scan.actual_index[start:stop], self._others_before(class_id)
+        return Piece(paths.text[first:last], self._sizes[start:stop], numbers, others)
 
     def _join(self, pieces: dict[str, Piece], found: Found) -> tuple[Scan, ImagePaths]:
         """Return all classes in the order of their ids, and what has been removed after them."""
