@@ -11,7 +11,9 @@ from types import ModuleType
 
 import pytest
 from dinov3_metadata import MetadataError, dump_extra
+from dinov3_metadata.addresses import unescaped
 from dinov3_metadata.dinov3 import use_metadata_lengths
+from dinov3_metadata.named import Split, named_in
 from dinov3_metadata.summary import dataset_path
 from helpers import REPOSITORY, SPLIT_OF_DINOV3
 
@@ -117,7 +119,9 @@ def test_the_package_need_not_be_installed_where_the_command_runs(place: Path, t
 
 def test_one_line_before_training(place: Path, tree: Path) -> None:
     lines = f"""
+from dinov3_metadata.addresses import unescaped
 from dinov3_metadata.dinov3 import use_metadata_lengths
+from dinov3_metadata.named import Split, named_in
 use_metadata_lengths({str(place / "extra")!r})
 import sys
 from dinov3.data.datasets.image_net import ImageNet, parse
@@ -149,7 +153,9 @@ def test_entries_that_are_not_of_the_metadata(place: Path, tree: Path) -> None:
 LATER = """
 import json, os, sys, time
 from dinov3_metadata import dinov3, dump_extra
+from dinov3_metadata.addresses import unescaped
 from dinov3_metadata.dinov3 import use_metadata_lengths
+from dinov3_metadata.named import Split, named_in
 from dinov3_metadata.paths import path_of
 use_metadata_lengths()
 from dinov3.data.datasets.image_net import parse
@@ -219,6 +225,7 @@ def test_it_runs_in_python_3_9() -> None:
         "disk",
         "documents",
         "errors",
+        "path_table",
         "paths",
         "replace",
     ]
@@ -269,10 +276,18 @@ def test_the_launcher_says_what_it_wants(place: Path) -> None:
     assert "Error: no-such-program: No such file" in run(place, *LAUNCH, "no-such-program").stderr
 
 
-@pytest.mark.parametrize("folder", ["/a:b", "/a=b", "/a #b", "/a${b}", "/a\nb"])
-def test_a_path_that_dinov3_can_not_take(folder: str) -> None:
-    with pytest.raises(ValueError, match=r"no folder may contain ':', '=', ' #', "):
-        dataset_path("TRAIN", "/root", folder)
+@pytest.mark.parametrize("folder", ["/a:b", "/a=b", "/a #b", "/a${b}", "/a\nb", "/a%3Ab:c"])
+def test_a_path_that_dinov3_can_not_take_is_escaped(folder: str) -> None:
+    name = dataset_path("TRAIN", "/root", folder)
+    assert not re.search(r"[=\n]|\s#|\$\{|:(?!split|root|extra)", name.replace("=", "", 3))
+    assert unescaped(name.rpartition("=")[2]) == folder
+    assert [*named_in(f"dataset_path={name}")] == [Split("TRAIN", "/root", folder)]
+
+
+def test_a_path_that_dinov3_can_take_stays(tmp_path: Path) -> None:
+    (tmp_path / "a%3Ab").mkdir()  # which exists as it is written
+    assert unescaped(f"{tmp_path}/a%3Ab") == f"{tmp_path}/a%3Ab"
+    assert dataset_path("TRAIN", "/100%", "/b") == "ImageNet:split=TRAIN:root=/100%:extra=/b"
     assert dataset_path("TRAIN", "/a b", "/狗") == "ImageNet:split=TRAIN:root=/a b:extra=/狗"
 
 

@@ -2,28 +2,34 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata.addresses import SPLITS, image_path, trailing_number
-from dinov3_metadata.dataset import ImageNetMetadata
+from dinov3_metadata.addresses import SPLITS, image_path
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.packed import order_of, trailing_numbers
 from dinov3_metadata.path_table import PathTable
 from dinov3_metadata.paths import file_name
 from dinov3_metadata.readdir import behind
 from dinov3_metadata.run import dump_extra
 from helpers import make_tree
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 NAMES = [
     *("IMG_0012.jpg", "IMG_0013.PNG", "a b/IMG_0012.jpg", "no number.webp", "12.png", "a/b/12.tif"),
-    *("0.jpg", "1.jpg", "2.jpeg", "3.BMP", "x.jpg", "y.jpg", "z.JPEG", "狗_4294967296.jpeg", "ä.jpg"),
+    *(
+        "0.jpg",
+        "1.jpg",
+        "2.jpeg",
+        "3.BMP",
+        "x.jpg",
+        "y.jpg",
+        "z.JPEG",
+        "狗_4294967296.jpeg",
+        "ä.jpg",
+    ),
     *("\udcff.jpg", "\udcff 7.jpg", "\U0001f600.jpg", "\uffee.jpg", "20200101123456789.jpg"),
     *("00000000000000000000000005.jpg", ".hidden.jpg", "note.txt", "cat_3.JPEG", "cat_12.JPEG"),
 ]

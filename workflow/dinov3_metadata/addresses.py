@@ -73,6 +73,34 @@ def image_path(split: str, class_id: str, actual_index: int) -> str:
     return f"{folder}/{image_name(split, class_id, actual_index)}"
 
 
+def escaped(path: str) -> str:
+    """Return a path as it can be in the string that names a dataset for DINOv3.
+
+    DINOv3 splits that string at each ``:`` and ``=``, and OmegaConf reads it as YAML. What they
+    would take for something else is written as in a URL. The launcher understands this.
+
+    Example:
+        >>> escaped("/data/a=b: c"), escaped("/data/100%")
+        ('/data/a%3Db%3A c', '/data/100%')
+    """
+    special = r"[:=]|(?<=\s)#|\$(?=\{)|[\0-\x1f]"
+    if not re.search(special, path):
+        return path
+    return re.sub(f"{special}|%", lambda found: f"%{ord(found[0]):02X}", path)
+
+
+def unescaped(path: str) -> str:
+    """Return the path that ``escaped`` was given. A path that exists as it is written is meant so.
+
+    Example:
+        >>> unescaped("/data/a%3Db")
+        '/data/a=b'
+    """
+    if "%" not in path or os.path.lexists(os.path.expanduser(path)):
+        return path
+    return re.sub("%([01237][0-9A-F])", lambda found: chr(int(found[1], 16)), path)
+
+
 def trailing_number(image: str) -> int | None:
     """Return the number at the end of an image's name, before the suffix.
 

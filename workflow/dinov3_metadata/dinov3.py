@@ -17,28 +17,37 @@ from __future__ import annotations  # DINOv2's own environment has Python 3.9
 import json
 import logging
 import os
+import struct
 import sys
+import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .addresses import SPLITS
+from .addresses import SPLITS, unescaped
 from .disk import read_file
 from .errors import MetadataError
-from .paths import StrPath, path_of
+from .path_table import PathTable
+from .paths import StrPath, file_name, path_of
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
+_SHA256 = "_paths_sha256"
+"""Where a pickled dataset notes the table that belongs to its entries."""
+
+if TYPE_CHECKING:
+    Tables = weakref.WeakKeyDictionary[Any, "tuple[str, PathTable] | None"]
+
 SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
 
 
@@ -85,22 +94,36 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
 
 
 def _length(extra: StrPath, split: str) -> int:
+    """Return the number of images of a split."""
+    return _described(extra, split)[0]
+
+
+def _described(extra: StrPath, split: str) -> tuple[int, str]:
+    """Return the number of images of a split, and the sha256 of the table of their paths; an empty
+    text if DINOv3 rebuilds their paths.
+
+    Raises:
+        FileNotFoundError: There is no metadata.
+        MetadataError: It is damaged.
+    """
     path = Path(path_of(os.path.expanduser(extra), "metadata", split=split))
-    images = None
+    images = table = None
     try:
         about = json.loads(read_file(path, SMALL))
-        images = about.get("images") if isinstance(about, dict) else None
+        images = about["images"]
+        table = about.get("files", {}).get(file_name("paths", split=split))
+        table = table["sha256"] if table else ""
     except FileNotFoundError:
         raise
     except OSError as error:
         raise MetadataError(f"{path}: {error.strerror}.") from None
-    except (ValueError, RecursionError, MemoryError):
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError, MemoryError):
         pass  # the error is raised below
-    if type(images) is not int or images < 0:
+    if type(images) is not int or images < 0 or type(table) is not str:
         raise MetadataError(
             f"{path} is incomplete or damaged. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    return images
+    return images, table
 
 
 def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
@@ -112,7 +135,8 @@ def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
 
 
 def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
-    """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits."""
+    """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits; and let
+    it read images by the table of their paths, if there is one."""
     try:
         dataset, split = module.ImageNet, module.ImageNet.Split
         known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
@@ -126,14 +150,16 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
         return lengths.get(self.name) or known(self)
 
     checked: dict[int, weakref.ref[Any]] = {}  # id of each checked array -> the array
+    tables: Tables = weakref.WeakKeyDictionary()
 
-    def length_of(self: Any) -> int:
-        """Return the number of rows of the mapped array.
+    def entries_of(self: Any) -> Any:
+        """Return the mapped array, and map the table of paths that belongs to it.
 
         Each array is checked only once: a training continues with the files that it has mapped,
         even if a later publication replaces them.
         """
         end = time.monotonic() + PATIENCE
+        before = getattr(self, "_entries", None)
         while True:
             if getattr(self, "_entries", None) is None:
                 with suppress(OSError):  # opening it makes an NFS client ask for the current files
@@ -142,22 +168,105 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
             known = checked.get(id(entries))
             if known and known() is entries:
                 break
-            error = _why_not(self, len(entries))
+            pinned = _SHA256 in vars(self)  # the array came from another process
+            error, table = _check(self, len(entries))
+            if error is None and table and before is not None and not pinned:
+                if before is not entries and not _same(before, entries):
+                    raise _replaced(self)
+                if before is entries:  # mapped at an unknown time: map it with the table
+                    self._entries = None
+                    continue
             if error is None:
+                vars(self).pop(_SHA256, None)
+                tables[self] = table
                 checked[id(entries)] = weakref.ref(entries, partial(_forget, checked, id(entries)))
                 break
             if time.monotonic() > end:
                 raise error
-            self._entries = None  # map it again: the files may just be being replaced
+            if not pinned:
+                self._entries = None  # map it again: the files may just be being replaced
             time.sleep(0.02)
-        return len(entries)
+        return entries
 
     vars(length)["known"] = known
     split.length = property(length)
-    dataset.__len__ = length_of
+    dataset.__len__ = lambda self: len(entries_of(self))
+    if hasattr(dataset, "get_image_data") and hasattr(split, "get_image_relpath"):
+
+        def table_of(self: Any) -> tuple[str, PathTable] | None:
+            if self not in tables:
+                entries_of(self)
+            return tables[self]
+
+        _read_by_path(dataset, split, table_of, tables)
     if hasattr(dataset, "dump_extra"):  # a fork for training alone may have removed it
         theirs = getattr(dataset.dump_extra, "theirs", dataset.dump_extra)
         dataset.dump_extra = _make_dump_extra(theirs, module.__name__.partition(".")[0])
+
+
+def _read_by_path(
+    dataset: Any,
+    split: Any,
+    table_of: Callable[[Any], tuple[str, PathTable] | None],
+    tables: Tables,
+) -> None:
+    """Let ``ImageNet`` read the images of a dataset by the table of their paths, if it has one.
+
+    While an image is read, ``get_image_relpath`` of its split returns the path of its row.
+
+    Args:
+        dataset, split: ``ImageNet`` and the enum of its splits.
+        table_of: Returns the sha256 and the content of the table of a dataset.
+        tables: The tables that this process has opened.
+    """
+    start, image_data, relpath = (
+        getattr(known, "theirs", known)
+        for known in (dataset.__init__, dataset.get_image_data, split.get_image_relpath)
+    )
+    reading = threading.local()
+
+    @wraps(start)
+    def __init__(self: Any, *args: Any, **given: Any) -> None:  # noqa: N807
+        for name in given.keys() & {"root", "extra"}:
+            given[name] = unescaped(os.fspath(given[name]))
+        start(self, *args, **given)
+
+    @wraps(image_data)
+    def get_image_data(self: Any, index: int) -> bytes:
+        table = table_of(self)
+        reading.path = table and table[1][index]
+        try:
+            return image_data(self, index)
+        finally:
+            reading.path = None
+
+    @wraps(relpath)
+    def get_image_relpath(self: Any, actual_index: int, class_id: str | None = None) -> str:
+        return getattr(reading, "path", None) or relpath(self, actual_index, class_id)
+
+    def __reduce_ex__(self: Any, protocol: int) -> Any:  # noqa: N807
+        made: tuple[Any, ...] = object.__reduce_ex__(self, protocol)  # type: ignore[assignment]
+        function, arguments, state, *rest = made
+        if table := tables.get(self):
+            function, state = _rebuilt, vars(self) | {_SHA256: table[0]}
+        return (function, arguments, state, *rest)
+
+    for patched, theirs in (
+        (__init__, start),
+        (get_image_data, image_data),
+        (get_image_relpath, relpath),
+    ):
+        vars(patched)["theirs"] = theirs
+    dataset.__init__, dataset.get_image_data = __init__, get_image_data
+    dataset.__reduce_ex__, split.get_image_relpath = __reduce_ex__, get_image_relpath
+
+
+def _rebuilt(kind: type, *_: Any) -> Any:
+    """Make an ``ImageNet`` in a process that was given a pickled one, and patch its class there, as
+    a worker that was spawned may not have been started by the launcher."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        use_metadata_lengths()
+    return object.__new__(kind)
 
 
 def _make_dump_extra(theirs: Callable[[Any], None], package: str) -> Callable[[Any], None]:
@@ -186,24 +295,65 @@ def _make_dump_extra(theirs: Callable[[Any], None], package: str) -> Callable[[A
     return dump_extra
 
 
-def _why_not(dataset: Any, rows: int) -> MetadataError | None:
-    """Return an error if an array with so many rows does not match the metadata; otherwise None."""
-    extra, split = dataset._extra_root, dataset.split.name
+def _check(dataset: Any, rows: int) -> tuple[MetadataError | None, tuple[str, PathTable] | None]:
+    """Return an error if an array with so many rows does not match the metadata, otherwise None;
+    and the table of their paths, if there is one."""
     try:
-        expected = _length(extra, split)
+        described = _described(dataset._extra_root, dataset.split.name)
     except FileNotFoundError:
-        expected = dataset.split.length
+        described = int(dataset.split.length), ""
     except MetadataError as error:
-        return error
+        return error, None
+    try:
+        return None, _table(dataset, rows, *described)
+    except MetadataError as error:
+        return error, None
+
+
+def _table(dataset: Any, rows: int, expected: int, sha256: str) -> tuple[str, PathTable] | None:
+    """Return the table of the paths of a dataset; None if DINOv3 rebuilds them.
+
+    Raises:
+        MetadataError: The metadata does not have so many rows, or does not belong together.
+    """
+    extra, split = dataset._extra_root, dataset.split.name
     if rows != expected:
-        return MetadataError(
+        raise MetadataError(
             f"entries-{split}.npy in {extra} has {rows:,} rows, but {expected:,} are expected from "
             f"metadata-{split}.json (or, without it, for ImageNet-1k). Run snakemake or "
             "dinov3_metadata.dump_extra again."
         )
+    table = None
+    if vars(dataset).get(_SHA256, sha256) != sha256:
+        raise _replaced(dataset)
+    if sha256:
+        path = path_of(os.path.expanduser(extra), "paths", split=split)
+        try:
+            table = sha256, PathTable(path, rows)
+        except (OSError, ValueError, struct.error) as error:
+            raise MetadataError(
+                f"{path} is missing or damaged ({error}). Run snakemake or "
+                "dinov3_metadata.dump_extra again."
+            ) from None
+        if _described(extra, split)[1] != sha256:
+            raise torn(extra, split)
     if is_torn(os.path.expanduser(extra), split):
-        return torn(extra, split)
-    return None
+        raise torn(extra, split)
+    return table
+
+
+def _replaced(dataset: Any) -> MetadataError:
+    return MetadataError(
+        f"The metadata of {dataset.split.name} in {dataset._extra_root} was replaced since the "
+        "dataset was opened. Open it again."
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two arrays of entries name the same images in the same order."""
+    if len(one) != len(other):
+        return False
+    return all((one[name] == other[name]).all() for name in ("actual_index", "class_index"))
 
 
 def _forget(checked: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref[Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from .addresses import SPLITS
+from .addresses import SPLITS, unescaped
 from .disk import read_file
 from .paths import absolute
 
@@ -84,7 +84,8 @@ def named_in(text: str) -> Iterator[Split]:
             complete = {"split", "root", "extra"} == values.keys()
             replaced = any("${" in value for value in values.values())
             if complete and not replaced and values["split"] in SPLITS:
-                root, extra = (absolute(values[name].strip()) for name in ("root", "extra"))
+                paths = (unescaped(values[name].strip()) for name in ("root", "extra"))
+                root, extra = map(absolute, paths)
                 yield Split(values["split"], root, extra)
 
 

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 
-from .addresses import LABELLED, SPLITS, split_folder
+from .addresses import LABELLED, SPLITS, escaped, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
@@ -34,6 +34,8 @@ SILENT = (
     "memory?), nothing is lost: run the same command again. If a cluster's scheduler refused it, "
     "docs/cluster.md says how to find out why."
 )
+
+LAUNCHER = "dinov3-metadata train -- <COMMAND>"
 
 SHORT = 45  # characters of a path in a table
 
@@ -81,7 +83,8 @@ def summarise(chain: Chain) -> str:
         what = "Audited, but not published yet" if found else "Nothing is published yet"
         lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
-    files = "{entries,class-ids,class-names}-SPLIT.npy, metadata-SPLIT.json"
+    table = ",paths" if chain.tabled else ""
+    files = f"{{entries,class-ids,class-names{table}}}-SPLIT.npy, metadata-SPLIT.json"
     notes += [*_numbering(extra), *_holdout(extra), *_leaks(chain)]
     kept, room = kept_size(extra)
     if kept:
@@ -90,14 +93,12 @@ def summarise(chain: Chain) -> str:
     lines = [f"DINOv3 metadata, verified, in {extra}:", *_table(rows), *notes, f"  files: {files}"]
     lines += [f"  verified: {_verified(chain.settings)}"]
     lines += [f"  layout: {chain.layout}", f"  root for DINOv3: {root}"]
-    strings = (  # for a shell
+    lines += [  # for a shell
         f"  dataset_path for DINOv3: {shlex.quote(dataset_path(split, root, extra))}"
         for split in splits
-    )
-    try:
-        lines += strings
-    except ValueError as error:
-        lines.append(f"  dataset_path for DINOv3: none, because {error}")
+    ]
+    if chain.tabled or escaped(root) != root or escaped(extra) != extra:
+        lines.append(f"  which only the launcher understands: {LAUNCHER}")
     return "\n".join(map(printable, lines))
 
 
@@ -228,21 +229,14 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
 
     Source: ``_parse_dataset_str`` in facebookresearch/dinov3, ``dinov3/data/loaders.py``, which
     splits it at each ``:`` and ``=``, and OmegaConf, which reads it as YAML from the command line.
-
-    Raises:
-        ValueError: These folders cannot be named in such a string; the message says why.
+    Folders that cannot be named in such a string are escaped, which only the launcher understands.
 
     Example:
         >>> dataset_path("VAL", "/data/imagenet", "/data/extra")
         'ImageNet:split=VAL:root=/data/imagenet:extra=/data/extra'
     """
-    for path in (os.fspath(root), os.fspath(extra)):
-        if re.search(r"[:=]|\s#|\$\{|[\0-\x1f]", path):
-            raise ValueError(
-                "no folder may contain ':', '=', ' #', '${' or a control character: "
-                f"{path}. Make a link to it elsewhere, and use that as root or extra."
-            )
-    return f"ImageNet:split={split}:root={os.fspath(root)}:extra={os.fspath(extra)}"
+    folders = (escaped(os.fspath(path)) for path in (root, extra))
+    return "ImageNet:split={}:root={}:extra={}".format(split, *folders)
 
 
 def failures(extra: StrPath, logs: Iterable[str]) -> str:
