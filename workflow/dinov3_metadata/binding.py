@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 from snakemake.io import unpack
 
 from .chain import OF_SPLIT, STAGES, TABLES, needs
-from .current import SCANNED
 from .disk import read_file
 from .errors import logger
 from .extras import check_settings
@@ -128,7 +127,7 @@ class Binding:
         """Return the files of the scans of other splits that the selection of a split reads."""
         self._states()
         beside = self.chain.now[wildcards.split].beside
-        return [files[name] for files in beside.values() for name in SCANNED]
+        return [path for one in beside.values() for name, path in one.items() if name != "source"]
 
     def audits_before(self, wildcards: Any) -> list[str]:
         """Return the audits by which images of a split are left out."""

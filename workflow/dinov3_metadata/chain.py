@@ -27,10 +27,16 @@ SILENT = ("__init__", "errors", "layouts/__init__", "lock", "log", "progress", "
 report, lock or import other modules."""
 
 WALKING = ("packed", "readdir", "walk")
-UNFIT = (*WALKING, "choice", "stages/left_out", "stages/refusals", "stages/unfit")
+UNFIT = (
+    *(*WALKING, "choice", "image_paths", "stages/left_out", "stages/refusals"),
+    "stages/unfit",
+)
 LISTS = ("stages/label_forms", "stages/list_names", "stages/lists", "structures", "texts")
 CHOSEN = ("scan", "selected", "sound")  # the last of them that exists has the images to publish
-AUDITING = ("damage", "examine", "hashes", "images", "pixels", "stages/audit", "stand_ins")
+AUDITING = (
+    *("damage", "examine", "hashes", "image_paths", "images", "pixels", "stages/audit"),
+    "stand_ins",
+)
 
 
 class Stage(NamedTuple):
@@ -147,7 +153,7 @@ STAGES = {
         module="selection",
         says="Select the images of {split}",
         after=("scan_split",),
-        reads=("scan", "folders"),
+        reads=("scan", "folders", "table"),
         makes=("selected", "selection", "choice", "new_left_out"),
         wildcards=("split",),
         given=lambda chain, split: {
@@ -186,7 +192,7 @@ STAGES = {
         module="audit",
         says="Open the images of {split} that are new, {scatteritem}",
         after=("scan_split", "select_images", "number_classes"),
-        reads=("scan", "selected", "numbering"),
+        reads=("scan", "table", "selected", "numbering"),
         makes=("share",),
         wildcards=("extra", "split", "scatteritem"),
         on_demand=True,
@@ -202,7 +208,7 @@ STAGES = {
         module="audit",
         says="Audit {split}",
         after=("scan_split", "select_images", "audit_images"),
-        reads=("scan", "selected", "numbering"),
+        reads=("scan", "table", "selected", "numbering"),
         makes=("audited",),
         wildcards=("extra", "split", "tree", "selection", "numbered", "audit"),
         on_demand=True,
@@ -220,7 +226,7 @@ STAGES = {
         module="sound",
         says="Leave out the images of {split} with a problem",
         after=("scan_split", "select_images", "number_classes", "audit_split"),
-        reads=("scan", "folders", "selection", "choice"),
+        reads=("scan", "folders", "table", "selection", "choice"),
         makes=("sound", "sound_selection", "watched", "sound_left_out"),
         wildcards=("extra", "split"),
         given=lambda chain, split: {
@@ -300,7 +306,7 @@ STAGES = {
             "fail_on": chain.groups_refused,
             "keep": chain.settings.keep,
         },
-        code=("doubles", "near", "stages/duplicates"),
+        code=("doubles", "image_paths", "near", "stages/duplicates"),
     ),
     "publish": Stage(
         module="publish",

@@ -15,6 +15,7 @@ from .documents import Count, to_json
 from .errors import MetadataError, count, listing, logger
 from .files import reading_back, write_atomically
 from .formats import name_image
+from .image_paths import Places
 from .paths import StrPath
 from .selection import Rule, Selection
 
@@ -145,6 +146,7 @@ def write_choice(
     root: str,
     split: str,
     is_view: bool,
+    places: Places,
 ) -> None:
     """Write what was left out by which rule, and each image that was.
 
@@ -153,6 +155,7 @@ def write_choice(
         selection: See ``formats.Selection``.
         left_out: The document for users. For a class that is not selected, it has only the counts.
         root, split, is_view: See ``select_images``.
+        places: The paths of all images of the choice.
     """
     scan = choice.scan
     about = Selection(
@@ -167,13 +170,13 @@ def write_choice(
     text = json.dumps({"split": split, "root": root, **asdict(about)}, indent=1).encode()
     with write_atomically(left_out) as file:
         file.write(text[: -len(b"\n}")] + b',\n "left_out": [')
-        _write_images(choice, file, root, split, is_view)
+        _write_images(choice, file, root, places, is_view)
         file.write(b"\n ]\n}\n")
     for rule in choice.rules:
         logger.info("%s: %d images left out by %s", split, rule.images, rule.rule)
 
 
-def _write_images(choice: Choice, file: BinaryIO, root: str, split: str, is_view: bool) -> None:
+def _write_images(choice: Choice, file: BinaryIO, root: str, places: Places, is_view: bool) -> None:
     """Write a line for each image that is left out, but not for classes that are not selected."""
     index, between = choice.scan.class_index(), "\n  "
     ends = [f', "reason": {json.dumps(reason)}}}' for reason in choice.reasons]
@@ -185,11 +188,11 @@ def _write_images(choice: Choice, file: BinaryIO, root: str, split: str, is_view
         start, stop = ends_at[class_index] - choice.scan.counts[class_index], ends_at[class_index]
         at = start + np.flatnonzero(listed[start:stop])
         numbers, why = choice.scan.actual_index[at].tolist(), choice.reason[at].tolist()
-        if is_view:
-            paths = (image_path(split, class_id, number) for number in numbers)
-            starts = (json.dumps(name_image(root, path, True))[:-1] for path in paths)
+        if is_view or places.tabled:
+            named = (name_image(root, places[i], is_view) for i in at.tolist())
+            starts = (json.dumps(one)[:-1] for one in named)
         else:  # there may be a million
-            escaped = json.dumps(class_id)[1:-1]
+            escaped, split = json.dumps(class_id)[1:-1], places.split
             starts = (f'{{"image": "{image_path(split, escaped, number)}"' for number in numbers)
         lines = [start + ends[one - 1] for start, one in zip(starts, why, strict=True)]
         if lines:

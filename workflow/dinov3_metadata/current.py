@@ -40,7 +40,7 @@ from .watched import Sound, find_sound
 NUMBERED_BY = {"own": (), "train": ("TRAIN",), "union": LABELLED}
 """The setting ``classes`` -> the splits by whose classes a split is numbered, if not by its own."""
 
-SCANNED = ("scan", "folders")  # the files of a scan
+SCANNED = ("scan", "folders", "table")  # the files of a scan
 
 
 class Present:
@@ -73,8 +73,8 @@ class Present:
 
     @property
     def behind(self) -> str:
-        """``source`` if DINOv3 reads the split through a view; otherwise empty."""
-        return self.source if self.chain.is_view else ""
+        """``source`` if DINOv3 reads the split by a view or a table; otherwise empty."""
+        return self.source if self.chain.is_view or self.chain.tabled else ""
 
     @property
     def folder(self) -> str:
@@ -233,15 +233,16 @@ class Present:
 
     @property
     def beside(self) -> dict[str, dict[str, str]]:
-        """Other split -> its scan, the record of its folders, and ``behind``, for lists that may
+        """Other split -> the files of its scan, and ``behind``, for lists that may
         name images of any split of this run."""
         shared = any(self.rules.get(f"{name}_own") is False for name in ("images", "exclude"))
         chain = self.chain
         others = [split for split in chain.splits if shared and split != self.split]
+        names = [name for name in SCANNED if name != "table" or chain.tabled]
         found = {}
         for one in others:
             now = chain.now[one]
-            paths = {name: path_of(chain.extra, name, **now.place_of_scan) for name in SCANNED}
+            paths = {name: path_of(chain.extra, name, **now.place_of_scan) for name in names}
             found[one] = {**paths, "source": now.behind}
         return found
 

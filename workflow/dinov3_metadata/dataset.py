@@ -5,6 +5,7 @@ It does not look at the images when it is opened.
 
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +20,8 @@ from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .look import finds_folder
-from .paths import StrPath, absolute, file_name, path_of
+from .path_table import PathTable
+from .paths import StrPath, absolute, array_names, file_name, path_of
 from .preflight import view_of
 from .published import changed_since_published, patiently
 from .selection import select_of
@@ -75,7 +77,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
     Args:
         root: The folder that DINOv3 takes as root. If the metadata was made for a view, you can
-            also pass the dataset's own folder.
+            also pass the dataset's own folder. With `view: none`, the two are the same.
         extra: The folder with the metadata files.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         transform, target_transform, transforms: As in torchvision's datasets.
@@ -122,7 +124,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         root = view_of(root, self._about) or root
         super().__init__(root, transforms, transform, target_transform)
-        if not finds_folder(os.path.join(root, split_folder(split))):
+        if self._about.table and not finds_folder(root):
+            raise MetadataError(f"There is no folder {root}.")
+        inside = os.path.join(root, split_folder(split))
+        if not self._about.table and not finds_folder(inside):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
         changed = check and changed_since_published(self.root, self.extra, split, self._about)
@@ -150,7 +155,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return (image, target) if self.split in LABELLED else image
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_arrays": None}  # each worker maps the files itself
+        return self.__dict__ | {"_arrays": None, "_table": None}  # each worker maps them itself
 
     @property
     def description(self) -> dict[str, Any]:
@@ -191,6 +196,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
 
     def get_path(self, index: int) -> str:
         """Return the path of an image."""
+        if self._about.table:
+            return os.path.join(self.root, self._mapped_table()[index])
         row = self.entries[index]
         path = image_path(self.split, row["class_id"], row["actual_index"])
         return os.path.join(self.root, path)
@@ -240,6 +247,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self._about = describe_split(self.extra, self.split)
         self._paths = [os.path.join(self.extra, name) for name in self._about.files]
         self._arrays: list[np.ndarray] | None = None
+        self._table: PathTable | None = None
         self._states = list(map(_state, self._paths))
         self._check(first)
 
@@ -255,6 +263,15 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             self._arrays = arrays
         return self._arrays
 
+    def _mapped_table(self) -> PathTable:
+        """Return the mapped table of paths."""
+        if self._table is None:
+            self._check_states()
+            table = PathTable(self._paths[-1], len(self))
+            self._check_states()
+            self._table = table
+        return self._table
+
     def _check_states(self) -> None:
         if list(map(_state, self._paths)) != self._states:
             raise MetadataError(
@@ -268,7 +285,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         dtype = entries_dtype(about.class_id_length, about.class_name_length)
         types = dtype, dtype["class_id"], dtype["class_name"]
         rows = about.images, about.classes, about.classes
-        return list(zip(self._paths, types, rows, strict=False))
+        paths = self._paths[: len(array_names(self.split))]
+        return list(zip(paths, types, rows, strict=False))
 
     def _check(self, first: int) -> None:
         """Check the files against their description, and some entries against the class arrays.
@@ -279,16 +297,17 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         Raises:
             MetadataError: The files do not belong together.
         """
-        files = list(self._about.files.values())
+        files, expected = list(self._about.files.values()), self._expected()
+        last = len(expected) if first else None  # the table is as large as the entries
         try:
-            good = all(
-                _starts_with(path, npy_header(dtype, rows))
-                and os.path.getsize(path) == described.bytes
-                for (path, dtype, rows), described in zip(self._expected(), files, strict=True)
-            ) and all(
-                sha256(path) == described.sha256
-                for path, described in zip(self._paths[first:], files[first:], strict=True)
+            good = (
+                all(_starts_with(path, npy_header(dtype, rows)) for path, dtype, rows in expected)
+                and [*map(os.path.getsize, self._paths)] == [one.bytes for one in files]
+                and [*map(sha256, self._paths[first:last])]
+                == [one.sha256 for one in files[first:last]]
             )
+            if good and self._about.table:
+                self._mapped_table()
             if good:
                 entries, *named = self._mapped()
                 rows = entries[:: len(entries) // PROBES + 1]
@@ -296,7 +315,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                     np.array_equal(array[rows["class_index"]], rows[column])
                     for column, array in zip(("class_id", "class_name"), named, strict=False)
                 )
-        except (OSError, ValueError, IndexError, TypeError, MemoryError):
+        except (OSError, ValueError, struct.error, IndexError, TypeError, MemoryError):
             good = False
         if not good:
             described = file_name("metadata", split=self.split)

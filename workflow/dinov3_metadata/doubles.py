@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .addresses import image_path
-from .artefacts import Numbering, Scan
+from .artefacts import Numbering
 from .errors import DamagedError, MetadataError
 from .files import open_array
 from .formats import AUDIT_ROW, name_image, read_audit_summary
+from .image_paths import Places
 from .near import distance, groups, nearest, run_starts
 from .paths import StrPath, path_of
 
@@ -33,7 +33,7 @@ class Images:
         split, root: The split, and the folder that DINOv3 uses as root.
         is_view: Whether that is a view.
         rows: (images,) of ``ROW``: the table of the audit.
-        class_ids: The class ids in the order of class_index.
+        places: The paths of all of them.
         at: (compared,) ``<i8``: the positions in ``rows`` of the images whose sha256 is known.
         phash: (compared,) ``<u8``: their perceptual hashes; 0 for those not to be compared.
         file: (compared,) ``<i8``: the same number for all images, of any split, with one content.
@@ -43,16 +43,14 @@ class Images:
     root: str
     is_view: bool
     rows: np.ndarray
-    class_ids: list[str]
+    places: Places
     at: np.ndarray
     phash: np.ndarray
     file: np.ndarray
 
     def describe(self, one: int) -> dict[str, str]:
         """Describe an image for ``duplicates.json``; in a view, with the file behind the link."""
-        row = self.rows[self.at[one]]
-        path = image_path(self.split, self.class_ids[row["class_index"]], int(row["actual_index"]))
-        return name_image(self.root, path, self.is_view)
+        return name_image(self.root, self.places[self.at[one]], self.is_view)
 
 
 @dataclass
@@ -133,13 +131,16 @@ def open_table(
     scan: StrPath,
     selected: StrPath = "",
     numbering: StrPath = "",
-) -> tuple[np.ndarray, list[str]] | None:
-    """Map the table of a split, and return it with the class ids; None if it is missing, damaged,
-    or not the table of the current state."""
+    table: StrPath = "",
+) -> tuple[np.ndarray, Places] | None:
+    """Map the table of a split's audit, and return it with the paths of the images; None if it is
+    missing, damaged, or not the table of the current state. For the files see
+    ``audit.audit_images``."""
     summary = read_audit_summary(extra, split)
     try:
         rows = open_array(path_of(extra, "audit_table", split=split))
-        images = Scan.load(selected or scan)
+        places = Places.load(split, scan, selected, table)
+        images = places.scan
         numbers = Numbering.load(numbering, images)
         index = np.array(numbers.of(images.class_ids.tolist()), "<u4")
         if (
@@ -149,7 +150,7 @@ def open_table(
             and np.array_equal(rows["actual_index"], images.actual_index)
             and np.array_equal(rows["class_index"], index[images.class_index()])
         ):
-            return rows, numbers.ids
+            return rows, places
     except DamagedError:
         raise  # so that the scan or the numbering is made again
     except MetadataError:
@@ -158,17 +159,17 @@ def open_table(
 
 
 def number_files(
-    tables: dict[str, tuple[np.ndarray, list[str]]], root: str, is_view: bool
+    tables: dict[str, tuple[np.ndarray, Places]], root: str, is_view: bool
 ) -> list[Images]:
     """Return the images of the splits to compare: those that Pillow could open and that have a
     sha256."""
     digests, found = [], []
-    for split, (rows, class_ids) in tables.items():
+    for split, (rows, places) in tables.items():
         words = np.ascontiguousarray(rows["sha256"]).view("<u8").reshape(-1, 4)
         at = np.flatnonzero((rows["width"] > 0) & words.any(axis=1))
         digests.append(words[at])
         phash = rows["phash"][at]
-        found.append(Images(split, root, is_view, rows, class_ids, at, phash, np.empty(0, int)))
+        found.append(Images(split, root, is_view, rows, places, at, phash, np.empty(0, int)))
     words = np.concatenate([np.empty((0, 4), "<u8"), *digests])
     del digests
     order = np.lexsort(words.T)

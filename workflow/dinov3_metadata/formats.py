@@ -20,7 +20,7 @@ from .disk import link_target, open_regular
 from .documents import NONE, Count, load, parse
 from .holdout import Holdout
 from .layouts import LAYOUTS
-from .paths import StrPath, described_names, path_of
+from .paths import StrPath, described_names, file_name, path_of
 from .selection import Selection
 
 if TYPE_CHECKING:
@@ -190,6 +190,12 @@ class Description:
     selection: Selection | None = None
     select: dict[str, Any] = field(default_factory=dict)
     holdout: Holdout | None = None
+
+    @property
+    def table(self) -> str:
+        """The name of the table of the paths of the images; empty if there is none."""
+        name = file_name("paths", split=self.split)
+        return name if name in self.files else ""
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit together.

@@ -53,7 +53,7 @@ def _check_split(at: Split) -> None:
     if not about or about.split != split:
         raise MetadataError(f"There is no metadata of {split} in {extra}, or it is damaged. {FIX}")
     root = view_of(root, about) or root
-    if not finds_folder(os.path.join(root, split_folder(split))):
+    if not about.table and not finds_folder(os.path.join(root, split_folder(split))):
         raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
     if not published_state(extra, split):
         if not any(noted and split in noted.splits for noted in receipts(extra).values()):

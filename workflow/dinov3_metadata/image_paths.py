@@ -8,7 +8,7 @@ where it is used, as in ``artefacts``.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,14 +135,38 @@ class Places(Sequence[str]):
     def __init__(
         self, split: str, scan: Scan, table: StrPath = "", whole: Scan | None = None
     ) -> None:
-        self._split, self._scan, self._known = split, scan, None
+        self.split, self.scan, self._known = split, scan, None
         self._ids, self._index = scan.class_ids.tolist(), scan.class_index()
         if table:
             whole = whole or scan
             self._known, self._at = ImagePaths.load(table, whole), whole.positions_of(scan)
 
+    @classmethod
+    def load(cls, split: str, scan: StrPath, selected: StrPath = "", table: StrPath = "") -> Places:
+        """Read the files with all images of a split and, if not all are taken, with those that are.
+
+        Raises:
+            DamagedError: A file is damaged.
+        """
+        whole = Scan.load(scan)
+        return cls(split, Scan.load(selected) if selected else whole, table, whole)
+
     def __len__(self) -> int:
         return len(self._index)
+
+    @property
+    def tabled(self) -> bool:
+        """Whether there is a table."""
+        return self._known is not None
+
+    def unopened(self) -> Iterator[tuple[str, str, int]]:
+        """Yield the path, the class and the number of each image in the table that cannot be
+        opened."""
+        if known := self._known:
+            first = len(known.ends) - len(known.numbers)
+            for i in known.special.nonzero()[0].tolist():
+                path = known.path(first + i).replace("./", "", 1)
+                yield path, str(known.class_ids[i]), int(known.numbers[i])
 
     @property
     def published(self) -> list[np.ndarray]:
@@ -153,4 +177,4 @@ class Places(Sequence[str]):
         if self._known:
             return self._known.path(self._at[i])
         class_id = self._ids[self._index[i]]
-        return image_path(self._split, class_id, int(self._scan.actual_index[i]))
+        return image_path(self.split, class_id, int(self.scan.actual_index[i]))

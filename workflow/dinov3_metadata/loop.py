@@ -27,7 +27,7 @@ from .preflight import is_same, through_view
 from .present import Chain
 from .progress import watchers
 from .run import dump_extra
-from .settings import Settings
+from .settings import NO_VIEW, Settings
 
 SAVED = dict(zip(ARRAYS, ("entries", "class IDs", "class names"), strict=True))
 """Name of an array in ``paths.FILES`` -> what DINOv3 calls it in its log."""
@@ -130,6 +130,8 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
             settings |= {"root": about.dataset, "layout": about.layout}
             if about.root != about.dataset:
                 settings["view"] = about.root
+            if about.table:
+                settings["view"] = NO_VIEW
             if about.numbering and (split == "VAL" or about.numbering.classes == "union"):
                 settings["classes"] = about.numbering.classes
             if about.skipped:

@@ -192,7 +192,7 @@ class Chain:
         return {
             split: {
                 name: path_of(self.extra, name, **place)
-                for name in ("scan", "selected", "numbering")
+                for name in ("scan", "selected", "numbering", "table")
                 if needs(name, place)
             }
             for split, place in places.items()

@@ -7,7 +7,7 @@ from functools import partial
 
 from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import MetadataError, count
-from ..formats import differently_held_out
+from ..formats import differently_held_out, read_description
 from ..log import NO_MEMORY, refused
 from ..look import finds, finds_folder
 from ..loop import known_settings, make_command
@@ -25,6 +25,7 @@ from .numbering import Numbering, best_numbering, numbering_for, numbers_of
 from .place import Place, check_view, place_of
 from .reading import SplitFiles, read_split
 from .result import CheckResult, Finding, SplitCheck, finding, listed
+from .tabled import check_table, images_of_table
 
 
 def check(
@@ -93,10 +94,10 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     if not finds_folder(dataset):
         raise MetadataError(f"There is no dataset to check against: {dataset} is not a folder.")
     place = place_of(dataset, extra)
-    if not place.is_view:
+    if not (place.is_view or place.tabled):
         check_root(dataset)
     threads = os.cpu_count() or 1
-    disk = {split: list_images(place.root, split, threads) for split in splits}
+    disk = {split: _list(place, extra, split, threads) for split in splits}
     read = partial(_read_all, extra, disk)
     for split in splits:  # whichever is replaced meanwhile, all are read again
         read = partial(patiently, extra, split, read)
@@ -124,7 +125,8 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     for one, names in zip(files, known, strict=True):
         own = numbering_for(place, one.split, numbering)
         found[one.split] = [
-            *(check_view(place, extra, one) if place.is_view else []),
+            *(check_view(place, extra, one) if place.is_view or place.tabled else []),
+            *(check_table(extra, one.about) if one.about and one.about.table else []),
             *_check_split(one, disk[one.split], own, numbers, names, place.root),
         ]
     every = [this for some in found.values() for this in some]
@@ -138,6 +140,14 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
         checked.append(SplitCheck(one.split, rows, classes, done, one.notes))
     result = CheckResult(place.dataset, extra, checked)
     return Judged(result, files, known, place, numbering)
+
+
+def _list(place: Place, extra: str, split: str, threads: int) -> Images | None:
+    """List the images of a split, by the table of their paths if there is one."""
+    about = read_description(extra, split) if place.tabled else None
+    if about and about.split == split and about.table:
+        return images_of_table(place, extra, about)
+    return list_images(place.root, split, threads)
 
 
 def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:

@@ -26,7 +26,9 @@ class Paths:
         return image_path(self.split, self.class_ids[key // NUMBER], key % NUMBER)
 
     def of_row(self, row: int) -> str:
-        """Return the path that DINOv3 rebuilds from a row."""
+        """Return the path that DINOv3 opens for a row."""
+        if self.images.table and row < len(self.images.table):
+            return self.images.table[row]
         group = self.rows.groups[self.rows.group[row]]
         class_id = group.class_id if self.split in LABELLED else ""
         if self.rows.actual_index[row] < 0:

@@ -13,6 +13,7 @@ import numpy as np
 from ..addresses import LABELLED, index_of, is_image, split_folder, trailing_number
 from ..fingerprint import UNREAD, State, class_folders
 from ..look import in_threads
+from ..path_table import PathTable
 from ..progress import progress
 from ..readdir import DANGLING, Listing, list_folder, special_kind
 
@@ -39,6 +40,7 @@ class Images:
             files, such as a FIFO.
         dangling: (dangling,), ``<i8``: the keys of links to nothing that have a good name.
         left_out: How many of the others a selection left out.
+        table: The paths of the rows, if DINOv3 does not rebuild them.
     """
 
     split: str
@@ -52,6 +54,7 @@ class Images:
     unnumbered: np.ndarray
     dangling: np.ndarray
     left_out: int = 0
+    table: PathTable | None = None
 
     @property
     def not_addressable(self) -> int:

@@ -31,6 +31,7 @@ class Place:
         layout: The layout of the dataset.
         folders: See ``layouts.split_folders``.
         chosen: The classes that were selected; None for all.
+        tabled: Whether the images are found by a table of their paths.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Place:
     layout: str
     folders: Folders = field(default_factory=dict)
     chosen: frozenset[str] | None = None
+    tabled: bool = False
 
     @property
     def is_view(self) -> bool:
@@ -104,6 +106,8 @@ def place_of(root: str, extra: str) -> Place:
     """
     for split in SPLITS:
         about = read_description(extra, split)
+        if about and about.table and is_same(root, about.dataset):
+            return Place(root, root, about.layout, about.folders, tabled=True)
         if about is None or about.root == about.dataset:
             continue
         if view := view_of(root, about):
@@ -114,12 +118,13 @@ def place_of(root: str, extra: str) -> Place:
 
 
 def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
-    """Find out whether the dataset behind a view changed since the view was made; note what the
-    files were compared with.
+    """Find out whether the dataset behind a view, or behind a table of paths, changed since that
+    was made; note what the files were compared with.
 
     Labels are left out, because names are compared with the labels file itself.
     """
     about, changed = files.about, None
+    what = "the table of paths" if place.tabled else f"the view {place.root}"
     if about and is_same(about.dataset, place.dataset):
         try:
             changed = changed_since_published(place.root, extra, files.split, about)
@@ -127,13 +132,13 @@ def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
             changed = None
     if about is None or changed is None:
         files.notes.append(
-            f"compared only with the view {place.root}, because {work_folder(extra)} has no record "
-            "of the dataset"
+            f"compared only with {what}, because {work_folder(extra)} has no record of the dataset"
         )
         return []
-    files.notes.append(f"checked against the view {place.root}, and the view against the dataset")
+    again = "the table" if place.tabled else "the view"
+    files.notes.append(f"checked against {what}, and {again} against the dataset")
     labels = about.labels.file if about.labels else ""
-    inside = f"{about.dataset}/", f"{place.root}/"
+    inside = f"{about.dataset}/", f"{about.dataset}/\0" if place.tabled else f"{place.root}/"
     return listed(
         "stale",
         [

@@ -46,10 +46,10 @@ KINDS = {
         "split.",
     ),
     "stale": Kind(
-        "folder or file of the dataset that changed since the view was made",
-        "folders or files of the dataset that changed since the view was made",
-        "DINOv3 reads the dataset through the view, which does not show the change: new images "
-        "are never read, and classes may have old numbers.",
+        "folder or file of the dataset that changed since the view or table was made",
+        "folders or files of the dataset that changed since the view or table was made",
+        "DINOv3 reads the dataset through the view or the table of paths, which does not show the "
+        "change: new images are never read, and classes may have old numbers.",
     ),
     "selection": Kind(
         "list or left-out image that changed since the selection was made",

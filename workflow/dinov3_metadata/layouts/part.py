@@ -85,6 +85,13 @@ class Part:
         """The paths below ``folder`` of the folders that contain the class folders or images."""
         return self.shards or ("",)
 
+    def class_of(self, folder: str) -> str:
+        """Return the class of the images in a folder, given by its path below ``folder``."""
+        if not self.classes:
+            return self.class_id
+        top = next((top for top in self.shards if f"{folder}/".startswith(f"{top}/")), "")
+        return folder[len(top) :].strip("/").partition("/")[0]
+
     @property
     def paths(self) -> list[str]:
         """The same below the dataset."""

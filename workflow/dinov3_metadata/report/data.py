@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..addresses import image_path
 from ..artefacts import Report
 from ..documents import load
 from ..errors import MetadataError
@@ -20,6 +21,7 @@ from ..formats import (
     read_audit_summary,
     read_changes,
 )
+from ..path_table import PathTable
 from ..paths import StrPath, array_names, file_name, path_of
 from ..published import published_state
 from ..replace import is_torn, torn
@@ -58,6 +60,10 @@ class Published:
             raise torn(extra, split)
         self.split, self.about = split, about
         self.entries, *classes = self._open_arrays(extra)
+        self.paths = None
+        if about.table:
+            with reading(path := path_of(extra, "paths", split=split)):
+                self.paths = PathTable(path, about.images)
         self.ids, self.names = classes or [np.empty(0, "<U1")] * 2
         self.counts = np.empty(0, int)
         if classes:
@@ -92,6 +98,13 @@ class Published:
                     raise ValueError(f"it does not match {described}")
             arrays.append(array)
         return arrays
+
+    def path(self, row: int) -> str:
+        """Return the path below root of the image of a row."""
+        if self.paths:
+            return self.paths[row]
+        found = self.entries[row]
+        return image_path(self.split, found["class_id"], int(found["actual_index"]))
 
     def _count_images(self) -> np.ndarray:
         index = self.entries["class_index"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..addresses import LABELLED, image_path
+from ..addresses import LABELLED
 from ..disk import make_folder
 from ..errors import MetadataError, count
 from ..files import write_atomically
@@ -171,8 +171,7 @@ def _mosaic(one: Published) -> list[tuple[str, bytes]]:
     figures = []
     for i in chosen.tolist():
         class_id, name = str(one.ids[i]), str(one.names[i])
-        numbers = one.entries["actual_index"][starts[i] : min(starts[i] + TRIED, starts[i + 1])]
-        paths = [image_path(one.split, class_id, int(number)) for number in numbers]
+        paths = [one.path(row) for row in range(starts[i], min(starts[i] + TRIED, starts[i + 1]))]
         tiles = (tile(below(one.about.root, path), f"an image of {name}") for path in paths)
         shown = next((found for found in tiles if found.startswith("<img")), tile(None, ""))
         caption = f"{text(name)}<br><small>{text(class_id)}</small>"

@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL
 
-from ..addresses import image_path
 from ..artefacts import Numbering, Scan
 from ..damage import STRICT
 from ..disk import create_anew, make_folder, open_regular, remove_file, remove_folders
@@ -37,6 +36,7 @@ from ..formats import (
     npy_header,
     read_audit_summary,
 )
+from ..image_paths import Places
 from ..images import LARGEST
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress
@@ -60,6 +60,7 @@ def audit_images(
     scan: StrPath,
     selected: StrPath = "",
     numbering: StrPath = "",
+    table: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
@@ -76,11 +77,14 @@ def audit_images(
         selected: The file with those that the lists and the sample leave; empty if they leave all.
         numbering: The file with the numbers of its classes, see ``artefacts.Numbering``; empty if
             they are numbered by the scan.
+        table: The file with the paths of its images, see ``image_paths.Places``.
         extra, root, split, scatteritem, is_view, hashed, reuse: See ``audit_share``.
     """
-    found = Scan.load(selected or scan)
+    places = Places.load(split, scan, selected, table)
+    found = places.scan
     rows = audit_share(
         found,
+        places=places,
         numbering=Numbering.load(numbering, found),
         extra=extra,
         root=root,
@@ -109,6 +113,7 @@ def audit_share(
     scatteritem: str,
     is_view: bool = False,
     numbering: Numbering | None = None,
+    places: Places | None = None,
     hashed: bool = True,
     reuse: StrPath = "",
 ) -> np.ndarray:
@@ -125,6 +130,7 @@ def audit_share(
         scatteritem: Which share to audit, as Snakemake names it: ``3-of-8``.
         is_view: Whether to check the suffix of the file behind a link, and not that of the link.
         numbering: The numbers of the classes; None if they are numbered by the scan.
+        places: The paths of the images; None if DINOv3 rebuilds them.
         hashed: Whether to find the hashes of the images, which ``stages.duplicates`` compares.
         reuse: Another folder for metadata, whose audits count, too; may be empty.
 
@@ -134,7 +140,7 @@ def audit_share(
     """
     number, of = map(int, scatteritem.split("-of-"))
     numbering = numbering or Numbering.load("", scan)
-    images, class_ids = len(scan.actual_index), numbering.ids
+    images, paths = len(scan.actual_index), places or Places(split, scan)
     start, stop = images * (number - 1) // of, images * number // of
     rows = np.zeros(stop - start, ROW)
     rows["actual_index"] = scan.actual_index[start:stop]
@@ -142,16 +148,15 @@ def audit_share(
     rows["class_index"] = index[scan.class_index(start, stop)]
 
     def path(i: int) -> str:
-        class_id = class_ids[rows["class_index"][i]]
-        return f"{root}/{image_path(split, class_id, int(rows['actual_index'][i]))}"
+        return f"{root}/{paths[start + i]}"
 
     states = rows[["size", "mtime_ns", "inode"]]
     for i in range(len(rows)):
         with suppress(OSError):  # the image is opened below and found to be unreadable
             state = os.stat(path(i))
             states[i] = state.st_size, state.st_mtime_ns, state.st_ino
-    places = [os.fspath(place) for place in (reuse, extra) if place]
-    known = [_known(place, split, rows["inode"]) for place in places]
+    extras = [os.fspath(place) for place in (reuse, extra) if place]
+    known = [_known(place, split, rows["inode"]) for place in extras]
     new = recall(rows, np.concatenate(known), hashed)
     results = rows[[*FOUND, *HASHES]]
     place = {"split": split, "code": _code(), "scatteritem": scatteritem}
@@ -237,6 +242,7 @@ def audit_split(
     scan: StrPath,
     selected: StrPath = "",
     numbering: StrPath = "",
+    table: StrPath = "",
     extra: StrPath,
     root: str,
     split: str,
@@ -258,7 +264,7 @@ def audit_split(
     Args:
         audited: Where to record that no image has a problem of ``fail_on``. Files that other audits
             of the split left in the work folder are outdated and are removed.
-        scan, selected, numbering: See ``audit_images``.
+        scan, selected, numbering, table: See ``audit_images``.
         extra, root, split: See ``audit_share``.
         tree, selection, numbered, audit: The other wildcards of ``audited``.
         standing: The name of the audit with these settings that was not requested explicitly. Its
@@ -274,7 +280,7 @@ def audit_split(
     """
     place = {"tree": tree, "selection": selection, "numbered": numbered}
     state = {"split": split, "audit": audit, **place}
-    class_ids = Numbering.load(numbering, Scan.load(selected or scan)).ids
+    places = Places.load(split, scan, selected, table)
     if not STRICT:
         logger.info("%s: %s", split, NOT_STRICT)
     items = [f"{number}-of-{shares}" for number in range(1, shares + 1)]
@@ -289,8 +295,8 @@ def audit_split(
         found = {name: int((rows["problems"] & bit > 0).sum()) for name, bit in BIT.items()}
 
         def first(problem: str) -> str:
-            row = rows[np.argmax(rows["problems"] & BIT[problem] > 0)]
-            image = _describe(row, root, split, class_ids, is_view)
+            at = int(np.argmax(rows["problems"] & BIT[problem] > 0))
+            image = _describe(rows[at], root, places[at], is_view)
             return str(image.get("file", image["image"]))
 
         summary = AuditSummary(
@@ -315,7 +321,7 @@ def audit_split(
         text = json.dumps(known, indent=1).encode()
 
         def described(some: np.ndarray) -> Iterator[dict[str, Any]]:
-            return (_describe(rows[i], root, split, class_ids, is_view) for i in some)
+            return (_describe(rows[i], root, places[i], is_view) for i in some.tolist())
 
         lists = {"not_ok": described(bad), "noted": described(noted)}
         leaving = np.uint16(sum(BIT.get(name, 0) for name in spared))
@@ -388,12 +394,9 @@ def _joined(shares: Iterable[StrPath], table: str) -> Iterator[str]:
         remove_file(table)
 
 
-def _describe(
-    row: np.void, root: StrPath, split: str, class_ids: list[str], is_view: bool
-) -> dict[str, Any]:
+def _describe(row: np.void, root: StrPath, path: str, is_view: bool) -> dict[str, Any]:
     """Describe an image with problems for ``audit-SPLIT.json``; in a view, with the file behind the
     link."""
-    path = image_path(split, class_ids[row["class_index"]], int(row["actual_index"]))
     return {
         **name_image(root, path, is_view),
         "problems": [name for name, bit in BIT.items() if row["problems"] & bit],

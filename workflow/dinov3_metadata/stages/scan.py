@@ -106,6 +106,7 @@ def scan_split(
             settings,
             empty_classes=empty_classes,
             unaddressable=unaddressable,
+            deferred=deferred,
             trust_timestamps=trust_timestamps,
             threads=threads,
             **by_path,

@@ -20,6 +20,7 @@ from ..documents import NONE, Count
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import sha256
 from ..fingerprint import check_content, of_content, read_record
+from ..image_paths import Places
 from ..layouts import Folders
 from ..paths import StrPath
 from ..readdir import behind
@@ -40,6 +41,7 @@ def select_images(
     new_left_out: StrPath,
     scan: StrPath,
     folders: StrPath,
+    table: StrPath = "",
     root: str,
     split: str,
     dataset: str,
@@ -60,7 +62,8 @@ def select_images(
         selection: Where to write what was left out by which rule, see ``selection.Selection``.
         choice: Where to write which image was left out why, see ``choice.Choice``.
         new_left_out: Where to write each image that was left out, see ``choice.write_choice``.
-        scan, folders: The split's images, and the record of its folders.
+        scan, folders, table: The split's images, the record of its folders and, if there is a table
+            of their paths, that; see ``image_paths.Places``.
         root, split: The folder that DINOv3 uses as root, and the split.
         dataset, layout, parts: The dataset's folder, its layout, and those of its splits, see
             ``layouts.split_folders``.
@@ -68,8 +71,7 @@ def select_images(
         is_last: Whether no selection by an audit follows.
         rules: The keys of ``select`` in config.yaml that apply to the split -> their values.
         contents: File -> the fingerprint that it must still have.
-        beside: Other split -> the same of it: ``scan``, ``folders`` and ``source``; for lists that
-            are for all splits.
+        beside: Other split -> the same of it, and ``source``; for lists that are for all splits.
         empty_classes: What to do with a class of which no image is left: ``refuse`` or ``keep``.
 
     Raises:
@@ -77,21 +79,20 @@ def select_images(
         MetadataError: A list cannot be read, or has lines that match nothing; no image is left of
             the split, or of a class; or see ``unfit.Leftover.refuse``.
     """
-    own = {split: {"scan": str(scan), "folders": str(folders), "source": source}}
-    places = {
+    own = {"scan": str(scan), "folders": str(folders), "table": str(table), "source": source}
+    found = {
         one: Leftover(
-            Choice.of(Scan.load(files["scan"])),
+            Places.load(one, files["scan"], table=files.get("table", "")),
             read_record(files["folders"]),
             root=root,
-            split=one,
             source=files["source"],
             unaddressable=unaddressable,
             empty_classes=empty_classes,
         )
-        for one, files in {**own, **beside}.items()
+        for one, files in {split: own, **beside}.items()
     }
-    unfit, made = places[split], places[split].choice
-    _apply(places, split, dataset, rules, known_classes(dataset, layout, parts))
+    unfit, made = found[split], found[split].choice
+    _apply(found, split, dataset, rules, known_classes(dataset, layout, parts))
     for path, content in contents.items():
         check_content(path, of_content(path), content)
     if is_last:
@@ -99,7 +100,15 @@ def select_images(
     check_left(made, split, empty_classes)
     made.scan_of_rest(unaddressable).save(selected)
     made.save(choice)
-    write_choice(made, selection, new_left_out, root=root, split=split, is_view=bool(source))
+    write_choice(
+        made,
+        selection,
+        new_left_out,
+        root=root,
+        split=split,
+        is_view=unfit.is_view,
+        places=unfit.places,
+    )
 
 
 def _apply(
@@ -250,10 +259,9 @@ def _drawn(choice: Choice, others: Scan, seed: int, rule: str, value: float) -> 
 
 
 def _paths(images: Leftover, dataset: str) -> list[str] | None:
-    """Return the path below the dataset of each image behind a view; None if there is no view."""
-    if not images.source:
-        return None
+    """Return the path below the dataset of each image, if DINOv3 does not rebuild it."""
+    if not images.is_view:
+        return [*images.places] if images.places.tabled else None
     real_path, real = lru_cache(maxsize=None)(os.path.realpath), os.path.realpath(dataset)
-    root, links = images.folder.parent, images.choice.scan.paths(images.split)
-    paths = (behind(root, link, real_path) for link in links)
+    paths = (behind(images.root, link, real_path) for link in images.places)
     return [path.removeprefix(f"{dataset}/").removeprefix(f"{real}/") for path in paths]

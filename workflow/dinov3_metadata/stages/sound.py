@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..addresses import SPLITS
-from ..artefacts import Scan
 from ..choice import Choice, check_left, write_choice
 from ..documents import Count, load, to_json
 from ..doubles import Images, exact_groups, leaks_of, near_groups, number_files, open_table
@@ -15,6 +14,7 @@ from ..examine import BIT
 from ..files import write_atomically
 from ..fingerprint import read_record
 from ..formats import GROUPS, PROBLEMS, read_audit_summary
+from ..image_paths import Places
 from ..paths import StrPath
 from ..selection import Rule, Selection
 from ..watched import MOST, Watched, image_states
@@ -29,6 +29,7 @@ def select_sound(
     sound_left_out: StrPath,
     scan: StrPath,
     folders: StrPath,
+    table: StrPath = "",
     selection: StrPath = "",
     choice: StrPath = "",
     extra: StrPath,
@@ -48,7 +49,7 @@ def select_sound(
         sound: Where to write the images that are left, see ``artefacts.Scan``.
         sound_selection, sound_left_out: See ``choice.write_choice``.
         watched: Where to note what this was made from, see ``watched.Watched``.
-        scan, folders: See ``selection.select_images``.
+        scan, folders, table: See ``selection.select_images``.
         selection, choice: What that made, if there are lists or a sample.
         extra: The folder with the tables of the audits.
         root, split, source, unaddressable, empty_classes: See ``selection.select_images``.
@@ -68,16 +69,18 @@ def select_sound(
     """
     tables = {}
     for one, some in files.items():
-        table = open_table(extra, one, root=root, **some) if some else None
-        if not table and one in audits:
+        audited = open_table(extra, one, root=root, **some) if some else None
+        if not audited and one in audits:
             raise DamagedError(audits[one], "does not match the table of the audit")
-        if not table:
+        if not audited:
             raise MetadataError(
                 f"{split} cannot be compared with {one}, as `select: audit` lists `leak`: no audit "
                 f"has seen what is there now. Add {one} to `splits`, or remove `leak`."
             )
-        tables[one] = table
-    found = Scan.load(scan)
+        tables[one] = audited
+    places = Places.load(split, scan, table=table)
+    is_view = bool(source) and not places.tabled
+    found = places.scan
     before = load(Selection, selection) if selection else None
     made = Choice.load(choice, found, before.rules) if before else Choice.of(found)
     left = np.flatnonzero(made.reason == 0)  # the images of the table
@@ -94,7 +97,7 @@ def select_sound(
         names = [name for name in PROBLEMS if BIT[name] & bits]
         leave_out(np.flatnonzero(wrong == bits), ", ".join(names))
     if not {*GROUPS}.isdisjoint(problems):
-        images = {one.split: one for one in number_files(tables, root, bool(source))}
+        images = {one.split: one for one in number_files(tables, root, is_view)}
         own = _without(images[split], wrong > 0)
         if "leak" in problems:
             for later in [one for one in SPLITS if one in images and one != split]:
@@ -109,13 +112,13 @@ def select_sound(
                 others = np.delete(groups.members, groups.starts)
                 leave_out(own.at[others], reason)
     unfit = Leftover(
-        made,
+        places,
         read_record(folders),
         root=root,
-        split=split,
         source=source,
         unaddressable=unaddressable,
         empty_classes=empty_classes,
+        choice=made,
     )
     if "unreadable" in problems:
         gone = unfit.leave_out([one for one in unfit.left() if one.special], "unreadable")
@@ -124,9 +127,16 @@ def select_sound(
     made.rules.append(rule)
     check_left(made, split, empty_classes)
     made.scan_of_rest(unaddressable).save(sound)
-    is_view = bool(source)
-    write_choice(made, sound_selection, sound_left_out, root=root, split=split, is_view=is_view)
-    _note(made, left, watched, made_for, [*files], extra, root, split)
+    write_choice(
+        made,
+        sound_selection,
+        sound_left_out,
+        root=root,
+        split=split,
+        is_view=is_view,
+        places=places,
+    )
+    _note(made, left, watched, made_for, [*files], extra, root, places)
 
 
 def _without(images: Images, gone: np.ndarray) -> Images:
@@ -143,11 +153,11 @@ def _note(
     audited: Sequence[str],
     extra: StrPath,
     root: str,
-    split: str,
+    places: Places,
 ) -> None:
     """Note what the selection was made from, with the first images that were left out by it."""
     gone = left[made.reason[left] > 0][:MOST]
-    paths = [f"{root}/{path}" for path in made.scan.paths(split, gone)]
+    paths = [f"{root}/{places[i]}" for i in gone.tolist()]
     summaries = {one: read_audit_summary(extra, one) for one in audited}
     findings = {one: about.findings if about else "" for one, about in summaries.items()}
     with write_atomically(path) as file:

@@ -134,20 +134,13 @@ class Source:
         path = f"{self.source}/{name}".rstrip("/")
         return tell_left_out(path, folders, files, classes=self.part.classes, holds_classes=beside)
 
-    def class_of(self, folder: str) -> str:
-        """Return the class of the images in a folder."""
-        if not self.part.classes:
-            return self.part.class_id
-        top = next((top for top in self.part.shards if f"{folder}/".startswith(f"{top}/")), "")
-        return folder[len(top) :].strip("/").partition("/")[0]
-
     def by_folder(self, found: Found) -> dict[str, list[str]]:
         """Return the folders of each class, and refuse class names that are not UTF-8."""
         folders: dict[str, list[str]] = {}
         tops = self.part.tops if self.part.classes else ()
         for name in sorted(found):
             if was_folder(found[name].state) and name not in tops:
-                folders.setdefault(self.class_of(name), []).append(name)
+                folders.setdefault(self.part.class_of(name), []).append(name)
         check_utf8(folders, self.source)
         return folders
 

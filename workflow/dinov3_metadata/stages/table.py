@@ -93,14 +93,15 @@ def scan_paths(
     seed: int,
     empty_classes: str,
     unaddressable: str,
+    deferred: bool,
     trust_timestamps: bool,
     threads: int,
 ) -> tuple[Scan, ImagePaths, Record]:
     """Scan a split of a dataset in another layout, starting from the last table.
 
     Args:
-        extra, split, settings, empty_classes, unaddressable, trust_timestamps, threads: See
-            ``scan.scan_split``.
+        extra, split, settings, empty_classes, unaddressable, deferred, trust_timestamps, threads:
+            See ``scan.scan_split``.
         dataset, layout, folders, annotations: See ``Source``.
         published: The name of the scan that was published last; may be empty.
         holdout, seed: See ``view.link_view``.
@@ -116,6 +117,7 @@ def scan_paths(
         annotations=annotations,
         folders=folders,
         empty_classes=empty_classes,
+        deferred=deferred,
         holdout=held,
     )
     table.before = last_table(extra, split, settings, published)
@@ -224,7 +226,7 @@ class Table(Source):
 
     def _affected(self, folders: dict[str, list[str]], changed: set[str]) -> set[str]:
         """Return the classes whose images must be looked at again."""
-        again = {*map(self.class_of, changed)}
+        again = {*map(self.part.class_of, changed)}
         lacks = () if self.side.may_lack else folders.keys() - self._places.keys()
         return again.intersection(folders).union(lacks)
 
@@ -406,13 +408,14 @@ class Table(Source):
                 for name, link in zip(inside, links, strict=True)
             ]
             refusal = not_addressable(self.source, self.split, shown, len(at), True)
-            if unaddressable == "refuse":
+            if unaddressable == "refuse" and not self.deferred:
                 raise refusal
-            logger.warning("%s", refusal)
+            if unaddressable == "skip":
+                logger.warning("%s", refusal)
         empty = scan.class_ids[scan.counts == 0].tolist()
         if len(empty) == len(scan.counts):
             raise no_images(self.split, self.source, [], "addressable images")
-        if empty and not self.keep_empty:
+        if empty and not (self.keep_empty or self.deferred):
             bare = [(one, ()) for one in empty]
             raise no_images_in(self.split, self.source, bare, "addressable images")
 

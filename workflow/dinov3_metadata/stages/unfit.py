@@ -19,6 +19,7 @@ from ..artefacts import Scan
 from ..choice import Choice
 from ..errors import SHOWN
 from ..fingerprint import Record
+from ..image_paths import Places
 from ..paths import StrPath
 from ..readdir import Listing, behind, why_no_image
 from ..walk import visit
@@ -79,27 +80,30 @@ class Leftover:
     """The unfit images of a split, of which a choice may leave some out.
 
     Args:
-        choice: The choice.
+        places: All images of the split that DINOv3 can open.
         record: That of the scan's folders.
-        root, split: The folder that DINOv3 uses as root, and the split.
-        source: If ``root`` is a view, the folder of the dataset behind the split's.
+        root: The folder that DINOv3 uses as root.
+        source: If DINOv3 reads the images by a view or a table, their folder in the dataset.
         unaddressable, empty_classes: The settings: whether to refuse unfit images, and classes
             without images.
+        choice: The choice; None for all images.
     """
 
     def __init__(
         self,
-        choice: Choice,
+        places: Places,
         record: Record | None,
         *,
         root: StrPath,
-        split: str,
         source: str,
         unaddressable: str,
         empty_classes: str,
+        choice: Choice | None = None,
     ) -> None:
-        self.choice, self.split, self.source = choice, split, source
-        self.folder = Path(root, split_folder(split))
+        self.places, self.split, self.source, self.root = places, places.split, source, root
+        self.is_view = bool(source) and not places.tabled
+        self.choice = choice or Choice.of(places.scan)
+        self.folder = Path(root, split_folder(self.split))
         self.skip, self.keep_empty = unaddressable == "skip", empty_classes == "keep"
         self.others = record.others if record else {}
         self.retired = {*record.retired} if record else set()
@@ -107,9 +111,13 @@ class Leftover:
     @cached_property
     def images(self) -> list[Unfit]:
         """All unfit images of the split, class by class."""
-        scan = self.choice.scan
-        names = scan.folders[scan.skipped > 0].tolist()
-        found = [one for name in names for one in self._images_in(name)]
+        scan, found = self.choice.scan, list[Unfit]()
+        for name in [] if self.places.tabled else scan.folders[scan.skipped > 0].tolist():
+            found += self._images_in(name)
+        for link, class_id, number in self.places.unopened():
+            why = why_no_image(os.path.join(self.root, link))
+            path = os.path.relpath(os.path.join(self.root, link), self.source)
+            found.append(Unfit(link, path, why, class_id, True, number))
         return sorted(found, key=lambda one: one.class_id)
 
     def _images_in(self, name: str) -> list[Unfit]:
@@ -152,7 +160,7 @@ class Leftover:
 
     def paths(self, dataset: str) -> list[str]:
         """Return the path of each image below the dataset."""
-        if not self.source:
+        if not self.is_view:
             return [one.link for one in self.images]
         start = self.source.removeprefix(dataset).lstrip("/")
         return [f"{start}/{one.path}".lstrip("/") for one in self.images]

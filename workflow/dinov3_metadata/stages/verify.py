@@ -12,7 +12,6 @@ import numpy as np
 
 from ..addresses import MAX_INDEX, image_path
 from ..artefacts import Labels, Numbering, Report, Scan
-from ..choice import Choice
 from ..disk import kind_of
 from ..documents import Count, load
 from ..errors import SHOWN, MetadataError, count, listing, logger
@@ -99,10 +98,9 @@ def verify(
     record = read_record(folders)
     if not chosen:
         Leftover(
-            Choice.of(whole),
+            Places(split, whole, table),
             record,
             root=root,
-            split=split,
             source=source,
             unaddressable=unaddressable,
             empty_classes=empty_classes,

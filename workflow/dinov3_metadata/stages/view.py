@@ -311,7 +311,7 @@ class View(Source):
             changed: The folders of the dataset that changed.
             damaged: The absolute paths of the folders of the view that changed.
         """
-        folders, affected = self.by_folder(found), {*map(self.class_of, changed)}
+        folders, affected = self.by_folder(found), {*map(self.part.class_of, changed)}
         empty, lacking = [], set[str]()
         for class_id, names in folders.items():
             path = self._class_folder(class_id)
