@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dinov3_metadata.addresses import SPLITS, image_path
+from dinov3_metadata.addresses import SPLITS, image_path, trailing_number
+from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.packed import order_of, trailing_numbers
 from dinov3_metadata.path_table import PathTable
 from dinov3_metadata.paths import file_name
 from dinov3_metadata.readdir import behind
 from dinov3_metadata.run import dump_extra
 from helpers import make_tree
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 NAMES = [
     *("IMG_0012.jpg", "IMG_0013.PNG", "a b/IMG_0012.jpg", "no number.webp", "12.png", "a/b/12.tif"),
@@ -159,3 +163,130 @@ def test_any_edits_give_the_same_numbers_as_with_a_view(
             assert "no row" in both.run()
             labels.unlink()
         assert both.run() == ""
+
+
+TINY = [f"train/n0{i}/images/n0{i}_{j}.JPEG" for i in (1, 2) for j in (0, 3, 10)]
+TINY += ["val/images/val_0.JPEG", "val/images/val_1.JPEG", "test/images/test_3.JPEG"]
+KAGGLE = [f"ILSVRC/Data/CLS-LOC/train/n0{i}/n0{i}_{j}.JPEG" for i in (1, 2) for j in (2, 10, 9)]
+KAGGLE += [f"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2, 3)]
+KAGGLE += ["ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG"]
+OWN = ["train/cat/IMG 2.jpg", "train/cat/b/IMG 2.png", "train/dog/x.jpg", "val/cat/7.jpg"]
+ELSEWHERE = ["train.X1/n01/n01_5.JPEG", "train.X2/n01/n01_10.JPEG", "train.X2/n02/n02_1.JPEG"]
+LAYOUTS = {
+    "folder": (OWN, {}),
+    "all": ([*OWN, "val/dog/a.jpg", "test/q.jpg", "test/deep/r 12.png"], {"splits": SPLITS}),
+    "empty": ([*OWN, "train/owl/", "val/owl/"], {"empty_classes": "keep"}),
+    "images beside classes": ([*OWN, "train/loose.jpg", "train/.hidden/1.jpg"], {}),
+    "flat": (["train/a.jpg", "train/b/7.jpg", "val/c.jpg"], {"layout": "flat"}),
+    "flat root": (["a.jpg", "b/7.jpg"], {"layout": "flat"}),
+    "tiny": (TINY, {"splits": SPLITS}),
+    "kaggle": (KAGGLE, {"splits": SPLITS}),
+    "shards": (
+        [*ELSEWHERE, "train.X1/n02/n02_3.JPEG"],
+        {"splits": ["TRAIN"], "folders": {"TRAIN": ["train.X1", "train.X2"]}, "labels": "folders"},
+    ),
+    "elsewhere": (
+        ["lern/n01/n01_5.JPEG", "lern/n01/n01_10.JPEG", "test/ILSVRC2012_test_00000001.JPEG"],
+        {"splits": ["TRAIN", "TEST"], "folders": {"TRAIN": "lern"}, "labels": "folders"},
+    ),
+    "held out": (
+        [f"train/n01/n01_{i}.JPEG" for i in range(40)],
+        {"holdout": 0.3, "labels": "folders"},
+    ),
+    "sample": ([*OWN, *(f"train/cat/{i}.webp" for i in range(9))], {"select_per_class": 3}),
+}
+
+
+def annotate(dataset: Path) -> None:
+    """Add the files that say which images have which class, if the layout has some."""
+    if (dataset / "ILSVRC").exists():
+        rows = [f"ILSVRC2012_val_0000000{i},n0{i % 2 + 1} 1 2 3 4\n" for i in (1, 2, 3)]
+        (dataset / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(rows))
+        (dataset / "LOC_synset_mapping.txt").write_text("n01 cat\nn02 dog\n")
+    if (dataset / "val/images").exists():
+        (dataset / "val/val_annotations.txt").write_text("val_0.JPEG\tn02\nval_1.JPEG\tn01\n")
+        (dataset / "wnids.txt").write_text("n01\nn02\n")
+        (dataset / "words.txt").write_text("n01\tcat\nn02\tdog\n")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout_has_the_same_arrays_as_with_a_view(
+    pair: Callable[..., Pair], name: str
+) -> None:
+    files, settings = LAYOUTS[name]
+    both = pair(*files, **settings)
+    annotate(both.dataset)
+    assert both.run(level="full") == ""
+    assert len(list(both.extras["none"].glob("paths-*.npy"))) >= 1
+    for split in SPLITS:
+        if (both.extras["none"] / file_name("paths", split=split)).exists():
+            dataset = ImageNetMetadata(both.dataset, both.extras["none"], split, check="stat")
+            paths = [dataset.get_path(i) for i in range(len(dataset))]
+            assert paths == [f"{both.dataset}/{path}" for path in both.paths(split)]
+            assert all(map(os.path.isfile, paths))
+    (both.dataset / files[0]).unlink()
+    make_tree(both.dataset, [f"{os.path.dirname(files[1])}/n01_77.JPEG"])
+    (both.dataset / "labels.txt").unlink()
+    assert both.run() == ""
+
+
+def test_dinov3_s_own_layout_needs_no_table(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "数据 set")
+    chain = dump_extra(root, tmp_path / "extra", SPLITS, view="none")
+    assert not chain.tabled
+    assert not [*(tmp_path / "extra").glob("paths-*")]
+
+
+def test_a_number_survives_other_settings_and_the_loss_of_the_work_folder(
+    pair: Callable[..., Pair],
+) -> None:
+    one = pair("train/cat/a.jpg", "train/cat/b.jpg", "train/cat/c.jpg", splits=["TRAIN"])
+    assert one.make("none") == ""
+    (one.dataset / "train/cat/a.jpg").unlink()
+    assert one.make("none", empty_classes="keep") == ""
+    entries = one.extras["none"] / "entries-TRAIN.npy"
+    assert np.load(entries)["actual_index"].tolist() == [1, 2]
+    shutil.rmtree(one.extras["none"] / ".dinov3-metadata")
+    assert one.make("none") == ""
+    assert np.load(entries)["actual_index"].tolist() == [1, 2]
+
+
+def test_a_view_in_place_of_a_table_removes_the_table(pair: Callable[..., Pair]) -> None:
+    one = pair(*OWN)
+    assert one.make("none") == ""
+    tables = [*one.extras["none"].glob("paths-*.npy")]
+    assert len(tables) == 2
+    dump_extra(one.dataset, one.extras["none"])
+    assert not any(table.exists() for table in tables)
+    assert one.make("none") == ""
+    assert all(table.exists() for table in tables)
+
+
+STEMS = st.text("0123456789a._ 狗\U0001f600\uffee\udcff", min_size=1, max_size=25)
+
+
+@given(st.lists(STEMS, min_size=1, unique=True))
+@example(["0", "00", "7", "4294967295", "4294967296", "0000000000000000000000007", "9" * 30])
+def test_numbers_and_order_are_those_of_single_names(stems: list[str]) -> None:
+    names = [f"a 5/{stem}{end}" for stem in stems for end in (".jpg", ".JPEG", ".WebP")]
+    packed = np.array([os.fsencode(name) for name in names])
+    expected = [trailing_number(name) for name in names]
+    assert [None if one < 0 else one for one in trailing_numbers(packed).tolist()] == expected
+    assert [names[i] for i in order_of(packed).tolist()] == sorted(names)
+
+
+def test_a_table_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "paths-TRAIN.npy")
+    np.save(path, np.array([8, 0, 0, 0, 9, 0, 0, 0, 97], "u1"))
+    assert [*PathTable(path, 1)] == ["a"]
+    for content, rows, why in (
+        ([8, 0, 0, 0, 9, 0, 0, 0, 97], 2, "not a table of 2 paths"),
+        ([8, 0, 0, 0, 9, 0, 0, 0], 1, "cut off"),
+        ([0, 0, 0, 0], 1, "not a table of 1 paths"),
+    ):
+        np.save(path, np.array(content, "u1"))
+        with pytest.raises(ValueError, match=why):
+            PathTable(path, rows)
+    Path(path).write_text("text")
+    with pytest.raises(ValueError, match=r"not an \.npy file"):
+        PathTable(path, 1)

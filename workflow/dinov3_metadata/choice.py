@@ -14,8 +14,7 @@ from .disk import open_regular
 from .documents import Count, to_json
 from .errors import MetadataError, count, listing, logger
 from .files import reading_back, write_atomically
-from .formats import name_image
-from .image_paths import Places
+from .image_paths import Places, name_image
 from .paths import StrPath
 from .selection import Rule, Selection
 

@@ -15,8 +15,8 @@ import numpy as np
 from .artefacts import Numbering
 from .errors import DamagedError, MetadataError
 from .files import open_array
-from .formats import AUDIT_ROW, name_image, read_audit_summary
-from .image_paths import Places
+from .formats import AUDIT_ROW, read_audit_summary
+from .image_paths import Places, name_image
 from .near import distance, groups, nearest, run_starts
 from .paths import StrPath, path_of
 

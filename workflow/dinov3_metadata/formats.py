@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .addresses import LABELLED
-from .disk import link_target, open_regular
+from .disk import open_regular
 from .documents import NONE, Count, load, parse
 from .holdout import Holdout
 from .layouts import LAYOUTS
@@ -401,15 +401,6 @@ def read_duplicates_summary(extra: StrPath) -> DuplicatesSummary | None:
         )
         return parse(DuplicatesSummary, b"".join(head).rstrip(b",\n") + b"}")
     return None
-
-
-def name_image(root: StrPath, path: str, is_view: bool) -> dict[str, str]:
-    """Return how a document names an image: ``image``, its path below root; and in a view ``file``,
-    the file that the link leads to."""
-    link = os.path.join(root, path)
-    if not (is_view and os.path.islink(link)):
-        return {"image": path}
-    return {"image": path, "file": os.path.normpath(link_target(link))}
 
 
 @dataclass

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .addresses import image_path
+from .addresses import LABELLED, image_path
 from .artefacts import Scan, check_members
-from .disk import open_regular
-from .files import reading_back, write_atomically
-from .formats import npy_header
+from .disk import link_target, open_regular
+from .errors import MetadataError
+from .files import open_array, reading_back, sha256, write_atomically
+from .formats import npy_header, read_description
 from .paths import StrPath
 
 if TYPE_CHECKING:
@@ -105,6 +106,32 @@ class ImagePaths:
         return rows.view(f"S{width}")[:, 0]
 
 
+def read_published(extra: StrPath, split: str) -> tuple[Scan, ImagePaths] | None:
+    """Read the images of a split and their paths from the published files; None if they are
+    missing, damaged, or do not belong together."""
+    import numpy as np
+
+    about = read_description(extra, split)
+    if not about or not about.table:
+        return None
+    try:
+        files = {name: os.path.join(extra, name) for name in about.files}
+        if any(sha256(path) != about.files[name].sha256 for name, path in files.items()):
+            return None
+        entries, table = open_array(next(iter(files.values()))), open_array(files[about.table])
+    except (MetadataError, OSError):
+        return None
+    width = int(table[:4].view("<u4")[0]) // (len(entries) + 1)
+    places = table[: width * (len(entries) + 1)].view(f"<u{width}").astype("<i8")
+    index = entries["class_index"]
+    starts = np.flatnonzero(np.diff(index, prepend=index[:1] - 1))
+    ids = entries["class_id"][starts] if split in LABELLED else np.array([""])
+    counts = np.diff(starts, append=len(index))
+    scan = Scan(ids, counts, entries["actual_index"].copy(), np.array([""]), np.zeros(1, "<i8"))
+    none = np.array([], "<U1"), np.array([], "<u4"), np.array([], bool)
+    return scan, ImagePaths(table[places[0] :], places[1:] - places[0], *none)
+
+
 def table_of(text: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
     """Return the bytes of a published table, see ``path_table``: header, places and text.
 
@@ -178,3 +205,12 @@ class Places(Sequence[str]):
             return self._known.path(self._at[i])
         class_id = self._ids[self._index[i]]
         return image_path(self.split, class_id, int(self.scan.actual_index[i]))
+
+
+def name_image(root: StrPath, path: str, is_view: bool) -> dict[str, str]:
+    """Return how a document names an image: ``image``, its path below root; and in a view ``file``,
+    the file that the link leads to."""
+    link = os.path.join(root, path)
+    if not (is_view and os.path.islink(link)):
+        return {"image": path}
+    return {"image": path, "file": os.path.normpath(link_target(link))}

@@ -32,11 +32,10 @@ from ..formats import (
     NOT_STRICT,
     NOTES,
     AuditSummary,
-    name_image,
     npy_header,
     read_audit_summary,
 )
-from ..image_paths import Places
+from ..image_paths import Places, name_image
 from ..images import LARGEST
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress

@@ -20,7 +20,7 @@ from ..documents import Count
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import Record, State, read_record, was_folder
 from ..holdout import Holdout
-from ..image_paths import ImagePaths
+from ..image_paths import ImagePaths, read_published
 from ..layouts import LAYOUTS, Folders
 from ..names import check_length
 from ..packed import below, bytes_of, order_of, trailing_numbers
@@ -130,9 +130,10 @@ def scan_paths(
 
 
 def last_table(extra: StrPath, split: str, settings: str, published: str) -> Before | None:
-    """Return the last table of a split; None if there is none that can be read."""
-    found = existing(extra, "table", split=split)
-    for path, state in sorted(found, key=lambda one: os.stat(one[0]).st_mtime_ns, reverse=True):
+    """Return the last table of a split: from the work folder or, if that was deleted, the published
+    one; None if there is none that can be read."""
+    tables = existing(extra, "table", split=split)
+    for path, state in sorted(tables, key=lambda one: os.stat(one[0]).st_mtime_ns, reverse=True):
         try:
             scan = Scan.load(path_of(extra, "scan", **state))
             paths = ImagePaths.load(path, scan)
@@ -141,7 +142,7 @@ def last_table(extra: StrPath, split: str, settings: str, published: str) -> Bef
         record = read_record(path_of(extra, "folders", **state))
         same = record if record and record.settings == settings else None
         return Before(scan, paths, state["tree"] == published, same)
-    return None
+    return Before(*found, True, None) if (found := read_published(extra, split)) else None
 
 
 class Table(Source):
