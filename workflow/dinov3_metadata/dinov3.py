@@ -317,6 +317,8 @@ def _table(dataset: Any, rows: int, expected: int, sha256: str) -> tuple[str, Pa
         MetadataError: The metadata does not have so many rows, or does not belong together.
     """
     extra, split = dataset._extra_root, dataset.split.name
+    if vars(dataset).get(_SHA256, sha256) != sha256:
+        raise _replaced(dataset)
     if rows != expected:
         raise MetadataError(
             f"entries-{split}.npy in {extra} has {rows:,} rows, but {expected:,} are expected from "
@@ -324,8 +326,6 @@ def _table(dataset: Any, rows: int, expected: int, sha256: str) -> tuple[str, Pa
             "dinov3_metadata.dump_extra again."
         )
     table = None
-    if vars(dataset).get(_SHA256, sha256) != sha256:
-        raise _replaced(dataset)
     if sha256:
         path = path_of(os.path.expanduser(extra), "paths", split=split)
         try:
