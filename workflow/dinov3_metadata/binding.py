@@ -176,7 +176,7 @@ class Binding:
         """Refuse what a cluster cannot handle, before any job is submitted."""
         workflow, used = self.workflow, self.chain.settings
         if workflow.non_local_exec:
-            paths = [used.root, used.extra, used.view, used.labels, workflow.basedir, os.getcwd()]
+            paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir, os.getcwd()]
             paths += [SCRIPT, PACKAGES]
             check_cluster_paths(map(str, paths))
         if workflow.executor_plugin.name == "slurm":
