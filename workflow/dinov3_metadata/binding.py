@@ -176,8 +176,8 @@ class Binding:
         """Refuse what a cluster cannot handle, before any job is submitted."""
         workflow, used = self.workflow, self.chain.settings
         if workflow.non_local_exec:
-            paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir, os.getcwd()]
-            paths += [SCRIPT, PACKAGES]
+            paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir]
+            paths += [os.getcwd(), SCRIPT, PACKAGES]
             check_cluster_paths(map(str, paths))
         if workflow.executor_plugin.name == "slurm":
             from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
