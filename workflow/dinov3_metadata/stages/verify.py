@@ -398,7 +398,7 @@ def _check_table(name: str, path: str, places: Places) -> tuple[str, str]:
     with reading_back(path), open(path, "rb") as file:
         for part in places.published:
             for start in range(0, len(part), BLOCK):
-                expected = part[start : start + BLOCK].data
+                expected = part[start : start + BLOCK].tobytes()
                 found = file.read(len(expected))
                 same = same and found == expected
                 hasher.update(found)
