@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from dinov3_metadata.path_table import PathTable
 from dinov3_metadata.paths import file_name
 from dinov3_metadata.readdir import behind
 from dinov3_metadata.run import dump_extra
+from dinov3_metadata.stages.table import Table
 from helpers import make_tree
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -290,3 +292,20 @@ def test_a_table_that_is_damaged_is_named(tmp_path: Path) -> None:
     Path(path).write_text("text")
     with pytest.raises(ValueError, match=r"not an \.npy file"):
         PathTable(path, 1)
+
+
+def test_full_verification_lists_the_folders_once_more(pair: Callable[..., Pair]) -> None:
+    one = pair(*OWN)
+    real = Table._list_rest
+
+    def overlook(self: Table, found: Any, changed: set[str]) -> bool:
+        for images, special in [self.listed[name] for name in self.listed if name == "cat"]:
+            self.listed["cat"] = images[:0], special
+        return real(self, found, changed)
+
+    with patch.object(Table, "_list_rest", overlook):
+        assert one.make("none", splits=["TRAIN"]) == ""
+        (one.dataset / "train/dog/y.jpg").touch()
+        said = one.make("none", splits=["TRAIN"], level="full")
+    assert "TRAIN: os.scandir finds 4 images in " in said
+    assert "1 of them not in the entries (0 skipped):\n  train/cat/IMG 2.jpg\n" in said

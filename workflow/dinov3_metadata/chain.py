@@ -284,6 +284,7 @@ STAGES = {
             "source": chain.now[split].behind,
             "unaddressable": chain.settings.unaddressable,
             "empty_classes": chain.settings.empty_classes,
+            "listed": chain.now[split].listed,
         },
         code=(*UNFIT, "image_paths", "path_table", "stages/verify", "witness"),
     ),

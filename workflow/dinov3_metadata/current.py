@@ -210,6 +210,14 @@ class Present:
             "seed": chain.settings.select_seed,
         }
 
+    @property
+    def listed(self) -> dict[str, Any] | None:
+        """What is needed to list the images of a table of paths once more; None without one."""
+        part = self.part
+        exact = not (self.holdout or part.annotations)
+        known = {"folder": part.folder, "tops": part.tops if part.classes else (), "exact": exact}
+        return known if self.chain.tabled else None
+
     @cached_property
     def rules(self) -> dict[str, Any]:
         """See ``selection.rules_of``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -77,6 +78,53 @@ def check_witness(
             listing((behind(root, one) if is_view else one for one in shown), len(shown)),
         )
     return f"the whole split against a fresh {witness}"
+
+
+def check_listing(
+    root: StrPath,
+    split: str,
+    scan: Scan,
+    places: Sequence[str],
+    *,
+    folder: str,
+    tops: Sequence[str],
+    exact: bool,
+) -> str:
+    """Compare the images that are found by a table of paths with an independent listing.
+
+    Args:
+        root, split: See ``check_files``.
+        scan: All images of the split, before any selection.
+        places: Their paths.
+        folder: The path below root of the folder that the scan's folders are in.
+        tops: Those of the scan's folders whose own images belong to no class.
+        exact: Whether each image in these folders belongs to the split.
+    """
+    known: dict[str, set[str]] = {}
+    for path in places:
+        above, _, name = path.rpartition("/")
+        known.setdefault(above, set()).add(name)
+    gone, others, found = list[str](), list[str](), 0
+    for inside, skipped in zip(scan.folders.tolist(), scan.skipped.tolist(), strict=True):
+        if inside in tops:
+            continue
+        path = "/".join(filter(None, [folder, inside]))
+        own = known.pop(path, set())
+        with os.scandir(os.path.join(root, path)) as entries:
+            names = {one.name for one in entries if is_image(one.name) and not one.is_dir()}
+        names = {name for name in names if name[0] != "."}
+        found += len(names)
+        gone += (os.path.join(path, name) for name in own - names)
+        if exact and len(names - own) != skipped:
+            others += (os.path.join(path, name) for name in sorted(names - own))
+    gone += (f"{above}/{name}" for above, names in known.items() for name in names)
+    if shown := [*gone, *others]:
+        raise MetadataError(
+            f"{split}: os.scandir finds {count(found, 'image')} in {root}, "
+            f"{len(others):,} of them not in the entries ({int(scan.skipped.sum()):,} skipped):",
+            listing(shown, len(shown)),
+        )
+    return "the whole split against a fresh os.scandir"
 
 
 def _is_left_out(path: str, folder: Path, retired: frozenset[str], is_view: bool) -> bool:

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from ..progress import progress
 from ..readdir import NOTHING, behind, why_no_image
 from ..readings import Naming
 from ..selection import Selection
-from ..witness import check_witness
+from ..witness import check_listing, check_witness
 from .left_out import notes_on
 from .unfit import Leftover
 
@@ -64,6 +65,7 @@ def verify(
     source: str = "",
     unaddressable: str = "skip",
     empty_classes: str = "keep",
+    listed: Mapping[str, Any] | None = None,
 ) -> None:
     """Check the new files of a split, and write a report.
 
@@ -87,6 +89,7 @@ def verify(
         notes: What else a user should know about the files, one sentence each.
         source, unaddressable, empty_classes: See ``unfit.Leftover``. The scan may be that of a
             selection that is no longer wanted.
+        listed: If there is a table, further arguments for ``witness.check_listing``.
 
     Raises:
         MetadataError: See ``check_files`` and ``unfit.Leftover.refuse``.
@@ -119,6 +122,7 @@ def verify(
         retired=read_retired(folders),
         is_view=bool(view),
         table=table,
+        listed=listed,
         notes=[*notes, *notes_on(split, records)],
         whole=whole,
         selection=load(Selection, chosen) if chosen else None,
@@ -139,6 +143,7 @@ def check_files(
     retired: frozenset[str] = frozenset(),
     is_view: bool = False,
     table: StrPath = "",
+    listed: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     whole: Scan | None = None,
     selection: Selection | None = None,
@@ -160,7 +165,7 @@ def check_files(
         classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
         is_view: Whether ``root`` is a view.
-        table: See ``verify``.
+        table, listed: See ``verify``.
         notes: What else a user should know about the files, one sentence each.
         whole: The scan of the split before any selection; None if it is ``scan``.
         selection: What was left out of it.
@@ -200,7 +205,10 @@ def check_files(
             known = PathTable(path, len(entries))
         paths = map(known.__getitem__, rows.tolist()) if table else _paths(split, entries, rows)
         checks.append(_check_paths(root, split, paths, len(rows), len(entries), is_view))
-        if level == "full" and not table:
+        if level == "full" and table:
+            everything = Places(split, whole or scan, table)
+            checks.append(check_listing(root, split, everything.scan, everything, **(listed or {})))
+        elif level == "full":
             checks.append(check_witness(root, split, whole or scan, retired, is_view))
         for check in checks:
             logger.info("%s: %s", split, check)
