@@ -4,10 +4,10 @@ The file is an ``.npy`` of bytes: for each row and for the end, the place where 
 counted from the first byte after the header, and then the paths, one after another. A place has
 four bytes, or eight if the array has 4 GiB or more.
 
-Arrow's IPC format was measured to be as large (1.11 bytes for each byte of the paths of 1.28 million
-images) and as fast (about 1.6 us a path). But its texts must be UTF-8, which the names of files need
-not be, and reading it takes 0.4 s of import and a library that DINOv2's and DINOv3's environments do
-not have. This needs nothing but the standard library, and numpy can map it, too.
+Arrow's IPC format was measured to be as large (1.11 bytes for each byte of the paths of 1.28
+million images) and as fast (about 1.6 us a path). But its texts must be UTF-8, which the names of
+files need not be, and reading it takes 0.4 s of import and a library that DINOv2's and DINOv3's
+environments do not have. This needs nothing but the standard library, and numpy can map it, too.
 
 Each process maps the file, so the workers of a DataLoader share its memory.
 """
