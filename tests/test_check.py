@@ -582,6 +582,35 @@ def test_the_dataset_changed_behind_its_view(tmp_path: Path) -> None:
     assert f"compared only with the view {chain.root}, because" in str(result)
 
 
+def test_a_dataset_that_is_read_by_a_table_of_paths(tmp_path: Path) -> None:
+    root, extra = photos(tmp_path, "a b c", "a c"), tmp_path / "extra"
+    dump_extra(root, extra, view="none")
+    result = check(root, extra)
+    assert result.ok, str(result)
+    assert "checked against the table of paths, and the table against the dataset" in str(result)
+    (root / "train/a/photo0.jpg").rename(root / "train/b/photo7.jpg")
+    result = check(root, extra)
+    assert kinds(result) == {"stale": 2, "missing": 1}
+    assert first(result, "stale") == [f"{root}/train/a", f"{root}/train/b"]
+    assert first(result, "missing") == ["row 0: train/a/photo0.jpg"]
+    assert "--view none" in str(result)
+    dump_extra(root, extra, view="none")
+    assert check(root, extra).ok
+    table = extra / "paths-TRAIN.npy"
+    content = table.read_bytes()
+    table.write_bytes(content.replace(b"train/b/photo0.jpg", b"train/c/photo0.jpg"))
+    result = check(root, extra)
+    assert first(result, "description") == ["metadata-TRAIN.json describes another paths-TRAIN.npy"]
+    assert first(result, "missing") == ["row 1: train/c/photo0.jpg"]  # in the folder of a class
+    table.unlink()
+    assert "paths-TRAIN.npy cannot be read" in str(check(root, extra))
+    table.write_bytes(content)
+    shutil.rmtree(extra / WORK)
+    result = check(root, extra)
+    assert result.ok
+    assert "compared only with the table of paths, because" in str(result)
+
+
 def test_class_numbers_are_those_of_the_dataset_and_not_of_its_view(tmp_path: Path) -> None:
     root, extra = photos(tmp_path, "2 B c", "2"), tmp_path / "extra"
     dump_extra(root, extra)

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from dinov3_metadata.addresses import SPLITS, image_path, trailing_number
+from dinov3_metadata.checks.check import check
 from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.packed import order_of, trailing_numbers
@@ -259,6 +260,8 @@ def test_each_layout_has_the_same_arrays_as_with_a_view(
             paths = [dataset.get_path(i) for i in range(len(dataset))]
             assert paths == [f"{both.dataset}/{path}" for path in both.paths(split)]
             assert all(map(os.path.isfile, paths))
+    result = check(both.dataset, both.extras["none"])
+    assert result.ok, str(result)
     (both.dataset / files[0]).unlink()
     make_tree(both.dataset, [f"{os.path.dirname(files[1])}/n01_77.JPEG"])
     (both.dataset / "labels.txt").unlink()

@@ -339,7 +339,7 @@ class Table(Source):
         if not (self.before and at):
             return NONE
         paths, first = self.before.paths, len(self.before.scan.actual_index)
-        texts = np.concatenate([paths.rows(first + i, first + i + 1) for i in at])
+        texts = paths.rows(first + at[0], first + at[-1] + 1)[np.array(at) - at[0]]
         return Rows(texts, paths.numbers[at].astype("<i8"), paths.special[at])
 
     def _rows_before(self, class_id: str) -> Rows:
