@@ -7,6 +7,7 @@ or removed, and the numbers need not be stored elsewhere.
 from collections import Counter
 from collections.abc import Iterable
 from itertools import count as count_from
+from threading import Lock
 
 from ..addresses import LABELLED, image_name, index_of, trailing_number
 from ..names import check_length
@@ -14,7 +15,7 @@ from .links import ViewFolder
 
 
 class ImageNumbers:
-    """The links of one split in a view.
+    """The links of one split in a view. Several threads can link different classes at once.
 
     Args:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
@@ -31,6 +32,7 @@ class ImageNumbers:
     def __init__(self, split: str, folder: ViewFolder, retired: Iterable[str]) -> None:
         self.split, self.folder = split, folder
         self.added = 0
+        self._counting = Lock()
         self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
         self._old: dict[str, set[str]] = {}  # other class -> its retired links
         for path in retired:
@@ -65,7 +67,9 @@ class ImageNumbers:
             target: The path that the link shall lead to, below that of the dataset.
         """
         below = f"{self.folder.folder}/{self._below(class_id, name)}"
-        self.added += self.folder.put(folder, below, target)
+        made = self.folder.put(folder, below, target)
+        with self._counting:
+            self.added += made
 
     def link_class(self, class_id: str, images: Iterable[str]) -> int:
         """Link to the images of a class, and retire all other links in its folder.

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -112,6 +113,7 @@ class ViewFolder:
         self.old_links = False
         self.changed: set[str] = set()
         self._temporary = ""
+        self._replacing = threading.Lock()  # threads that link several classes share that name
 
     def __enter__(self) -> ViewFolder:
         if os.path.islink(self.root):
@@ -287,8 +289,9 @@ class ViewFolder:
             elif self.image_behind(folder, below) == (target, True):
                 return False
             else:
-                self._link(text, self._temporary, self._view, below)
-                os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
+                with self._replacing:
+                    self._link(text, self._temporary, self._view, below)
+                    os.replace(self._temporary, name, src_dir_fd=self._view, dst_dir_fd=folder)
         self.changed.add(above)
         return True
 

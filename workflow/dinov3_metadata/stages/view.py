@@ -39,12 +39,15 @@ from ..walk import (
     LOOKS,
     Found,
     Targets,
+    in_threads,
     wait_for_a_tick,
 )
 from .image_numbers import ImageNumbers
 from .left_out import gone_links
 from .links import ViewFolder, check_apart
 from .source import Source
+
+UNCHANGED = -1  # in place of a number of images
 
 
 def link_view(
@@ -291,7 +294,7 @@ class View(Source):
                     self.numbers.link_class(class_id, images)
                 self.numbers.retire_classes(classes)
             else:
-                self._link_by_folder(found, changed, damaged)
+                self._link_by_folder(found, changed, damaged, threads)
             changed = set()
         else:
             raise self.restless()
@@ -303,28 +306,33 @@ class View(Source):
         """Return the paths of the split's folder in the view and of those of its classes."""
         return [self.target, *(f"{self.target}/{name}" for name in class_folders(self.target))]
 
-    def _link_by_folder(self, found: Found, changed: set[str], damaged: set[str]) -> None:
+    def _link_by_folder(
+        self, found: Found, changed: set[str], damaged: set[str], threads: int
+    ) -> None:
         """Link the images of each class that changed in the dataset or in the view.
 
         Args:
             found: All folders of the dataset.
             changed: The folders of the dataset that changed.
             damaged: The absolute paths of the folders of the view that changed.
+            threads: How many classes may be linked at once, if it takes long to link one.
         """
         folders, affected = self.by_folder(found), {*map(self.part.class_of, changed)}
-        empty, lacking = [], set[str]()
-        for class_id, names in folders.items():
+
+        def link(class_id: str) -> int | None:
+            """Link a class that changed; return how many images it has, None if it is lacking."""
             path = self._class_folder(class_id)
             there = os.path.isdir(path)
             stale = class_id in affected or path in damaged or self.numbers.is_retired(class_id)
-            if stale or not (there or self.side.may_lack):
-                images = [*self.side.images_in(names, class_id)]
-                if not images and self.side.may_lack:
-                    lacking.add(class_id)
-                elif not self.numbers.link_class(class_id, images):
-                    empty.append(class_id)
-            elif not there:  # it lacked images before, too
-                lacking.add(class_id)
+            if not (stale or not (there or self.side.may_lack)):
+                return UNCHANGED if there else None  # it lacked images before, too
+            images = [*self.side.images_in(folders[class_id], class_id)]
+            lacks = not images and self.side.may_lack
+            return None if lacks else self.numbers.link_class(class_id, images)
+
+        many = dict(zip(folders, in_threads(link, [*folders], threads), strict=True))
+        empty = [class_id for class_id in folders if many[class_id] == 0]
+        lacking = {class_id for class_id in folders if many[class_id] is None}
         self.check_classes(found, folders, empty, lacking)
         self.numbers.retire_classes(folders.keys() - lacking)
 
