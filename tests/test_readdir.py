@@ -8,12 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov3_metadata import readdir
-from dinov3_metadata.addresses import IMG_EXTENSIONS, MAX_INDEX, image_name
+from dinov3_metadata.addresses import IMG_EXTENSIONS, MAX_INDEX, image_name, is_image
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.readdir import UNKNOWN, Listing, Names, list_folder
+from dinov3_metadata.readdir import (
+    FILE,
+    LINK,
+    UNKNOWN,
+    Listing,
+    Names,
+    list_folder,
+    named_images,
+    pack,
+)
 from dinov3_metadata.stages.scan import scan_images
 from helpers import make_tree
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 Read = Callable[[str], Iterator[Names]]
@@ -132,3 +141,30 @@ def test_what_the_kernel_refuses_while_listing(
     monkeypatch.setattr(readdir, "_getdents64", refuse)
     with pytest.raises(MetadataError, match=r"cannot be listed: Input/output error"):
         list_folder(str(tmp_path), "TRAIN", "c")
+
+
+NAMES_OF_IMAGES = st.text("aJpPgGtTiIfF.\x0eK狗", min_size=1, max_size=6)
+
+
+@given(st.lists(NAMES_OF_IMAGES, min_size=1, max_size=9))
+@example(["a", "b", "\x0e"])
+def test_images_are_found_among_many_names_as_one_by_one(stems: list[str]) -> None:
+    ends = [
+        "",
+        ".jpg",
+        ".JPeG",
+        "\x0ejpg",
+        ".tif",
+        ".TIFF",
+        "tiff",
+        ".WebP",
+        ".gif",
+        ".jpgx",
+        "jpeg",
+    ]
+    names = sorted({f"{stem}{end}" for stem in stems for end in ends} - {".", ".."})
+    found, images = named_images(pack(dict.fromkeys(names, FILE)))
+    expected = [name for name in names if is_image(name) and name[0] != "."]
+    assert [*map(os.fsdecode, images.tolist())] == expected
+    assert [name for name, good in zip(names, found, strict=True) if good] == expected
+    assert not named_images(pack(dict.fromkeys(names, LINK)))[0].any()

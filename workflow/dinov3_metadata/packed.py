@@ -27,13 +27,14 @@ def trailing_numbers(paths: np.ndarray) -> np.ndarray:
     Returns:
         (images,), ``<i8``.
     """
-    letters = bytes_of(paths)
+    letters, at = bytes_of(paths), np.arange(LONG)
     size = (letters > 0).sum(1)
-    rows, at = np.arange(len(paths)), np.arange(LONG)
-    stem = np.where(letters[rows, size - 4] == ord("."), size - 4, size - 5)
-    place = stem[:, None] - 1 - at
-    digits = letters[rows[:, None], place.clip(0)] - np.uint8(ord("0"))
-    is_digit = (digits < 10) & (place >= 0)
+    stem = np.where(letters[np.arange(len(paths)), size - 4] == ord("."), size - 4, size - 5)
+    flat = np.concatenate([np.zeros(LONG, "u1"), letters.ravel()])
+    windows = np.ndarray((len(flat) - LONG + 1,), f"V{LONG}", flat, strides=(1,))
+    before = windows[np.arange(len(paths)) * paths.itemsize + stem]  # the bytes before the suffix
+    digits = before.view("u1").reshape(-1, LONG)[:, ::-1] - np.uint8(ord("0"))
+    is_digit = (digits < 10) & (at < stem[:, None])
     many = np.where(is_digit.all(1), LONG, is_digit.argmin(1))
     value = np.where(at < many[:, None], digits, 0) @ PLACES
     numbers = np.where((many > 0) & (value <= MAX_INDEX), value, -1).astype("<i8")

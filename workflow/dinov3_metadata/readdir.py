@@ -28,8 +28,6 @@ NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what stat(2) says of a d
 DANGLING = "a dangling link"
 WATCHED = 20  # most folders whose states are noted because the links in one folder lead into them
 
-LONGEST_SUFFIX = max(map(len, IMG_EXTENSIONS))
-
 NO_NAMES = np.empty(0, "S1")
 PLACES = np.arange(DIGITS, dtype="u1")
 WEIGHTS = 10.0 ** np.arange(DIGITS)[::-1]
@@ -198,15 +196,16 @@ def named_images(names: Names) -> tuple[np.ndarray, np.ndarray]:
         (names,), bool: whether each name is that of one.
         (images,), ``S``: their names.
     """
-    ends = np.flatnonzero(names.buffer == 0)
+    filled = names.buffer[: int(names.start.max(initial=0)) + SPARE]
+    ends = np.flatnonzero(filled == 0)
     length = ends[np.searchsorted(ends, names.start)] - names.start
-    tail = names.strings((names.start + length - LONGEST_SUFFIX).clip(0), LONGEST_SUFFIX)
-    letters = tail.view("u1").reshape(-1, LONGEST_SUFFIX)
-    letters |= ((letters >= ord("A")) & (letters <= ord("Z"))).astype("u1") << 5
-    found = np.zeros(len(length), bool)
-    for suffix in map(str.encode, IMG_EXTENSIONS):
-        end = np.ascontiguousarray(letters[:, -len(suffix) :]).view(f"S{len(suffix)}")[:, 0]
-        found |= (end == suffix) & (length > len(suffix))
+    tail = names.strings((names.start + length - 4).clip(0), 4).view("<u4")
+    lower = tail | np.uint32(0x20202020)  # a dot stays one, and is looked for below
+    dot = np.zeros(len(length), "<i8")
+    for suffix in IMG_EXTENSIONS:
+        end = np.frombuffer(suffix[-4:].encode(), "<u4")[0]
+        dot[lower == end] = len(suffix)
+    found = (dot > 0) & (length > dot) & (names.buffer[names.start + length - dot] == ord("."))
     found &= (names.kind == FILE) & (names.buffer[names.start] != ord("."))
     length = length[found]
     width = int(length.max(initial=1))
