@@ -34,12 +34,12 @@ from ..layouts import (
     is_class,
     part_of,
 )
+from ..look import in_threads
 from ..paths import StrPath, existing
 from ..walk import (
     LOOKS,
     Found,
     Targets,
-    in_threads,
     wait_for_a_tick,
 )
 from .image_numbers import ImageNumbers
