@@ -14,6 +14,7 @@ from dinov3_metadata.addresses import SPLITS, image_path, trailing_number
 from dinov3_metadata.checks.check import check
 from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.loop import known_settings
 from dinov3_metadata.packed import order_of, trailing_numbers
 from dinov3_metadata.path_table import PathTable
 from dinov3_metadata.paths import file_name
@@ -345,3 +346,18 @@ def test_full_verification_lists_the_folders_once_more(pair: Callable[..., Pair]
         said = one.make("none", splits=["TRAIN"], level="full")
     assert "TRAIN: os.scandir finds 4 images in " in said
     assert "1 of them not in the entries (0 skipped):\n  train/cat/IMG 2.jpg\n" in said
+
+
+def test_check_knows_a_dataset_that_moved(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "top/数据 set", ["train/a b/x.jpg", "train/c/y.jpg", "val/c/z.jpg"])
+    (root / "labels.txt").unlink()
+    (root / "val/c/gone.jpg").symlink_to("nowhere.jpg")
+    dump_extra(root, tmp_path / "top/extra", view="none", unaddressable="skip", layout="folder")
+    assert check(root, tmp_path / "top/extra").ok
+    (tmp_path / "top").rename(tmp_path / "moved")
+    root, extra = tmp_path / "moved/数据 set", tmp_path / "moved/extra"
+    assert check(root, extra).ok
+    settings = known_settings(str(root), str(extra))
+    assert (settings["root"], settings["view"]) == (str(root), "none")
+    (root / "train/c/y.jpg").unlink()
+    assert not check(root, extra).ok

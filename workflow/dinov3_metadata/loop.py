@@ -126,8 +126,8 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"root": root}
     for split in SPLITS:
         about = read_description(extra, split)
-        if about and (is_same(root, about.root) or is_same(root, about.dataset)):
-            settings |= {"root": about.dataset, "layout": about.layout}
+        if about and (about.table or is_same(root, about.root) or is_same(root, about.dataset)):
+            settings |= {"root": root if about.table else about.dataset, "layout": about.layout}
             if about.root != about.dataset:
                 settings["view"] = about.root
             if about.table:

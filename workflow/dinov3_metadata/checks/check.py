@@ -226,7 +226,7 @@ def _check_split(
     elif rows is not None:
         skipped = files.about.skipped if files.about else 0
         found += compare_rows(rows, images, skipped)
-        if skipped > images.not_addressable:
+        if skipped > images.not_addressable and not images.table:
             name = file_name("metadata", split=files.split)
             there = f"but {images.not_addressable:,} are there"
             found += listed("description", [f"{name} says {skipped:,} images left out, {there}"])

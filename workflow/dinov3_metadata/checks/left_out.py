@@ -82,7 +82,7 @@ def without_left_out(images: Images, extra: StrPath, about: Description, place: 
         others=images.others[chosen[images.others // NUMBER]],
         unnumbered=images.unnumbered * chosen,
         dangling=without(images.dangling),
-        left_out=int((gone < 0).sum()),
+        left_out=0 if images.table else int((gone < 0).sum()),  # a table has only what opens
     )
 
 

@@ -106,7 +106,7 @@ def place_of(root: str, extra: str) -> Place:
     """
     for split in SPLITS:
         about = read_description(extra, split)
-        if about and about.table and is_same(root, about.dataset):
+        if about and about.table:  # its paths are relative to root, wherever that is
             return Place(root, root, about.layout, about.folders, tabled=True)
         if about is None or about.root == about.dataset:
             continue

@@ -68,7 +68,7 @@ def images_of_table(place: Place, extra: StrPath, about: Description) -> Images 
         class_ids,
         np.bincount(which, minlength=len(class_ids)).astype("<i8"),
         numbers,
-        *(nothing, nothing, nothing, nothing, nothing),
+        *(nothing, nothing, nothing, np.zeros(len(class_ids), "<i8"), nothing),
         table=table,
     )
 
