@@ -173,27 +173,41 @@ class Binding:
         return max(1, (self.workflow.resource_settings.cores or 1) // max(1, len(needed)))
 
     def check_cluster(self) -> None:
-        """Refuse what a cluster cannot handle, before any job is submitted."""
+        """Refuse what a cluster cannot handle, before any job is submitted, and listen to it."""
         workflow, used = self.workflow, self.chain.settings
-        if workflow.non_local_exec:
-            paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir]
-            paths += [os.getcwd(), SCRIPT, PACKAGES]
-            check_cluster_paths(map(str, paths))
-        if workflow.executor_plugin.name == "slurm":
-            from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+        if not workflow.non_local_exec:
+            return
+        paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir]
+        paths += [os.getcwd(), SCRIPT, PACKAGES]
+        check_cluster_paths(map(str, paths))
+        from .remote import check_submitter, hear
 
-            options = (one for rule in workflow.rules for one in rule.resources.args)
-            check_slurm_extra(
-                {one for one in options if "slurm_extra=" in one}, get_forbidden_slurm_options()
-            )
+        if workflow.executor_plugin.name != "slurm":
+            check_submitter(getattr(workflow.executor_settings, "submit_cmd", None) or "")
+            hear(workflow.executor_plugin)
+            return
+        from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+        from .slurm_guard import SlurmGuard, check_slurm
+
+        options = (one for rule in workflow.rules for one in rule.resources.args)
+        check_slurm_extra(
+            {one for one in options if "slurm_extra=" in one}, get_forbidden_slurm_options()
+        )
+        check_slurm()
+        hear(workflow.executor_plugin, SlurmGuard)
 
     def check_run(self) -> None:
         """End a job that waited in a cluster's queue while its run was killed and another began."""
         run = os.environ.get(self._variable)
-        if not self.workflow.is_main_process and run and run != self._run_in_progress():
-            sys.exit(
-                "Error: The run that this job belongs to has ended, and another one is in progress."
-            )
+        if self.workflow.is_main_process or not run:
+            return
+        with ending_plainly():
+            if run != self._run_in_progress():
+                sys.exit(
+                    "Error: The run that this job belongs to has ended, and another one is in "
+                    "progress."
+                )
 
     @property
     def _runs(self) -> bool:

@@ -255,7 +255,9 @@ def failures(extra: StrPath, logs: Iterable[str]) -> str:
         elif re.search("on user request|currently running", said):
             found = [INTERRUPTED]
         else:
-            found = [SILENT]
+            from .remote import last_words  # only a failure needs it
+
+            found = [last_words(os.path.getmtime(path_of(extra, "run"))) or SILENT]
     return show(found)
 
 
