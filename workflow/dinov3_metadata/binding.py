@@ -22,7 +22,13 @@ from .fingerprint import digest
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import house, path_of, pattern
-from .preflight import check_cluster_paths, check_slurm_extra, estimate_images, one_word
+from .preflight import (
+    check_cluster_paths,
+    check_seen,
+    check_slurm_extra,
+    estimate_images,
+    one_word,
+)
 from .present import Chain
 
 RUN = "DINOV3_METADATA_RUN"
@@ -46,6 +52,8 @@ class Binding:
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
             check_settings(chain.settings)
+        if self._run:
+            check_seen(self.extra)
 
     def complete(self) -> None:
         """Let `all` be the default target. Each Snakefile asks for this at its end, because a
@@ -199,15 +207,10 @@ class Binding:
 
     def check_run(self) -> None:
         """End a job that waited in a cluster's queue while its run was killed and another began."""
-        run = os.environ.get(self._variable)
-        if self.workflow.is_main_process or not run:
-            return
-        with ending_plainly():
-            if run != self._run_in_progress():
-                sys.exit(
-                    "Error: The run that this job belongs to has ended, and another one is in "
-                    "progress."
-                )
+        if self._run and self._run != self._run_in_progress():
+            sys.exit(
+                "Error: The run that this job belongs to has ended, and another one is in progress."
+            )
 
     @property
     def _runs(self) -> bool:
@@ -215,6 +218,11 @@ class Binding:
         workflow = self.workflow
         settings = workflow.execution_settings
         return bool(workflow.is_main_process and settings and not workflow.dryrun)
+
+    @property
+    def _run(self) -> str:
+        """The run that this process is a job of, on a cluster; otherwise empty."""
+        return "" if self.workflow.is_main_process else os.environ.get(self._variable, "")
 
     @property
     def _variable(self) -> str:

@@ -27,7 +27,7 @@ from .layouts import (
     top_of_kaggle,
 )
 from .look import finds, finds_folder
-from .paths import LABEL_FILES, MARK, StrPath, existing, folder_count, path_of
+from .paths import LABEL_FILES, MARK, StrPath, existing, folder_count, path_of, work_folder
 
 MAPPING = LABEL_FILES[1]
 """Kaggle's labels file, which lies beside ``ILSVRC``."""
@@ -327,6 +327,25 @@ def check_cluster_paths(paths: Iterable[str]) -> None:
                 f"{path!r} contains a quote, a backslash or an unprintable character, which "
                 "Snakemake cannot pass on to the jobs of a cluster. Use a path without these."
             )
+
+
+def check_seen(extra: str) -> None:
+    """Check that the host of a job sees the files of its run.
+
+    Otherwise Snakemake would wait for them (``latency-wait``) and end as if all were well.
+
+    Raises:
+        MetadataError: It does not.
+    """
+    work = work_folder(extra)
+    for folder in (os.path.dirname(os.path.abspath(extra)), extra, work):
+        with suppress(OSError):  # an NFS client may remember what was there before the run
+            os.close(os.open(folder, os.O_RDONLY))
+    if not os.path.exists(path_of(extra, "run")):
+        raise MetadataError(
+            f"Host {os.uname().nodename}, where this job runs, does not see {work}, although its "
+            "run is in progress. All hosts must see it at this path."
+        )
 
 
 def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> None:

@@ -41,13 +41,18 @@ class Telling(RemoteExecutor):  # type: ignore[misc]
 
     def print_job_error(self, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
         log = next(filter(None, kwargs.get("aux_logs") or []), "")
-        TOLD.append((re.split(NOT_OURS, msg or "")[0].strip(), log))
+        TOLD.append((told(msg or ""), log))
         super().print_job_error(job_info, msg=msg, **kwargs)
 
     def get_job_exec_prefix(self, job: Any) -> str:
         """Return what a job does first: it writes the name of its host into its log."""
         words = super().get_job_exec_prefix(job)
         return " && ".join(filter(None, [f"echo '{HOST}' && uname -n", words]))
+
+
+def told(msg: str) -> str:
+    """Return the part of an executor's message that says why a job failed."""
+    return re.split(NOT_OURS, msg)[0].strip()
 
 
 def hear(plugin: Any, kind: type[RemoteExecutor] = Telling) -> None:
@@ -98,7 +103,7 @@ def _reasons(path: str) -> list[str]:
     lines = [line for one in found for line in one.splitlines()]
     if any(map(UNSEEN.search, found)):
         lines.append(
-            f"Does {host} see the dataset, extra, the working folder and this program, at the same "
-            "paths as this host?"
+            f"If it exists here, host {host} does not see it: root, extra, the working folder and "
+            "this program must have the same paths on all hosts."
         )
     return [f"The log of the job, which ran on host {host}, {path}:", *lines] if lines else []

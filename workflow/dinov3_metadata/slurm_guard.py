@@ -19,7 +19,7 @@ from .chain import STAGES
 from .disk import read_file
 from .errors import MetadataError, logger
 from .paths import StrPath
-from .remote import Telling, check_program
+from .remote import Telling, check_program, told
 
 ANSWERS = 10  # s that Slurm may take to answer
 
@@ -76,9 +76,10 @@ class SlurmGuard(Telling):
     def __post_init__(self) -> None:
         self._ends = threading.Event()
         self._full: set[Any] = set()  # the jobs that Slurm does not take now
+        self._refused: dict[Any, str] = {}  # the jobs that Slurm did not take, and why
         self._reported: set[str] = set()  # the numbers of the jobs that have ended
         self._stuck: dict[str, float] = {}  # number -> since when its state is a dead end
-        self._held: set[str] = set()  # the numbers of the jobs that somebody holds back
+        self._said: set[str] = set()  # warnings
         self._asked = self._news = time.monotonic()
         super().__post_init__()
 
@@ -95,16 +96,22 @@ class SlurmGuard(Telling):
                 return
 
     def _report_job_error_threadsafe(self, job_info: Any, msg: str) -> None:
+        """Report a job that could not be submitted, unless it is to be submitted again."""
         if not (found := FULL.search(msg)):
+            job = job_info.job
+            asked = f"{job.threads} cores, {job.resources.get('mem_mb')} MB"
+            asked += f" and {job.resources.get('runtime')} minutes"
+            where = "see the top of profiles/slurm/config.yaml"
+            first = f"{told(msg)}\nThe job asks for {asked}: {where}."
+            # The second time, the job asks for four times as much, which nobody set.
+            msg = self._refused.setdefault(job, first)
             super()._report_job_error_threadsafe(job_info, msg)
             return
-        if not self._full:
-            logger.warning(
-                "Slurm takes no more jobs of yours at the moment (%s). The run waits until one of "
-                "them has ended. Ctrl-C ends it.",
-                found[0],
-            )
         self._full.add(job_info.job)
+        self._say_once(
+            f"Slurm takes no more jobs of yours at the moment ({found[0]}). The run waits until "
+            "one of them has ended. Ctrl-C ends it."
+        )
 
     def cancel(self) -> None:
         self._ends.set()
@@ -144,11 +151,8 @@ class SlurmGuard(Telling):
         number = job.external_jobid
         if state and state not in FINAL and not NEVER.search(reason):
             self._stuck.pop(number, None)
-            if "Held" in reason and number not in self._held:
-                self._held.add(number)
-                logger.warning(
-                    "Slurm job %s is held (%s): scontrol release %s", number, reason, number
-                )
+            if "Held" in reason:
+                self._say_once(f"Slurm job {number} is held ({reason}): scontrol release {number}")
         elif time.monotonic() > self._stuck.setdefault(number, time.monotonic()) + PATIENCE:
             if state == "COMPLETED" or (not state and DONE in text_of(job.aux["slurm_logfile"])):
                 self.report_job_success(job)
@@ -169,6 +173,11 @@ class SlurmGuard(Telling):
             kwargs["aux_logs"] = [log]
             msg = explain(record_of(job_info.external_jobid), text_of(log), rule) or msg
         super().report_job_error(job_info, msg=msg, **kwargs)
+
+    def _say_once(self, warning: str) -> None:
+        if warning not in self._said:
+            self._said.add(warning)
+            logger.warning("%s", warning)
 
     def _ended(self, job_info: Any) -> bool:
         """Note that a job has ended; return whether Slurm took it at all."""
@@ -192,7 +201,7 @@ def check_slurm() -> None:
     if " UP" not in said:
         raise MetadataError(
             "Slurm does not answer on this host, so no job can be submitted:",
-            [f"  {line}" for line in said.splitlines() if line.strip("*")],
+            [f"  {line}" for line in said.splitlines() if line[:1] != "*"],
             "Try again when `scontrol ping` says UP.",
         )
 
