@@ -28,6 +28,7 @@ from .preflight import (
     check_slurm_extra,
     estimate_images,
     one_word,
+    shares_of,
 )
 from .present import Chain
 
@@ -88,7 +89,7 @@ class Binding:
             state = self._state_of_job(rule, wildcards)
             given = STAGES[rule].given(self.chain, state.get("split", ""))
             if rule == "audit_split":
-                given["shares"] = len(self.shares_of_an_audit("{scatteritem}"))
+                given["shares"] = self._shares(wildcards)
             call = {
                 "rule": rule,
                 "extra": self.extra,
@@ -109,8 +110,9 @@ class Binding:
 
     def shares(self, wildcards: Any) -> list[str]:
         """Return the files of the shares of a split, each of which is audited by its own job."""
-        share = path_of(self.extra, "share", **wildcards, scatteritem="{scatteritem}")
-        return self.shares_of_an_audit(share)
+        count = self._shares(wildcards)
+        items = (f"{number}-of-{count}" for number in range(1, count + 1))
+        return [path_of(self.extra, "share", **wildcards, scatteritem=item) for item in items]
 
     def audits_needed(self, wildcards: Any) -> list[str]:
         """Return the audits needed before publishing: none, unless `fail_on` names a problem; and a
@@ -165,7 +167,7 @@ class Binding:
 
     def audit_minutes(self, wildcards: Any, attempt: int) -> int:
         """Return minutes for a share of an audit: 20 ms per image, as on a slow disk."""
-        shares = len(self.shares_of_an_audit("{scatteritem}"))
+        shares = int(wildcards["scatteritem"].partition("-of-")[2])
         return int((5 + 350 * self._million_images(wildcards) / shares) * 4 ** (attempt - 1))
 
     def scan_threads(self, wildcards: Any) -> int:
@@ -188,10 +190,10 @@ class Binding:
         paths = [used.root, used.extra, self.chain.root, used.labels, workflow.basedir]
         paths += [os.getcwd(), SCRIPT, PACKAGES]
         check_cluster_paths(map(str, paths))
-        from .remote import check_submitter, hear
+        from .remote import hear, hear_command
 
         if workflow.executor_plugin.name != "slurm":
-            check_submitter(getattr(workflow.executor_settings, "submit_cmd", None) or "")
+            hear_command(workflow.executor_settings)
             hear(workflow.executor_plugin)
             return
         from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
@@ -309,6 +311,14 @@ class Binding:
     def _compared(self, time_of_audit: str = "") -> str:
         """Return the file that shows that a search for duplicates has finished."""
         return path_of(self.extra, "compared", search=f"{self.chain.search}{time_of_audit}")
+
+    def _shares(self, wildcards: Mapping[str, str]) -> int:
+        """Return how many jobs audit a split: as many as `--set-scatter` says, otherwise eight on
+        this host; on a cluster, as many as its images are worth."""
+        workflow = self.workflow
+        if workflow.non_local_exec and "audit" not in workflow.resource_settings.overwrite_scatter:
+            return shares_of(self._million_images(wildcards))
+        return len(self.shares_of_an_audit("{scatteritem}"))
 
     def _million_images(self, wildcards: Mapping[str, str]) -> float:
         """Estimate the images that a job is about, in millions."""

@@ -1,6 +1,7 @@
 """Preflight: check the folders, the layout and the labels setting before a run starts."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -382,6 +383,17 @@ def estimate_images(extra: str, split: str, tree: str) -> int:
         return os.path.getsize(path_of(extra, "scan", split=split, tree=tree)) // 4
     old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
     return max([*old, 1300 * folder_count(tree)])
+
+
+def shares_of(million_images: float) -> int:
+    """Return in how many shares to audit a split on a cluster: each opens 15,000 images, which
+    takes one to five minutes; but no more than Snakemake can plan with ease.
+
+    Example:
+        >>> shares_of(0.01), shares_of(1.281), shares_of(1000)
+        (1, 86, 1000)
+    """
+    return min(max(1, math.ceil(million_images * 1e6 / 15_000)), 1000)
 
 
 def one_word(call: dict[str, Any]) -> str:

@@ -36,11 +36,17 @@ TOLD: list[tuple[str, str]] = []
 """What was said of each job that failed, and the path of its log, where it is known."""
 
 
+SUBMITTED = ".snakemake/submit_logs"
+"""The folder for what the last submit command of a profile said beside the number of the job."""
+
+
 class Telling(RemoteExecutor):  # type: ignore[misc]
     """An executor that keeps why a job failed. Snakemake itself forgets it of a group of jobs."""
 
     def print_job_error(self, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
         log = next(filter(None, kwargs.get("aux_logs") or []), "")
+        if not (job_info.external_jobid or log) and os.path.exists(f"{SUBMITTED}/last"):
+            log = f"{SUBMITTED}/last"
         TOLD.append((told(msg or ""), log))
         super().print_job_error(job_info, msg=msg, **kwargs)
 
@@ -61,11 +67,17 @@ def hear(plugin: Any, kind: type[RemoteExecutor] = Telling) -> None:
         plugin.executor = type("Executor", (kind, plugin.executor), {})
 
 
-def check_submitter(command: str) -> None:
-    """Check that the scheduler is there whose program a command names, see ``check_program``."""
+def hear_command(settings: Any) -> None:
+    """Check that the scheduler is there whose program the submit command of a profile names, and
+    let the command keep what it says: Snakemake forgets why a job was refused."""
+    command = getattr(settings, "submit_cmd", None) or ""
     for name in SUBMITTERS:
         if re.search(rf"\b{name}\b", command):
             check_program(name)
+    keeping = f"exec 2>{SUBMITTED}/last; "
+    if command and not command.startswith(keeping):
+        os.makedirs(SUBMITTED, exist_ok=True)
+        settings.submit_cmd = keeping + command
 
 
 def check_program(name: str) -> None:
@@ -89,8 +101,9 @@ def last_words(start: float) -> str:
         start: When the run started. Older logs are those of other runs.
     """
     said, log = TOLD[-1] if TOLD else ("", "")
-    paths = [log] if log else iglob(".snakemake/*_logs/**", recursive=True)
-    new = [path for path in paths if os.path.isfile(path) and os.path.getmtime(path) >= start]
+    paths = [path for path in iglob(".snakemake/*_logs/**", recursive=True) if os.path.isfile(path)]
+    paths = [log] if log else [path for path in paths if not path.startswith(SUBMITTED)]
+    new = [path for path in paths if os.path.exists(path) and os.path.getmtime(path) >= start]
     lines = _reasons(max(new, key=os.path.getmtime)) if new else []
     return "\n".join(map(printable, [*said.splitlines(), *lines]))
 
@@ -98,6 +111,8 @@ def last_words(start: float) -> str:
 def _reasons(path: str) -> list[str]:
     """Return the lines of a job's log that say why it failed, and on which host."""
     text = read_file(path).decode(errors="replace")
+    if path.startswith(SUBMITTED):
+        return [line for line in text.splitlines() if line][-3:]
     found = [*dict.fromkeys(REASONS.findall(text))][-3:]
     host = "".join(re.findall(rf"^{HOST}\n(.+)$", text, re.MULTILINE)[:1]) or "?"
     lines = [line for one in found for line in one.splitlines()]
