@@ -23,7 +23,6 @@ NOTHING = "Nothing to be done"
 # Jobs of this size end within seconds, so ask for their state sooner than on a real cluster, where
 # jobs wait in a queue.
 IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3"]
-IMPATIENT += ["--max-status-checks-per-second", "5"]
 
 
 @pytest.fixture(scope="module")

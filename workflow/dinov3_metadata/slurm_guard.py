@@ -98,13 +98,7 @@ class SlurmGuard(Telling):
     def _report_job_error_threadsafe(self, job_info: Any, msg: str) -> None:
         """Report a job that could not be submitted, unless it is to be submitted again."""
         if not (found := FULL.search(msg)):
-            job = job_info.job
-            asked = f"{job.threads} cores, {job.resources.get('mem_mb')} MB"
-            asked += f" and {job.resources.get('runtime')} minutes"
-            where = "see the top of profiles/slurm/config.yaml"
-            first = f"{told(msg)}\nThe job asks for {asked}: {where}."
-            # The second time, the job asks for four times as much, which nobody set.
-            msg = self._refused.setdefault(job, first)
+            msg = self._refusal(job_info.job, told(msg))
             super()._report_job_error_threadsafe(job_info, msg)
             return
         self._full.add(job_info.job)
@@ -156,10 +150,21 @@ class SlurmGuard(Telling):
         elif time.monotonic() > self._stuck.setdefault(number, time.monotonic()) + PATIENCE:
             if state == "COMPLETED" or (not state and DONE in text_of(job.aux["slurm_logfile"])):
                 self.report_job_success(job)
+            elif state == "PENDING":
+                why = f"Slurm job {number} would wait forever: {reason}."
+                self.report_job_error(job, self._refusal(job.job, why))
+                with suppress(OSError, subprocess.SubprocessError):
+                    ask("scancel", number)
             else:
-                self.cancel_jobs([job])
-                what = f"is {state}, {reason}" if state else "is not known to Slurm any more"
+                what = f"is {state}" if state else "is not known to Slurm any more"
                 self.report_job_error(job, f"Slurm job {number} {what}.")
+
+    def _refusal(self, job: Any, why: str) -> str:
+        """Return why Slurm does not run a job, with what it asks for: at its first try, as later
+        ones ask for more, which nobody set."""
+        memory, limit = (job.resources.get(name) for name in ("mem_mb", "runtime"))
+        said = f"{why}\nThe job asks for {job.threads} cores, {memory} MB and {limit} minutes: see "
+        return self._refused.setdefault(job, said + "the top of profiles/slurm/config.yaml.")
 
     def report_job_success(self, job_info: Any) -> None:
         self._ended(job_info)
@@ -234,7 +239,7 @@ def explain(record: Mapping[str, str], log: str, rule: str) -> str:
     """Return how a job ended, and what to do.
 
     Args:
-        record: What Slurm knows of it. If that is nothing, the answer is empty.
+        record: What Slurm knows of it. If it has not ended by that, the answer is empty.
         log: Its log.
         rule: A rule of it, whose memory and time the user may set.
 
@@ -245,7 +250,7 @@ def explain(record: Mapping[str, str], log: str, rule: str) -> str:
         'Slurm job 7 ended as TIMEOUT on host n2, after 00:01:09 of 00:01:00, with 1,002 MB.
          Give it more time: --set-resources verify:runtime=4'
     """
-    if not record:
+    if record.get("JobState") not in FINAL:
         return ""
     state, host = record["JobState"], record.get("BatchHost") or record.get("NodeList", "")
     had = megabytes(record.get("TRES", ""))
