@@ -74,7 +74,10 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
 NodeName=$node NodeAddr=127.0.0.1 CPUs=16 RealMemory=16000
-PartitionName=test Nodes=$node Default=YES
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=test Nodes=$node Default=YES PriorityTier=1
+PartitionName=first Nodes=$node PriorityTier=2 PreemptMode=off
 END
 # Snakemake's plugin removes SLURM_CONF from the environment of the srun in a job.
 printf '#!/bin/sh\nSLURM_CONF="%s" exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" >bin/srun

@@ -84,6 +84,24 @@ class Cluster:
         self.before.update(new)
         return said, list(new.values())
 
+    def fail(self, *options: str) -> str:
+        """Run the workflow, which fails with a last message; return that."""
+        run = self.start(*options)
+        said = run.communicate(timeout=120)[0]
+        assert run.returncode == 1, said
+        assert "Traceback" not in said, said
+        assert digests(self.extra) == {}
+        return said.rpartition("\nError: ")[2].partition("\nComplete log")[0]
+
+    def put(self, program: str, script: str) -> None:
+        """Put a script in the place of a program of Slurm, which it finds as ``$real``."""
+        folder = self.workdir.parent / "bin"
+        folder.mkdir(exist_ok=True)
+        real = shutil.which(program)
+        (folder / program).write_text(f"#!/bin/sh\nreal={real}\ncd {folder}\n{script}\n")
+        (folder / program).chmod(0o755)
+        self.environment["PATH"] = f"{folder}:{self.environment['PATH']}"
+
     def wait_for_jobs(self, run: subprocess.Popen, count: int) -> set[int]:
         """Wait until there are ``count`` more than after the last run; return their numbers."""
         while len(new := self.jobs().keys() - self.before) < count:
@@ -156,6 +174,58 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     assert cluster.is_true(snakemake)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--default-resources", "slurm_partition=nosuch"], "partition specified: nosuch"),
+        (["--default-resources", "slurm_account=nosuch"], "the validity of .* account 'nosuch'"),
+        (["--set-threads", "scan_split=17"], "(?s)node configuration .* asks for 17 cores"),
+        (
+            ["--set-resources", "scan_split:mem_mb=99000"],
+            "(?s)Memory .* asks for 8 cores, 99000 MB",
+        ),
+    ],
+)
+def test_a_job_that_slurm_refuses(cluster: Cluster, options: list[str], reason: str) -> None:
+    assert re.search(reason, cluster.fail(*options))
+    assert cluster.jobs().keys() == cluster.before
+
+
+@pytest.mark.long
+def test_a_job_that_is_preempted(cluster: Cluster, snakemake: Callable) -> None:
+    """Slurm cancels it, and never starts it again."""
+    run = cluster.start()
+    (job,) = cluster.wait_for_jobs(run, 1)
+    while cluster.jobs()[job]["JobState"] != "RUNNING":
+        time.sleep(0.1)
+    first = cluster.ask(
+        "sbatch", "--parsable", "-p", "first", "--exclusive", "-o", "/dev/null", "--wrap", "true"
+    )
+    cluster.before.add(int(first))
+    _, jobs = cluster.end(run)
+    assert [job["JobState"] for job in jobs] == ["PREEMPTED", "COMPLETED"]
+    assert cluster.is_true(snakemake)
+
+
+@pytest.mark.long
+def test_a_limit_on_submitted_jobs(cluster: Cluster) -> None:
+    cluster.put(
+        "sbatch",
+        '[ -e again ] && exec $real "$@"\ntouch again\n'
+        "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2\nexit 1",
+    )
+    said, jobs = cluster.run()
+    assert "Slurm takes no more jobs of yours at the moment (AssocMaxSubmitJobLimit)" in said
+    assert [job["JobState"] for job in jobs] == ["COMPLETED"]
+
+
+@pytest.mark.long
+def test_a_job_that_slurm_has_forgotten(cluster: Cluster) -> None:
+    cluster.put("squeue", "exit 0")
+    _, jobs = cluster.run()
+    assert [job["JobState"] for job in jobs] == ["COMPLETED"]
+
+
 @pytest.mark.long
 def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable) -> None:
     """Slurm kills the job, as Python alone takes more than 50 MB; the second job gets enough."""
@@ -168,6 +238,11 @@ def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable)
     # Which of the two sentences comes last before the kill is a race in Slurm.
     assert re.search("exceeded (job )?memory limit", log.read_text(), re.IGNORECASE)
     assert cluster.is_true(snakemake)
+    cluster.extra = cluster.extra.with_name("again")
+    said = cluster.fail(
+        "--retries", "0", "--set-resources", *(f"{rule}:mem_mb=50" for rule in rules)
+    )
+    assert re.search(r"OUT_OF_MEMORY on host .* --set-resources scan_split:mem_mb=\d+\n", said)
 
 
 def test_a_path_that_the_jobs_would_not_get_whole(cluster: Cluster) -> None:

@@ -15,6 +15,7 @@ from helpers import REPOSITORY, digests
 # No job goes on while the file "hold" is there.
 COMMANDS = {
     "qsub": """
+        [ ! -e "$PBS/refuse" ] || { echo "qsub: Unknown queue" >&2; exit 170; }
         job=$(($(ls "$PBS" | grep -c command) + 1)).server
         for script; do :; done
         echo "$@" > "$PBS/$job.command"
@@ -100,6 +101,29 @@ def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Pat
     assert digests(tmp_path / "pbs/extra") == digests(tmp_path / "local")
     assert "Nothing to be done" in pbs.run()
     assert pbs.asked() == both
+
+
+def test_a_job_that_is_refused(tree: Path, plugin: Callable, tmp_path: Path) -> None:
+    pbs = Pbs(tmp_path / "集群 pbs", tree, plugin("cluster"))
+    (pbs.jobs / "refuse").touch()
+    run = pbs.start()
+    said = run.communicate()[0]
+    assert run.returncode == 1
+    assert "\nError: Error submitting jobscript (exit code 170):\nqsub: Unknown queue\n" in said
+    (pbs.home / "bin/qsub").unlink()
+    run = pbs.start()
+    said = run.communicate()[0]
+    assert run.returncode == 1
+    assert said.splitlines()[-1].startswith("Error: There is no qsub on this host")
+
+
+def test_an_audit_has_a_job_for_some_thousand_images(
+    tree: Path, plugin: Callable, tmp_path: Path
+) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    pbs.run("splits=[TRAIN]", target="audit")
+    names = [asked.split("-N dinov3-")[1].split()[0] for asked in pbs.asked()]
+    assert names == ["split_scan_split", "audit_images"]
 
 
 def test_each_share_of_an_audit_is_a_job(tree: Path, plugin: Callable, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ AGAIN = 10  # s until a job is submitted again that did not pass such a limit
 
 SLOWEST = 30  # s between two looks at the jobs, at most
 
-PATIENCE = 45  # s until a state counts from which no job comes back by itself
+PATIENCE = 30  # s until a state counts from which no job comes back by itself
 
 FINAL = (
     "BOOT_FAIL",

@@ -31,8 +31,7 @@ from .settings import Settings
 
 SILENT = (
     "A job failed without giving a reason. See Snakemake's output above. If it was killed (out of "
-    "memory?), nothing is lost: run the same command again. If a cluster's scheduler refused it, "
-    "docs/cluster.md says how to find out why."
+    "memory?), nothing is lost: run the same command again."
 )
 
 LAUNCHER = "dinov3-metadata train -- <COMMAND>"
