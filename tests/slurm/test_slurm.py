@@ -180,10 +180,7 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
         (["--default-resources", "slurm_partition=nosuch"], "partition specified: nosuch"),
         (["--default-resources", "slurm_account=nosuch"], "account nosuch appears to be invalid"),
         (["--set-threads", "scan_split=17"], "More processors requested|BadConstraints"),
-        (
-            ["--set-resources", "scan_split:mem_mb=99000"],
-            "99,?000 MB",
-        ),
+        (["--set-resources", "scan_split:mem_mb=99000"], "99,?000 MB"),
     ],
 )
 def test_a_job_that_slurm_refuses(cluster: Cluster, options: list[str], reason: str) -> None:
