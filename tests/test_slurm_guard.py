@@ -170,8 +170,8 @@ def test_a_job_whose_waiting_is_in_vain_is_reported_and_cancelled(
 
 def test_a_job_that_slurm_puts_back_into_the_queue_is_waited_for(guarded: Callable) -> None:
     executor = guarded(check_active_jobs=nothing)
-    waits = {"7": ("PENDING", "Priority")}
-    assert look(executor, {"7": ("PREEMPTED", "None")}, waits, {"7": ("RUNNING", "None")}) == []
+    waits, preempted = {"7": ("PENDING", "Priority")}, {"7": ("PREEMPTED", "None")}
+    assert look(executor, preempted, waits, preempted) == []
 
 
 def test_a_job_that_slurm_does_not_know_any_more_is_reported(
