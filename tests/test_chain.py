@@ -35,6 +35,7 @@ HELPERS |= {
     ("table", "source"),
     ("refusals", "left_out"),
     ("view", "left_out"),
+    ("view", "table"),
     ("view", "refusals"),
     ("view", "source"),
     ("verify", "left_out"),

@@ -94,8 +94,7 @@ class Present:
         part = (self.part.folder, self.part.shards, self.part.classes, self.part.whole)
         settings = (chain.dataset, chain.root, chain.layout, chain.settings.empty_classes)
         code = (of_layout(chain.layout), code_of("link_view"))
-        made = (self.annotations, self.holdout, chain.settings.links)
-        return digest(*part, *settings, *made, *code)
+        return digest(*part, *settings, self.annotations, self.holdout, chain.settings.links, *code)
 
     @cached_property
     def scan_settings(self) -> str:
@@ -180,7 +179,7 @@ class Present:
                 classes=False,
                 trust_timestamps=self.trust.timestamps,
                 after=self.annotations,
-                published=self.published.state["tree"] if self.published else "",
+                published=self.tree_published,
                 tops=self.part.tops,
                 end=TABLED,
             )
@@ -191,8 +190,13 @@ class Present:
             classes=self.split in LABELLED,
             trust_timestamps=self.trust.timestamps,
             after=self.view.name,
-            published=self.published.state["tree"] if self.published else "",
+            published=self.tree_published,
         )
+
+    @property
+    def tree_published(self) -> str:
+        """The name of the scan that was published last; may be empty."""
+        return self.published.state["tree"] if self.published else ""
 
     @property
     def by_path(self) -> dict[str, Any] | None:
@@ -205,7 +209,7 @@ class Present:
             "layout": chain.layout,
             "folders": chain.folders,
             "annotations": self.annotations,
-            "published": self.published.state["tree"] if self.published else "",
+            "published": self.tree_published,
             "holdout": chain.settings.holdout,
             "seed": chain.settings.select_seed,
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .addresses import LABELLED, image_path
@@ -18,7 +19,7 @@ from .disk import link_target, open_regular
 from .errors import MetadataError
 from .files import open_array, reading_back, sha256, write_atomically
 from .formats import npy_header, read_description
-from .paths import StrPath
+from .paths import StrPath, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +131,34 @@ def read_published(extra: StrPath, split: str) -> tuple[Scan, ImagePaths] | None
     scan = Scan(ids, counts, entries["actual_index"].copy(), np.array([""]), np.zeros(1, "<i8"))
     none = np.array([], "<U1"), np.array([], "<u4"), np.array([], bool)
     return scan, ImagePaths(table[places[0] :], places[1:] - places[0], *none)
+
+
+def read_view(extra: StrPath, split: str, published: str) -> tuple[Scan, ImagePaths] | None:
+    """Read the images of a split that was published last by a view, and the paths of the files that
+    its links lead to; None if there was no view, or if they cannot be read.
+
+    Args:
+        extra, split: The folder for the metadata, and the split.
+        published: The name of the scan that was published last; may be empty.
+    """
+    import numpy as np
+
+    from .readdir import behind
+
+    about = read_description(extra, split)
+    if not (about and published) or about.table or about.root == about.dataset:
+        return None
+    try:
+        scan = Scan.load(path_of(extra, "scan", split=split, tree=published))
+    except MetadataError:
+        return None
+    real_path = lru_cache(maxsize=None)(os.path.realpath)
+    start, real = f"{about.dataset}/", f"{os.path.realpath(about.dataset)}/"
+    links = (behind(about.root, one, real_path) for one in scan.paths(split))
+    names = [os.fsencode(one.removeprefix(start).removeprefix(real)) for one in links]
+    text, ends = np.frombuffer(b"".join(names), "u1"), np.cumsum([*map(len, names)], dtype="<i8")
+    none = np.array([], "<U1"), np.array([], "<u4"), np.array([], bool)
+    return scan, ImagePaths(text, ends, *none)
 
 
 def table_of(text: np.ndarray, size: np.ndarray) -> list[np.ndarray]:

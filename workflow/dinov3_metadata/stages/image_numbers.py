@@ -5,7 +5,7 @@ or removed, and the numbers need not be stored elsewhere.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count as count_from
 from threading import Lock
 
@@ -21,6 +21,7 @@ class ImageNumbers:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         folder: The folder of the view; methods may be called only inside its ``with`` block.
         retired: The attribute ``retired`` after the previous run.
+        known: Class -> image -> number, of images that were published without a view.
 
     Attributes:
         added: How many links were made.
@@ -29,8 +30,14 @@ class ImageNumbers:
         less: How many links are retired.
     """
 
-    def __init__(self, split: str, folder: ViewFolder, retired: Iterable[str]) -> None:
-        self.split, self.folder = split, folder
+    def __init__(
+        self,
+        split: str,
+        folder: ViewFolder,
+        retired: Iterable[str],
+        known: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        self.split, self.folder, self.known = split, folder, known
         self.added = 0
         self._counting = Lock()
         self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
@@ -95,11 +102,18 @@ class ImageNumbers:
         wanted = set(images)
         with self.folder.opened(below) as folder:
             numbers, others = self._numbers(folder, class_id, wanted)
+            used, known = set(numbers.values()), self.known.get(class_id, {})
+            for image in sorted(wanted.intersection(known).difference(numbers)):
+                if known[image] not in used:
+                    numbers[image] = known[image]
+                    used.add(known[image])
+                    name = image_name(self.split, class_id, known[image])
+                    self.put(folder, class_id, name, image)
+                    others.discard(name)
             new = sorted(wanted - numbers.keys())
             own = [trailing_number(image) for image in new]
             often = Counter(own)
-            used = set(numbers.values())
-            held = set(map(trailing_number, others))
+            held = {*map(trailing_number, others), *known.values()}
             free = (i for i in count_from() if not (i in used or i in often or i in held))
             for image, number in zip(new, own, strict=True):
                 if number is None or number in used or often[number] > 1:

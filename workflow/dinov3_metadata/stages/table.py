@@ -20,7 +20,7 @@ from ..documents import Count
 from ..errors import SHOWN, MetadataError, count, logger
 from ..fingerprint import Record, State, read_record, was_folder
 from ..holdout import Holdout
-from ..image_paths import ImagePaths, read_published
+from ..image_paths import ImagePaths, read_published, read_view
 from ..layouts import LAYOUTS, Folders
 from ..names import check_length
 from ..packed import below, bytes_of, order_of, trailing_numbers
@@ -131,9 +131,15 @@ def scan_paths(
 
 def last_table(extra: StrPath, split: str, settings: str, published: str) -> Before | None:
     """Return the last table of a split: from the work folder or, if that was deleted, the published
-    one; None if there is none that can be read."""
-    tables = existing(extra, "table", split=split)
-    for path, state in sorted(tables, key=lambda one: os.stat(one[0]).st_mtime_ns, reverse=True):
+    one; or what was published last by a view. None if there is none that can be read."""
+    tables = [
+        (os.stat(path).st_mtime_ns, path, state)
+        for path, state in existing(extra, "table", split=split)
+    ]
+    in_view = read_view(extra, split, published)
+    for time, path, state in sorted(tables, key=lambda one: one[0], reverse=True):
+        if in_view and time < os.stat(path_of(extra, "metadata", split=split)).st_mtime_ns:
+            break
         try:
             scan = Scan.load(path_of(extra, "scan", **state))
             paths = ImagePaths.load(path, scan)
@@ -142,7 +148,18 @@ def last_table(extra: StrPath, split: str, settings: str, published: str) -> Bef
         record = read_record(path_of(extra, "folders", **state))
         same = record if record and record.settings == settings else None
         return Before(scan, paths, state["tree"] == published, same)
-    return Before(*found, True, None) if (found := read_published(extra, split)) else None
+    found = in_view or read_published(extra, split)
+    return Before(*found, True, None) if found else None
+
+
+def numbers_in(before: Before, dataset: str) -> dict[str, dict[str, int]]:
+    """Return class -> path -> number of each image of a table."""
+    scan, stop, found = before.scan, 0, {}
+    for class_id, many in zip(scan.class_ids.tolist(), scan.counts.tolist(), strict=True):
+        start, stop = stop, stop + many
+        paths = (f"{dataset}/{before.paths.path(i)}" for i in range(start, stop))
+        found[class_id] = dict(zip(paths, scan.actual_index[start:stop].tolist(), strict=True))
+    return found
 
 
 class Table(Source):

@@ -26,6 +26,7 @@ from ..fingerprint import (
     last_records,
     write_record,
 )
+from ..formats import read_description
 from ..holdout import Holdout
 from ..layouts import (
     LAYOUTS,
@@ -46,6 +47,7 @@ from .image_numbers import ImageNumbers
 from .left_out import gone_links
 from .links import ViewFolder, check_apart
 from .source import Source
+from .table import last_table, numbers_in
 
 UNCHANGED = -1  # in place of a number of images
 
@@ -68,6 +70,7 @@ def link_view(
     holdout: float | None = None,
     seed: int = 0,
     links: str = "auto",
+    published: str = "",
 ) -> None:
     """Bring the view of a split up to date, starting from the last record in the work folder.
 
@@ -80,6 +83,7 @@ def link_view(
         seed: Another number takes other images for it.
         trust_timestamps, threads: See ``View.link``.
         links: See ``LinkTexts``.
+        published: The name of the scan that was published last; may be empty.
 
     Raises:
         MetadataError: See ``View.link``.
@@ -99,6 +103,9 @@ def link_view(
         holdout=Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None,
         links=links,
     )
+    about = read_description(extra, split)
+    if about and about.table and (table := last_table(str(extra), split, "", published)):
+        made.earlier = numbers_in(table, dataset)
     made.others = last.others if last else {}
     states = made.link(
         last.folders if last else None,
@@ -122,6 +129,7 @@ class View(Source):
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
+        earlier: Class -> image -> number, of images that were published without a view.
 
     Example:
         >>> view = View(
@@ -156,6 +164,7 @@ class View(Source):
             holdout=holdout,
         )
         self.root, self.extra, self.links = root, extra, links
+        self.earlier: Mapping[str, Mapping[str, int]] = {}
         self.target = f"{root}/{split_folder(split)}"
 
     def link(
@@ -192,7 +201,7 @@ class View(Source):
             for path in part_of(self.dataset, self.layout, split, self.folders).paths:
                 check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
         with ViewFolder(self.root, self.split, self.extra, self.dataset, self.links) as self.folder:
-            self.numbers = ImageNumbers(self.split, self.folder, retired)
+            self.numbers = ImageNumbers(self.split, self.folder, retired, self.earlier)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
