@@ -361,3 +361,32 @@ def test_check_knows_a_dataset_that_moved(tmp_path: Path) -> None:
     assert (settings["root"], settings["view"]) == (str(root), "none")
     (root / "train/c/y.jpg").unlink()
     assert not check(root, extra).ok
+
+
+def test_a_view_and_a_table_take_over_each_others_numbers(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "数据 set", [f"train/c/{name}.jpg" for name in "abe"])
+    (root / "labels.txt").unlink()
+    always = {view: tmp_path / f"always {view}" for view in ("", "none")}
+    turns = tmp_path / "turns"
+
+    def run(view: str) -> list[int]:
+        for other, extra in always.items():
+            dump_extra(root, extra, splits=["TRAIN"], view=other or f"{extra}/view")
+        dump_extra(root, turns, splits=["TRAIN"], view=view or f"{turns}/view")
+        rows = [np.load(one / "entries-TRAIN.npy") for one in (turns, *always.values())]
+        assert all(one.tobytes() == rows[0].tobytes() for one in rows)
+        return rows[0]["actual_index"].tolist()
+
+    assert run("") == [0, 1, 2]
+    for i, edit in enumerate(["b g", "e", "+ h", "+ a1", "g k", "h", "+ 3"]):
+        for view in ("none", "") if i % 2 else ("", "none"):
+            run(view)
+        old, _, new = edit.partition(" ")
+        path = root / f"train/c/{new or old}.jpg"
+        if old == "+":
+            path.touch()
+        elif new:
+            (root / f"train/c/{old}.jpg").rename(path)
+        else:
+            path.unlink()
+        run("none" if i % 3 else "")
