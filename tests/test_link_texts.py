@@ -1,6 +1,7 @@
 """Links of a view are relative where that helps, and lead to the dataset in any case."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,9 +12,11 @@ from dinov3_metadata import ImageNetMetadata, check
 from dinov3_metadata.disk import link_target, on_one_mount
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.guarding import Split, check_roots
+from dinov3_metadata.loop import known_settings
 from dinov3_metadata.readdir import behind
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.stages.link_texts import LinkTexts
+from dinov3_metadata.summary import summarise
 from helpers import digests, make_tree
 
 FILES = ["train/猫 cat/IMG_0012.jpg", "train/猫 cat/no number.png", "train/dog/deep/7.jpg"]
@@ -166,3 +169,27 @@ def test_another_dataset_beside_the_first_is_not_taken_for_it(linked: Linked) ->
     other = make_tree(linked.root.with_name("other"), ["train/dog/dog_1.JPEG"])
     check_roots([Split("TRAIN", str(other), str(linked.extra))])
     assert ImageNetMetadata(other, linked.extra).root == str(other)
+
+
+def test_a_view_that_moved_is_made_again_by_its_own_path(linked: Linked, tmp_path: Path) -> None:
+    linked.link()
+    before = digests(linked.extra)
+    copied = tmp_path / "copied"
+    for path in (linked.root, linked.extra):
+        shutil.copytree(path, copied / path.name, symlinks=True)
+    settings = known_settings(str(copied / "ex tra/view"), str(copied / "ex tra"))
+    assert settings["root"] == str(copied / "数据 set")
+    assert settings["view"] == str(copied / "ex tra/view")
+    dump_extra(**settings, extra=copied / "ex tra", splits=["TRAIN"])
+    assert digests(copied / "ex tra") == before
+    assert known_settings(str(tmp_path / "nowhere"), str(copied / "ex tra")) == {
+        "root": str(tmp_path / "nowhere")
+    }
+
+
+def test_a_view_that_is_no_longer_used_is_named(linked: Linked) -> None:
+    linked.link()
+    chain = dump_extra(linked.root, linked.extra, ["TRAIN"], labels="folders", view="none")
+    assert f"{linked.extra}/view is no longer used: delete it when" in summarise(chain)
+    shutil.rmtree(linked.extra / "view")
+    assert "no longer used" not in summarise(chain)

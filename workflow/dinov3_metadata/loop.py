@@ -23,7 +23,7 @@ from .formats import Description, read_description
 from .layouts import find_folders, part_of
 from .look import finds_folder
 from .paths import ARRAYS, LABEL_FILES, file_name
-from .preflight import is_same, through_view
+from .preflight import dataset_of, is_same, through_view
 from .present import Chain
 from .progress import watchers
 from .run import dump_extra
@@ -126,10 +126,13 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"root": root}
     for split in SPLITS:
         about = read_description(extra, split)
-        if about and (about.table or is_same(root, about.root) or is_same(root, about.dataset)):
-            settings |= {"root": root if about.table else about.dataset, "layout": about.layout}
+        moved = dataset_of(root, about) if about else ""
+        known = about and (is_same(root, about.root) or is_same(root, about.dataset))
+        if about and (known or moved or about.table):
+            dataset = moved or (root if about.table else about.dataset)
+            settings |= {"root": dataset, "layout": about.layout}
             if about.root != about.dataset:
-                settings["view"] = about.root
+                settings["view"] = root if moved else about.root
             if about.table:
                 settings["view"] = NO_VIEW
             if about.numbering and (split == "VAL" or about.numbering.classes == "union"):
@@ -144,7 +147,7 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
                 if about.holdout.seed:
                     settings["select_seed"] = about.holdout.seed
                 folders = {one: paths for one, paths in folders.items() if one != "VAL"}
-            if folders != find_folders(about.dataset, {}, [*folders]):
+            if folders != find_folders(dataset, {}, [*folders]):
                 settings["folders"] = folders
             if about.labels and not _is_found(about, about.labels.file):
                 settings["labels"] = about.labels.file or "folders"

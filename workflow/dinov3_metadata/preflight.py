@@ -86,6 +86,21 @@ def view_of(dataset: str, about: Description) -> str:
     return moved if is_there else ""
 
 
+def dataset_of(view: str, about: Description) -> str:
+    """Return the dataset that a view leads to, if both were moved together since the metadata was
+    made; otherwise an empty text.
+
+    Args:
+        view: The folder of the view.
+        about: The content of ``metadata-SPLIT.json``.
+    """
+    if about.root == about.dataset or not os.path.lexists(f"{view}/{MARK}-{about.split}"):
+        return ""
+    way = os.path.relpath(about.dataset, about.root)
+    moved = os.path.normpath(os.path.join(os.path.realpath(view), way))
+    return "" if is_same(view, about.root) or not finds_folder(moved) else moved
+
+
 def through_view(dataset: str, view: str, layout: str) -> str:
     """Return the message for a user who gives DINOv3 a dataset as root that it cannot read."""
     why = f"its layout is {layout}"

@@ -24,7 +24,7 @@ from .formats import (
 )
 from .layouts import part_of
 from .log import INTERRUPTED, error_in
-from .paths import StrPath, existing, path_of
+from .paths import MARK, StrPath, existing, path_of
 from .present import Chain
 from .replace import kept_size
 from .settings import Settings
@@ -82,6 +82,8 @@ def summarise(chain: Chain) -> str:
         what = "Audited, but not published yet" if found else "Nothing is published yet"
         lines = [f"{what}, in {extra}:" if notes else f"{what}, in {extra}.", *notes]
         return "\n".join(map(printable, lines))
+    if chain.tabled and os.path.lexists(f"{extra}/view/{MARK}"):
+        notes.append(f"  {extra}/view is no longer used: delete it when no training reads it")
     table = ",paths" if chain.tabled else ""
     files = f"{{entries,class-ids,class-names{table}}}-SPLIT.npy, metadata-SPLIT.json"
     notes += [*_numbering(extra), *_holdout(extra), *_leaks(chain)]
