@@ -359,17 +359,16 @@ class Present:
         """Why the timestamps are not used and what that costs, or why changes appear late."""
         trust, cost = self.trust, ""
         if trust.why:
-            known = len(self.view.states), len(self.tree.states)
-            many = count(max(1 + len(class_folders(self.source)), *known), "folder")
+            tree = self.view if self.chain.is_view else self.tree
+            known = sum(not os.path.isabs(name) for name in tree.states)
+            many = count(max(1 + len(class_folders(self.source)), known), "folder")
             cost = f"Each run lists {many} of {self.split} to see what changed."
         return " ".join(filter(None, [trust.why, cost, trust.cache]))
 
     @property
     def doubt(self) -> str:
-        """The reason why changes of the split may go unnoticed, see ``times.doubt``.
-
-        Only the folders of the dataset count. A view may have been made just now.
-        """
+        """Why changes of the split may go unnoticed, see ``times.doubt``. Only the folders of the
+        dataset count: a view may have been made just now."""
         if not (self.chain.is_view or self.chain.tabled):
             return doubt(self.source, self.tree.states.values(), self.tree.all_changed)
         made = self.tree if self.chain.tabled else self.view
