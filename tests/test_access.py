@@ -113,7 +113,7 @@ def test_the_owner_and_a_command_are_named(tmp_path: Path, monkeypatch: pytest.M
         foreign.extra / "duplicates.json": foreign.extra,
     }.items():
         said = foreign.said(path)
-        owner = rf" {re.escape(str(in_the_way))} belongs to \w+, who must run this once: "
+        owner = rf" {re.escape(str(in_the_way))} belongs to \S+, who must run this once: "
         assert re.fullmatch(f"{owner}{re.escape(shared)}", said)
     said = foreign.said(foreign.view / "train/猫/猫_1.JPEG")
     assert said.endswith(f": chmod g+rwxs {view} && chmod -R g+rwX {view}")

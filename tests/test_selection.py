@@ -597,7 +597,7 @@ def test_a_line_of_a_shared_list_that_no_split_has(line: str, root: Path, tmp_pa
 def test_a_link_to_nothing_is_drawn_as_if_it_were_whole(root: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra"
     for rule in ({"per_class": 6}, {"fraction": 0.2}):
-        for seed in range(3):
+        for seed in (1, 2):
             select = {**rule, "seed": seed}
             dump_extra(root, extra, select=select)
             chosen = sorted(entries(extra))

@@ -244,7 +244,9 @@ def test_root_that_is_read_only(victim: Victim) -> None:
     assert digests(victim.extra) == victim.fresh()
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+@pytest.mark.parametrize(
+    "mode", [0o000, *(pytest.param(one, marks=pytest.mark.long) for one in (0o444, 0o111))]
+)
 def test_a_class_folder_without_permission(mode: int, victim: Victim) -> None:
     before = digests(victim.extra)
     folder = victim.root / "train/n01440764"

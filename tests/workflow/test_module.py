@@ -171,6 +171,7 @@ def test_a_wrong_dataset_beside_a_right_one(importer: Importer) -> None:
     assert NOTHING in importer.run()
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_while_it_trains(importer: Importer) -> None:
     """The published files stay, and while a training runs, it can use the work folder."""
     make = f"{sys.executable} -m dinov3_metadata --root root --extra extra --splits TRAIN"

@@ -85,7 +85,13 @@ def widths(view: str, extra: Path, splits: list[str]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("layout", DATASETS)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(one, marks=[pytest.mark.long] if one in ("kaggle", "tiny-imagenet") else [])
+        for one in DATASETS
+    ],
+)
 def test_each_image_opens_through_the_view(layout: str, snakemake, tmp_path: Path) -> None:
     root, extra = make_dataset(tmp_path / "数据 set", layout), tmp_path / "ex tra"
     splits = ["TRAIN"] if layout == "flat" else ["TRAIN", "VAL", "TEST"]
