@@ -299,6 +299,7 @@ def test_interrupted_while_a_job_waits(cluster: Cluster) -> None:
     assert cluster.jobs()[job]["JobState"] == "CANCELLED"
 
 
+@pytest.mark.long
 def test_a_job_whose_run_was_killed_leaves_the_work_to_the_next(
     cluster: Cluster, snakemake: Callable
 ) -> None:

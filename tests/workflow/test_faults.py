@@ -179,7 +179,7 @@ LEAST = 30_000
 @pytest.mark.parametrize(
     ("mount", "room"),
     [
-        (True, 0),  # not even a log
+        pytest.param(True, 0, marks=pytest.mark.long),  # not even a log
         pytest.param(True, 200_000, marks=pytest.mark.long),  # not the entries
         pytest.param(True, 2_500_000, marks=pytest.mark.long),  # not the class arrays
         pytest.param(True, 3_000_000, marks=pytest.mark.long),  # not the published files

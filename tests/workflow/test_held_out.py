@@ -69,6 +69,7 @@ def images(root: Path, extra: Path) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.needs("torchvision")
 def test_val_is_held_out_of_train(snakemake, tmp_path: Path) -> None:
     root, extra = make_tree(tmp_path / "数据 set", PHOTOS), tmp_path / "ex tra"

@@ -248,6 +248,7 @@ def test_a_run_that_is_killed(point: str, tmp_path: Path) -> None:
     one.is_at_rest()
 
 
+@pytest.mark.long
 def test_nothing_to_do_after_links_were_removed(snakemake, tmp_path: Path) -> None:
     one = Published(tmp_path)
     settings = {"root": one.dataset, "extra": one.extra, "splits": "[TRAIN]", "labels": "folders"}

@@ -136,6 +136,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
 """Each follows on the one before."""
 
 
+@pytest.mark.long
 def test_edits_of_the_dataset_reach_the_view(snakemake, tmp_path: Path) -> None:
     root, extra = make_dataset(tmp_path / "set", "folder"), tmp_path / "extra"
     settings = {"root": root, "extra": extra}
