@@ -19,9 +19,7 @@ from helpers import REPOSITORY, SPLIT_OF_DINOV3
 
 # A stand-in for the interface: an ImageNet with an enum of splits that know the lengths of
 # the splits of ImageNet-1k, and a length that must be one of these.
-STAND_IN = (
-    SPLIT_OF_DINOV3
-    + """
+CLASS = """
 import numpy as np
 
 class ImageNet:
@@ -44,7 +42,7 @@ def parse(dataset):
     options = dict(token.split("=") for token in tokens)
     return ImageNet(**options | {"split": ImageNet.Split[options["split"]]})
 """
-)
+STAND_IN = SPLIT_OF_DINOV3 + CLASS
 
 LENGTH = """
 from {package}.data.datasets.image_net import parse

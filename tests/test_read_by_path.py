@@ -15,44 +15,23 @@ from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.dinov3 import MODULES, use_metadata_lengths
 from dinov3_metadata.summary import dataset_path
 from helpers import SPLIT_OF_DINOV3
-from test_dinov3 import LAUNCH, run
+from test_dinov3 import CLASS, LAUNCH, run
 
-# What DINOv3's class does with a path and with rows.
-STAND_IN = (
-    SPLIT_OF_DINOV3
-    + """
+# What DINOv3's class does with a path and with rows, beside what test_dinov3.py needs.
+RELPATH = """
     def get_image_relpath(self, actual_index, class_id=None):
         return f"{self.value}/{class_id}/{class_id}_{actual_index}.JPEG"
-
-import numpy as np
-
-class ImageNet:
-    Split = _Split
-
-    def __init__(self, *, split, root, extra):
-        self.split, self.root, self._extra_root, self._entries = split, root, extra, None
-
-    def _get_entries(self):
-        if self._entries is None:
-            self._entries = np.load(f"{self._extra_root}/entries-{self.split.name}.npy", "r")
-        return self._entries
-
-    def get_image_data(self, index):
-        row = self._get_entries()[index]
-        path = self.split.get_image_relpath(row["actual_index"], str(row["class_id"]))
-        with open(f"{self.root}/{path}", "rb") as file:
-            return file.read()
-
-    def __len__(self):
-        assert len(self._get_entries()) == self.split.length
-        return len(self._get_entries())
-
-def parse(dataset):
-    name, *tokens = dataset.split(":")
-    options = dict(token.split("=") for token in tokens)
-    return ImageNet(**options | {"split": ImageNet.Split[options["split"]]})
 """
-)
+READING = """
+def get_image_data(self, index):
+    row = self._get_entries()[index]
+    path = self.split.get_image_relpath(row["actual_index"], str(row["class_id"]))
+    with open(f"{self.root}/{path}", "rb") as file:
+        return file.read()
+
+ImageNet.get_image_data = get_image_data
+"""
+STAND_IN = SPLIT_OF_DINOV3 + RELPATH + CLASS + READING
 
 WORKERS = """
 import multiprocessing, sys
