@@ -390,3 +390,10 @@ def test_a_view_and_a_table_take_over_each_others_numbers(tmp_path: Path) -> Non
         else:
             path.unlink()
         run("none" if i % 3 else "")
+
+
+def test_a_folder_whose_name_ends_with_a_dot(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "set", ["train/a./b/1.jpg"])
+    (root / "train/a./b/gone.jpg").symlink_to("nowhere")
+    with pytest.raises(MetadataError, match=r"\n  a\./b/gone.jpg \(a dangling link to nowhere\)"):
+        dump_extra(root, tmp_path / "extra", ["TRAIN"], labels="folders", view="none")

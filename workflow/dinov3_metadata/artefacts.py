@@ -251,12 +251,16 @@ class Scan:
 
         if len(self.actual_index) == len(other.actual_index):
             return np.arange(len(self.actual_index))
-        own, chosen = (
-            np.searchsorted(self.class_ids, one.class_ids).astype("<u8")[one.class_index()] << 32
-            | one.actual_index
-            for one in (self, other)
-        )
+        own, chosen = map(self.keys_of, (self, other))
         return np.flatnonzero(np.isin(own, chosen, assume_unique=True))
+
+    def keys_of(self, other: Scan) -> np.ndarray:
+        """Return a number for each image of a scan whose classes this one has, too: (images,)
+        ``<u8``. Two images have the same number if they are the same."""
+        import numpy as np
+
+        classes = np.searchsorted(self.class_ids, other.class_ids).astype("<u8")
+        return classes[other.class_index()] << 32 | other.actual_index
 
     def paths(self, split: str, which: Any = slice(None)) -> Iterator[str]:
         """Yield the paths below root of the images of a split, or of those at some positions."""

@@ -84,6 +84,13 @@ class ImagePaths:
         start = self.ends[i - 1] if i else 0
         return os.fsdecode(self.text[start : self.ends[i]].tobytes())
 
+    def unopened(self) -> Iterator[tuple[str, str, int]]:
+        """Yield the path, the class and the number of each image that cannot be opened."""
+        first = len(self.ends) - len(self.numbers)
+        for i in self.special.nonzero()[0].tolist():
+            folder, _, name = self.path(first + i).rpartition("./")  # see ``stages.table``
+            yield folder + name, str(self.class_ids[i]), int(self.numbers[i])
+
     def chosen(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the text of the paths at some ascending positions, and the bytes of each."""
         import numpy as np
@@ -182,20 +189,23 @@ class Places(Sequence[str]):
 
     Args:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
-        scan: The images, which may be a selection.
-        table: The file with the paths of all images of the split, see ``ImagePaths``; empty if
-            DINOv3 rebuilds them from the numbers.
-        whole: The scan of all images; None if that is ``scan``.
+        scan: The images.
+        table: The file with their paths, see ``ImagePaths``; empty if DINOv3 rebuilds them from the
+            numbers.
     """
 
-    def __init__(
-        self, split: str, scan: Scan, table: StrPath = "", whole: Scan | None = None
-    ) -> None:
+    def __init__(self, split: str, scan: Scan, table: StrPath = "") -> None:
         self.split, self.scan, self._known = split, scan, None
         self._ids, self._index = scan.class_ids.tolist(), scan.class_index()
         if table:
-            whole = whole or scan
-            self._known, self._at = ImagePaths.load(table, whole), whole.positions_of(scan)
+            self._known, self._at = ImagePaths.load(table, scan), scan.positions_of(scan)
+
+    def some(self, selected: Scan) -> Places:
+        """Return the paths of a selection from these images, which are all of the split."""
+        chosen = Places(self.split, selected)
+        if self._known:
+            chosen._known, chosen._at = self._known, self.scan.positions_of(selected)
+        return chosen
 
     @classmethod
     def load(cls, split: str, scan: StrPath, selected: StrPath = "", table: StrPath = "") -> Places:
@@ -204,8 +214,8 @@ class Places(Sequence[str]):
         Raises:
             DamagedError: A file is damaged.
         """
-        whole = Scan.load(scan)
-        return cls(split, Scan.load(selected) if selected else whole, table, whole)
+        places = cls(split, Scan.load(scan), table)
+        return places.some(Scan.load(selected)) if selected else places
 
     def __len__(self) -> int:
         return len(self._index)
@@ -216,13 +226,8 @@ class Places(Sequence[str]):
         return self._known is not None
 
     def unopened(self) -> Iterator[tuple[str, str, int]]:
-        """Yield the path, the class and the number of each image in the table that cannot be
-        opened."""
-        if known := self._known:
-            first = len(known.ends) - len(known.numbers)
-            for i in known.special.nonzero()[0].tolist():
-                path = known.path(first + i).replace("./", "", 1)
-                yield path, str(known.class_ids[i]), int(known.numbers[i])
+        """See ``ImagePaths.unopened``; nothing if there is no table."""
+        return self._known.unopened() if self._known else iter(())
 
     @property
     def published(self) -> list[np.ndarray]:

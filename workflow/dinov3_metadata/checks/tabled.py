@@ -12,6 +12,7 @@ from ..addresses import LABELLED, name_parts, split_folder
 from ..errors import MetadataError
 from ..files import open_array, sha256
 from ..formats import Description
+from ..look import finds_folder
 from ..path_table import PathTable
 from ..paths import StrPath, path_of
 from ..readdir import keys_of
@@ -36,7 +37,7 @@ def images_of_table(place: Place, extra: StrPath, about: Description) -> Images 
         OSError: A folder cannot be listed.
     """
     split, part = about.split, place.part(about.split)
-    if not any(os.path.isdir(f"{place.dataset}/{path}") for path in part.paths):
+    if not any(finds_folder(f"{place.dataset}/{path}") for path in part.paths):
         return None
     class_ids = sorted(place.class_ids(split)) if split in LABELLED else [""]
     position = {class_id: i for i, class_id in enumerate(class_ids)}

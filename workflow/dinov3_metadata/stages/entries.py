@@ -49,7 +49,7 @@ def dump_entries(
     numbers = Numbering.load(numbering, found)
     write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
     if table:
-        parts = Places("", found, table, whole).published
+        parts = Places("", whole, table).some(found).published
         with write_atomically(new_paths, sum(map(len, parts))) as file:
             for part in parts:
                 file.write(part.data)

@@ -275,12 +275,25 @@ def check_found(
     if (empty and split not in LABELLED) or nothing:
         raise no_images(split, str(folder), (one.others for one in found.values()), what)
     if empty and empty_classes == "refuse":
-        inside: dict[str, list[Others]] = {name: [] for name in empty}
-        for name, visited in found.items():
-            if name.partition("/")[0] in inside:
-                inside[name.partition("/")[0]].append(visited.others)
+        inside = inside_of(empty, {name: visited.others for name, visited in found.items()})
         everything = len(empty) == len(classes)
-        raise no_images_in(split, str(folder), [*inside.items()], what, all_of_them=everything)
+        raise no_images_in(split, str(folder), inside, what, all_of_them=everything)
+
+
+def inside_of(
+    classes: Sequence[str], others: Mapping[str, Others]
+) -> list[tuple[str, list[Others]]]:
+    """Return some classes, each with what was left out of its folder and those below it.
+
+    Args:
+        classes: Their names.
+        others: What was left out of each folder, by its path below the split folder.
+    """
+    inside: dict[str, list[Others]] = {name: [] for name in classes}
+    for name, some in others.items():
+        if name.partition("/")[0] in inside:
+            inside[name.partition("/")[0]].append(some)
+    return [*inside.items()]
 
 
 def not_addressable(

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -416,16 +417,13 @@ class Table(Source):
 
     def _check(self, scan: Scan, paths: ImagePaths, unaddressable: str) -> None:
         """Refuse images that cannot be opened, or warn of them; refuse classes without any."""
-        first = len(scan.actual_index)
-        at = first + np.flatnonzero(paths.special)
-        if len(at):
-            links = [paths.path(i).replace("./", "", 1) for i in at[:SHOWN].tolist()]
-            inside = [os.path.relpath(one, self.part.folder or ".") for one in links]
+        if many := int(paths.special.sum()):
             shown = [
-                f"{name} ({why_no_image(f'{self.dataset}/{link}')})"
-                for name, link in zip(inside, links, strict=True)
+                f"{os.path.relpath(link, self.part.folder or '.')} "
+                f"({why_no_image(f'{self.dataset}/{link}')})"
+                for link, *_ in islice(paths.unopened(), SHOWN)
             ]
-            refusal = not_addressable(self.source, self.split, shown, len(at), True)
+            refusal = not_addressable(self.source, self.split, shown, many, True)
             if unaddressable == "refuse" and not self.deferred:
                 raise refusal
             if unaddressable == "skip":

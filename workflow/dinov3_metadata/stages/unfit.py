@@ -23,7 +23,7 @@ from ..image_paths import Places
 from ..paths import StrPath
 from ..readdir import Listing, behind, why_no_image
 from ..walk import visit
-from .refusals import no_images_in, not_addressable
+from .refusals import inside_of, no_images_in, not_addressable
 
 
 class Unfit(NamedTuple):
@@ -179,13 +179,7 @@ class Leftover:
         scan = self.choice.scan
         empty = scan.class_ids[self.choice.taken & (scan.counts == 0)].tolist()
         if empty and not self.keep_empty:
-            inside = {
-                one: [
-                    others for name, others in self.others.items() if name.partition("/")[0] == one
-                ]
-                for one in empty
-            }
-            raise no_images_in(self.split, folder, [*inside.items()])
+            raise no_images_in(self.split, folder, inside_of(empty, self.others))
 
 
 def as_scan(images: Sequence[Unfit]) -> Scan:

@@ -17,7 +17,7 @@ from ..disk import kind_of
 from ..documents import Count, load
 from ..errors import SHOWN, MetadataError, count, listing, logger
 from ..files import read_array_back, reading_back, rows_at, sha256
-from ..fingerprint import read_record, read_retired
+from ..fingerprint import read_record
 from ..formats import (
     FileDigest,
     LabelsSource,
@@ -99,9 +99,10 @@ def verify(
     found = Scan.load(sound or selected) if sound or selected else whole
     chosen = sound_selection or selection
     record = read_record(folders)
+    places = Places(split, whole, table)
     if not chosen:
         Leftover(
-            Places(split, whole, table),
+            places,
             record,
             root=root,
             source=source,
@@ -119,9 +120,9 @@ def verify(
         level=level,
         sample=sample,
         classes=classes,
-        retired=read_retired(folders),
+        retired=frozenset(record.retired) if record else frozenset(),
         is_view=bool(view),
-        table=table,
+        places=places,
         listed=listed,
         notes=[*notes, *notes_on(split, records)],
         whole=whole,
@@ -142,7 +143,7 @@ def check_files(
     classes: str = "own",
     retired: frozenset[str] = frozenset(),
     is_view: bool = False,
-    table: StrPath = "",
+    places: Places | None = None,
     listed: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     whole: Scan | None = None,
@@ -165,7 +166,8 @@ def check_files(
         classes: The setting ``classes``; ``own`` if it makes no difference to the split.
         retired: The links and folders that the scan left out, see ``fingerprint.Record``.
         is_view: Whether ``root`` is a view.
-        table, listed: See ``verify``.
+        places: The paths of all images of the split; None if DINOv3 rebuilds them.
+        listed: See ``verify``.
         notes: What else a user should know about the files, one sentence each.
         whole: The scan of the split before any selection; None if it is ``scan``.
         selection: What was left out of it.
@@ -198,16 +200,16 @@ def check_files(
             checks.append(_check_selection(split, scan, whole or scan, selection))
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
+        table = places if places and places.tabled else None
         if table:
             name, path = [*files.items()][-1]
-            check, digests[name] = _check_table(name, path, Places(split, scan, table, whole))
+            check, digests[name] = _check_table(name, path, table.some(scan))
             checks.append(check)
             known = PathTable(path, len(entries))
         paths = map(known.__getitem__, rows.tolist()) if table else _paths(split, entries, rows)
         checks.append(_check_paths(root, split, paths, len(rows), len(entries), is_view))
         if level == "full" and table:
-            everything = Places(split, whole or scan, table)
-            checks.append(check_listing(root, split, everything.scan, everything, **(listed or {})))
+            checks.append(check_listing(root, split, table.scan, table, **(listed or {})))
         elif level == "full":
             checks.append(check_witness(root, split, whole or scan, retired, is_view))
         for check in checks:
@@ -376,11 +378,7 @@ def _words(rows: np.ndarray) -> np.ndarray:
 
 def _check_selection(split: str, scan: Scan, whole: Scan, selection: Selection) -> str:
     """Check that the chosen images are in the split, and that all others are accounted for."""
-    own, every = (
-        np.searchsorted(whole.class_ids, one.class_ids).astype("<u8")[one.class_index()] << 32
-        | one.actual_index
-        for one in (scan, whole)
-    )
+    own, every = map(whole.keys_of, (scan, whole))
     left_out = sum(rule.images for rule in selection.rules)
     if not (
         np.isin(scan.class_ids, whole.class_ids).all()
