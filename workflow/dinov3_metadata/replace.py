@@ -52,6 +52,8 @@ DAY = 86_400 * 10**9  # ns
 STAMP = re.compile(WILDCARDS["stamp"])
 """Matches a stamp: the time in ns since 1970 when files were replaced, which names their folder."""
 
+WRITERS = 2  # files written at a time: one is hashed while the disk takes another
+
 Writer = Callable[[BinaryIO], object]
 
 
@@ -101,18 +103,26 @@ def replaced_files(
         MetadataError: There is not enough room.
         OSError: Something could not be written. A writer may raise other errors.
     """
+    from concurrent.futures import ThreadPoolExecutor  # most starts do without
+
     place = _place(extra)
     plan = Plan(_new_stamp(extra), {})
     with naming(place), opened_folder(extra) as target, opened_folder(place, make=True) as work:
         make_room(f"{extra}/{next(iter(writers))}", size)
         try:
-            for name, write in writers.items():
-                plan.new[name] = temporary_name(), 0
-                with naming(f"{extra}/{name}"), create(work, plan.new[name][0]) as file:
-                    write(file)
+            plan.new = {name: (temporary_name(), 0) for name in writers}
+
+            def write_one(name: str) -> None:
+                new = plan.new[name][0]
+                with naming(f"{extra}/{name}"), create(work, new) as file:
+                    writers[name](file)
                     keep_access(f"{extra}/{name}", target, file)
                     sync(file)
-                    plan.new[name] = plan.new[name][0], os.fstat(file.fileno()).st_ino
+                    plan.new[name] = new, os.fstat(file.fileno()).st_ino
+
+            with ThreadPoolExecutor(WRITERS) as pool:
+                for _ in pool.map(write_one, writers):  # raises what one of them raised
+                    pass
             with opened_folder(_kept(extra, plan.stamp), make=True) as old:
                 local, copies = is_local(extra), []
                 for name in writers:

@@ -1,5 +1,7 @@
 """Entries: write ``entries-SPLIT.npy``, which has one row per image."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from ..addresses import MAX_INDEX
@@ -47,12 +49,19 @@ def dump_entries(
     whole = Scan.load(scan)
     found = Scan.load(sound or selected) if sound or selected else whole
     numbers = Numbering.load(numbering, found)
-    write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
-    if table:
-        parts = Places("", whole, table).some(found).published
-        with write_atomically(new_paths, sum(map(len, parts))) as file:
-            for part in parts:
-                file.write(part.data)
+    with ThreadPoolExecutor(1) as pool:  # one file goes to the disk while the other is filled
+        paths = pool.submit(_write_paths, whole, found, table, new_paths) if table else None
+        write_entries(found, Labels.load(labels) if labels else None, new_entries, numbers)
+        if paths:
+            paths.result()
+
+
+def _write_paths(whole: Scan, found: Scan, table: StrPath, out: StrPath) -> None:
+    """Write the table of the paths of a selection from all images to ``out``."""
+    parts = Places("", whole, table).some(found).published
+    with write_atomically(out, sum(map(len, parts))) as file:
+        for part in parts:
+            file.write(part.data)
 
 
 def write_entries(

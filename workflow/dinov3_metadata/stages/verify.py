@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -194,18 +195,20 @@ def check_files(
         index = np.array(numbering.of(scan.class_ids.tolist()), "<u4")
         digests = {name: sha256(path) for name, path in [*files.items()][1 : len(types)]}
         name = next(iter(files))
-        check, digests[name] = _check_rows(name, entries, named, scan, index)
+        table = places if places and places.tabled else None
+        last, path = [*files.items()][-1]
+        with ThreadPoolExecutor(1) as pool:
+            rows_checked = pool.submit(_check_rows, name, entries, named, scan, index)
+            if table:
+                check, digests[last] = _check_table(last, path, table.some(scan))
+                checks.append(check)
+                known = PathTable(path, len(entries))
+        check, digests[name] = rows_checked.result()
         checks.append(check)
         if selection:
             checks.append(_check_selection(split, scan, whole or scan, selection))
         looked_up = len(entries) if level == "full" else min(int(sample), len(entries))
         rows = np.linspace(0, len(entries) - 1, looked_up).astype(int)
-        table = places if places and places.tabled else None
-        if table:
-            name, path = [*files.items()][-1]
-            check, digests[name] = _check_table(name, path, table.some(scan))
-            checks.append(check)
-            known = PathTable(path, len(entries))
         paths = map(known.__getitem__, rows.tolist()) if table else _paths(split, entries, rows)
         checks.append(_check_paths(root, split, paths, len(rows), len(entries), is_view))
         if level == "full" and table:
