@@ -14,8 +14,8 @@ rule audit_images:
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.audit_minutes,
+        mem_mb=stages.memory("audit_images"),
+        runtime=stages.minutes("audit_images"),
     params:
         command=stages.command("audit_images"),
         says=stages.says("audit_images"),

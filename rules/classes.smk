@@ -10,8 +10,8 @@ rule dump_class_arrays:
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("dump_class_arrays"),
+        runtime=stages.minutes("dump_class_arrays"),
     params:
         command=stages.command("dump_class_arrays"),
         says=stages.says("dump_class_arrays"),

@@ -10,8 +10,8 @@ rule dump_entries:
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("dump_entries"),
+        runtime=stages.minutes("dump_entries"),
     params:
         command=stages.command("dump_entries"),
         says=stages.says("dump_entries"),

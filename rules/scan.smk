@@ -13,8 +13,8 @@ rule scan_split:
         "../envs/dinov3-metadata.yaml"
     threads: stages.scan_threads
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("scan_split"),
+        runtime=stages.minutes("scan_split"),
     params:
         command=stages.command("scan_split"),
         says=stages.says("scan_split"),

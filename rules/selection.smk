@@ -10,8 +10,8 @@ rule select_images:
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("select_images"),
+        runtime=stages.minutes("select_images"),
     params:
         command=stages.command("select_images"),
         says=stages.says("select_images"),

@@ -10,8 +10,8 @@ rule verify:
     conda:
         "../envs/dinov3-metadata.yaml"
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("verify"),
+        runtime=stages.minutes("verify"),
     params:
         command=stages.command("verify"),
         says=stages.says("verify"),

@@ -10,8 +10,8 @@ rule link_view:
         "../envs/dinov3-metadata.yaml"
     threads: stages.scan_threads
     resources:
-        mem_mb=stages.memory,
-        runtime=stages.minutes,
+        mem_mb=stages.memory("link_view"),
+        runtime=stages.minutes("link_view"),
     params:
         command=stages.command("link_view"),
         says=stages.says("link_view"),

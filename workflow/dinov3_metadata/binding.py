@@ -19,16 +19,15 @@ from .disk import read_file
 from .errors import logger
 from .extras import check_settings
 from .fingerprint import digest
+from .growth import images_of, memory, minutes, shares
 from .lock import lock_run
 from .log import ending_plainly
-from .paths import house, path_of, pattern
+from .paths import folder_count, house, path_of, pattern
 from .preflight import (
     check_cluster_paths,
     check_seen,
     check_slurm_extra,
-    estimate_images,
     one_word,
-    shares_of,
 )
 from .present import Chain
 
@@ -157,18 +156,28 @@ class Binding:
         # If the receipt exists, it is true, whatever arguments its job would get now.
         return files if os.path.exists(receipt) else [*files, receipt]
 
-    def memory(self, wildcards: Any, attempt: int) -> int:
-        """Return MB for a job: enough for Snakemake twice, and for torchvision's list of images."""
-        return int((1000 + 400 * self._million_images(wildcards)) * 4 ** (attempt - 1))
+    def memory(self, rule: str) -> Callable[..., int]:
+        """Return a function that returns the MB for the job of a stage."""
+        objects = rule == "verify" and self.chain.settings.level == "full"
+        names = self.chain.tabled or rule == "select_images"
 
-    def minutes(self, wildcards: Any, attempt: int) -> int:
-        """Return minutes for a stage, enough for a slow file server."""
-        return int((5 + 4 * self._million_images(wildcards)) * 4 ** (attempt - 1))
+        def asked(wildcards: Any, attempt: int) -> int:
+            size = self._size(wildcards)
+            return memory(*size, names=names, objects=objects) * 4 ** (attempt - 1)
 
-    def audit_minutes(self, wildcards: Any, attempt: int) -> int:
-        """Return minutes for a share of an audit: 20 ms per image, as on a slow disk."""
-        shares = int(wildcards["scatteritem"].partition("-of-")[2])
-        return int((5 + 350 * self._million_images(wildcards) / shares) * 4 ** (attempt - 1))
+        return asked
+
+    def minutes(self, rule: str) -> Callable[..., int]:
+        """Return a function that returns the minutes for the job of a stage."""
+        full = rule == "verify" and self.chain.settings.level == "full"
+
+        def asked(wildcards: Any, attempt: int) -> int:
+            images, folders = self._size(wildcards)
+            jobs = int(wildcards.get("scatteritem", "-of-1").partition("-of-")[2])
+            stage = f"{rule} full" if full else rule
+            return minutes(stage, images // jobs, folders) * 4 ** (attempt - 1)
+
+        return asked
 
     def scan_threads(self, wildcards: Any) -> int:
         """Return an equal share of the cores for each scan that is needed.
@@ -317,10 +326,10 @@ class Binding:
         this host; on a cluster, as many as its images are worth."""
         workflow = self.workflow
         if workflow.non_local_exec and "audit" not in workflow.resource_settings.overwrite_scatter:
-            return shares_of(self._million_images(wildcards))
+            return shares(self._size(wildcards)[0])
         return len(self.shares_of_an_audit("{scatteritem}"))
 
-    def _million_images(self, wildcards: Mapping[str, str]) -> float:
-        """Estimate the images that a job is about, in millions."""
+    def _size(self, wildcards: Mapping[str, str]) -> tuple[int, int]:
+        """Estimate the images, and return the folders, of the split that a job is about."""
         name = wildcards.get("tree") or wildcards["view"]
-        return estimate_images(self.extra, wildcards["split"], name) / 1e6
+        return images_of(self.extra, wildcards["split"], name), folder_count(name)

@@ -1,13 +1,11 @@
 """Preflight: check the folders, the layout and the labels setting before a run starts."""
 
 import json
-import math
 import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -28,7 +26,7 @@ from .layouts import (
     top_of_kaggle,
 )
 from .look import finds, finds_folder
-from .paths import LABEL_FILES, MARK, StrPath, existing, folder_count, path_of, work_folder
+from .paths import LABEL_FILES, MARK, StrPath, path_of, work_folder
 
 MAPPING = LABEL_FILES[1]
 """Kaggle's labels file, which lies beside ``ILSVRC``."""
@@ -382,33 +380,6 @@ def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> No
                     f"slurm_extra must not contain {found[0]}: the Slurm plugin sets the {what} "
                     "itself. See the top of profiles/slurm/config.yaml."
                 )
-
-
-@lru_cache  # old scans may be removed while jobs are submitted
-def estimate_images(extra: str, split: str, tree: str) -> int:
-    """Estimate the images of a split: those of its scan. If it does not exist yet, those of old
-    scans, or 1,300 per folder as in ImageNet-1k.
-
-    Args:
-        extra: The folder for the metadata.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        tree: The name of a scan or a view.
-    """
-    with suppress(OSError):
-        return os.path.getsize(path_of(extra, "scan", split=split, tree=tree)) // 4
-    old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
-    return max([*old, 1300 * folder_count(tree)])
-
-
-def shares_of(million_images: float) -> int:
-    """Return in how many shares to audit a split on a cluster: each opens 15,000 images, which
-    takes one to five minutes; but no more than Snakemake can plan with ease.
-
-    Example:
-        >>> shares_of(0.01), shares_of(1.281), shares_of(1000)
-        (1, 86, 1000)
-    """
-    return min(max(1, math.ceil(million_images * 1e6 / 15_000)), 1000)
 
 
 def one_word(call: dict[str, Any]) -> str:
