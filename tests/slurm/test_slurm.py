@@ -143,7 +143,7 @@ def test_a_split_is_a_job_and_an_edit_too(cluster: Cluster, snakemake: Callable)
     both = "[TRAIN,VAL]"
     _, jobs = cluster.run(splits=both)
     assert [job["JobState"] for job in jobs] == ["COMPLETED"] * 2
-    assert {job["MinMemoryNode"] for job in jobs} == {"1002M"}
+    assert {job["MinMemoryNode"] for job in jobs} == {"1000M"}
     assert {job["TimeLimit"] for job in jobs} == {"00:20:00"}  # five minutes a stage
     assert {job["CPUs/Task"] for job in jobs} == {"8"}
     assert "DEBUG listed" in cluster.log_of("scan")  # the level in the settings reaches the job
@@ -169,7 +169,7 @@ def test_a_job_that_is_cancelled_is_tried_again_with_more(
     cluster.ask("scancel", str(job))
     _, jobs = cluster.end(run)
     assert [job["JobState"] for job in jobs] == ["CANCELLED", "COMPLETED"]
-    assert [job["MinMemoryNode"] for job in jobs] == ["1002M", "4008M"]
+    assert [job["MinMemoryNode"] for job in jobs] == ["1000M", "4000M"]
     assert [job["TimeLimit"] for job in jobs] == ["00:20:00", "01:20:00"]
     assert cluster.is_true(snakemake)
 

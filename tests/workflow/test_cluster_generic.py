@@ -95,7 +95,7 @@ def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Pat
     pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
     pbs.run()
     for asked in (both := pbs.asked()):
-        assert "-q batch -l select=1:ncpus=8:mem=1002mb -l walltime=1200 " in asked
+        assert "-q batch -l select=1:ncpus=8:mem=1000mb -l walltime=1200 " in asked
     assert len(both) == 2
     snakemake(root=tree, extra=tmp_path / "local")
     assert digests(tmp_path / "pbs/extra") == digests(tmp_path / "local")
@@ -159,8 +159,8 @@ def test_a_job_that_is_killed_is_tried_again_with_more(
     said = run.communicate()[0]
     assert run.returncode == 0, said
     first, second = pbs.asked()
-    assert "mem=1002mb -l walltime=1200 " in first
-    assert "mem=4008mb -l walltime=4800 " in second
+    assert "mem=1000mb -l walltime=1200 " in first
+    assert "mem=4000mb -l walltime=4800 " in second
 
 
 @pytest.mark.long
