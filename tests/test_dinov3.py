@@ -226,6 +226,7 @@ def test_it_runs_in_python_3_9() -> None:
         "path_table",
         "paths",
         "replace",
+        "resume",
     ]
     code = "import sys, dinov3_metadata.dinov3; print(*sorted(sys.modules))"
     done = run(REPOSITORY, sys.executable, "-c", code)

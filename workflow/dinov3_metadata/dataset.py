@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import resume
 from .addresses import LABELLED, SPLITS, image_path, split_folder
 from .disk import read_file
 from .errors import MetadataError, count, listing
@@ -121,6 +122,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         if select is not None or holdout is not None:
             self._check_part(select, holdout)
+        resume.check(self.extra, split, self._rows())
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         root = view_of(root, self._about) or root
         super().__init__(root, transforms, transform, target_transform)
@@ -161,6 +163,12 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     def description(self) -> dict[str, Any]:
         """The content of ``metadata-SPLIT.json``."""
         return asdict(self._about)
+
+    @property
+    def digest(self) -> str:
+        """A digest of the metadata. It is the same for the same images in the same order, with the
+        same classes and names. Save it with a checkpoint, and compare when the training resumes."""
+        return resume.digest_of(self._rows())
 
     @property
     def entries(self) -> np.ndarray:
@@ -217,6 +225,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     def extra_repr(self) -> str:
         """Return what ``repr`` shows besides root and length; torchvision calls this."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
+
+    def _rows(self) -> resume.Rows:
+        files = {name: one.sha256 for name, one in self._about.files.items()}
+        return resume.Rows(self._about.images, self._about.classes, files)
 
     def _check_part(self, select: Mapping[str, Any] | None, holdout: float | None) -> None:
         about, given = self._about, {"root": self._about.dataset, "extra": self.extra}

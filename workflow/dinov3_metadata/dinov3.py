@@ -32,11 +32,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from . import resume
 from .addresses import SPLITS, unescaped
 from .disk import read_file
 from .errors import MetadataError
 from .path_table import PathTable
-from .paths import StrPath, file_name, path_of
+from .paths import StrPath, absolute, file_name, path_of
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
 
 
-def use_metadata_lengths(extra: StrPath | None = None) -> None:
+def use_metadata_lengths(extra: StrPath | None = None, output_dir: StrPath | None = None) -> None:
     """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata, and make ours.
 
     ``len(dataset)`` then returns the number of images in the ``metadata-SPLIT.json`` of the
@@ -66,6 +67,8 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
     Args:
         extra: A folder with metadata. ``ImageNet.Split[...].length`` then returns its lengths, too.
             Without it, and for splits that it does not contain, that stays ImageNet-1k's length.
+        output_dir: The output folder of the training, if the launcher does not know it. A training
+            that resumes then stops if the metadata has changed since it began, see ``resume``.
 
     Raises:
         MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``, or DINOv3's module is not a
@@ -86,6 +89,8 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
                 f"There is no metadata-SPLIT.json in {extra}. Make the metadata first, with "
                 "snakemake or dinov3_metadata.dump_extra."
             )
+    if output_dir is not None:
+        os.environ[resume.OUTPUT] = absolute(output_dir)
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     sys.meta_path.insert(0, _Finder(lambda module: _try_to_patch(module, lengths)))
     for name in MODULES:
@@ -95,35 +100,33 @@ def use_metadata_lengths(extra: StrPath | None = None) -> None:
 
 def _length(extra: StrPath, split: str) -> int:
     """Return the number of images of a split."""
-    return _described(extra, split)[0]
+    return _described(extra, split).images
 
 
-def _described(extra: StrPath, split: str) -> tuple[int, str]:
-    """Return the number of images of a split, and the sha256 of the table of their paths; an empty
-    text if DINOv3 rebuilds their paths.
+def _described(extra: StrPath, split: str) -> resume.Rows:
+    """Return what ``metadata-SPLIT.json`` says about the rows of a split.
 
     Raises:
         FileNotFoundError: There is no metadata.
         MetadataError: It is damaged.
     """
     path = Path(path_of(os.path.expanduser(extra), "metadata", split=split))
-    images = table = None
+    images, files = None, {}
     try:
         about = json.loads(read_file(path, SMALL))
-        images = about["images"]
-        table = about.get("files", {}).get(file_name("paths", split=split))
-        table = table["sha256"] if table else ""
+        files = {name: one["sha256"] for name, one in about.get("files", {}).items()}
+        images, classes = about["images"], about.get("classes", 0)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise MetadataError(f"{path}: {error.strerror}.") from None
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, MemoryError):
         pass  # the error is raised below
-    if type(images) is not int or images < 0 or type(table) is not str:
+    if type(images) is not int or images < 0 or not {*map(type, files.values())} <= {str}:
         raise MetadataError(
             f"{path} is incomplete or damaged. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    return images, table
+    return resume.Rows(images, classes, files)
 
 
 def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
@@ -161,15 +164,18 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
         end = time.monotonic() + PATIENCE
         before = getattr(self, "_entries", None)
         while True:
+            new = None  # what is mapped here and now
             if getattr(self, "_entries", None) is None:
                 with suppress(OSError):  # opening it makes an NFS client ask for the current files
                     os.scandir(os.path.expanduser(self._extra_root)).close()
+                with suppress(OSError, MetadataError):
+                    new = _described(self._extra_root, self.split.name)
             entries = self._get_entries()
             known = checked.get(id(entries))
             if known and known() is entries:
                 break
             pinned = _SHA256 in vars(self)  # the array came from another process
-            error, table = _check(self, len(entries))
+            error, table = _check(self, len(entries), new)
             if error is None and table and before is not None and not pinned:
                 if before is not entries and not _same(before, entries):
                     raise _replaced(self)
@@ -177,6 +183,10 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
                     self._entries = None
                     continue
             if error is None:
+                if new:
+                    self._entries = None  # if these are other rows, the next call says so, too
+                    resume.check(os.path.expanduser(self._extra_root), self.split.name, new)
+                    self._entries = entries
                 vars(self).pop(_SHA256, None)
                 tables[self] = table
                 checked[id(entries)] = weakref.ref(entries, partial(_forget, checked, id(entries)))
@@ -295,28 +305,38 @@ def _make_dump_extra(theirs: Callable[[Any], None], package: str) -> Callable[[A
     return dump_extra
 
 
-def _check(dataset: Any, rows: int) -> tuple[MetadataError | None, tuple[str, PathTable] | None]:
+def _check(
+    dataset: Any, rows: int, before: resume.Rows | None
+) -> tuple[MetadataError | None, tuple[str, PathTable] | None]:
     """Return an error if an array with so many rows does not match the metadata, otherwise None;
-    and the table of their paths, if there is one."""
+    and the table of their paths, if there is one.
+
+    Args:
+        dataset, rows: The dataset, and the number of rows of its array.
+        before: What was described before the array was mapped, if it was mapped just now.
+    """
     try:
         described = _described(dataset._extra_root, dataset.split.name)
     except FileNotFoundError:
-        described = int(dataset.split.length), ""
+        described = resume.Rows(int(dataset.split.length), 0, {})
     except MetadataError as error:
         return error, None
     try:
-        return None, _table(dataset, rows, *described)
+        if before and before != described:
+            raise torn(dataset._extra_root, dataset.split.name)
+        return None, _table(dataset, rows, described)
     except MetadataError as error:
         return error, None
 
 
-def _table(dataset: Any, rows: int, expected: int, sha256: str) -> tuple[str, PathTable] | None:
-    """Return the table of the paths of a dataset; None if DINOv3 rebuilds them.
+def _table(dataset: Any, rows: int, described: resume.Rows) -> tuple[str, PathTable] | None:
+    """Return the sha256 and the table of the paths of a dataset; None if DINOv3 rebuilds them.
 
     Raises:
         MetadataError: The metadata does not have so many rows, or does not belong together.
     """
     extra, split = dataset._extra_root, dataset.split.name
+    expected, sha256 = described.images, _sha256_of_table(described, split)
     if vars(dataset).get(_SHA256, sha256) != sha256:
         raise _replaced(dataset)
     if rows != expected:
@@ -335,11 +355,15 @@ def _table(dataset: Any, rows: int, expected: int, sha256: str) -> tuple[str, Pa
                 f"{path} is missing or damaged ({error}). Run snakemake or "
                 "dinov3_metadata.dump_extra again."
             ) from None
-        if _described(extra, split)[1] != sha256:
+        if _sha256_of_table(_described(extra, split), split) != sha256:
             raise torn(extra, split)
     if is_torn(os.path.expanduser(extra), split):
         raise torn(extra, split)
     return table
+
+
+def _sha256_of_table(described: resume.Rows, split: str) -> str:
+    return described.files.get(file_name("paths", split=split), "")
 
 
 def _replaced(dataset: Any) -> MetadataError:

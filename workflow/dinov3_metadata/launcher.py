@@ -10,8 +10,11 @@ or those of ``--root`` and ``--extra``.
 Where each rank starts the launcher, only rank 0 looks. The others start at once, and wait for rank
 0 where they connect to each other, before any of them opens the dataset.
 
-Without these options, this module uses the standard library alone and runs on Python 3.9, as that
-is the Python of DINOv2's own environment.
+It passes the output folder of the training on to the processes that open the datasets, see
+``resume``.
+
+Without ``--check`` and ``--make``, this module uses the standard library alone and runs on Python
+3.9, as that is the Python of DINOv2's own environment.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from . import resume
 from .addresses import SPLITS
 from .errors import MetadataError, count, did_you_mean
+from .paths import absolute
 
 STARTUP = str(Path(__file__).with_name("startup"))
 """A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
@@ -32,6 +37,7 @@ PYTHONPATH."""
 
 OPTIONS = {"--check": range(1), "--make": range(1), "--root": range(1, 2), "--extra": range(1, 2)}
 OPTIONS["--splits"] = range(1, len(SPLITS) + 1)
+OPTIONS |= {"--output-dir": range(1, 2), "--changed": range(1, 2)}
 """Option -> how many values it takes."""
 
 EXAMPLE = "  python -m dinov3_metadata.dinov3 --check -- torchrun dinov3/train/train.py ..."
@@ -45,7 +51,9 @@ usage: python -m dinov3_metadata.dinov3 [OPTIONS] -- COMMAND, for instance
   --check                starts it only if the metadata still is that of the dataset
   --make                 makes or updates the metadata first
   --root R --extra E     names the dataset, if the command does not
-  --splits TRAIN VAL     names its splits; by default, those that are published\
+  --splits TRAIN VAL     names its splits; by default, those that are published
+  --output-dir OUT       names the output folder, if the command has no --output-dir
+  --changed accept       goes on although the metadata changed since the training there began\
 """
 
 RANKS = {
@@ -74,11 +82,16 @@ def main(arguments: list[str]) -> None:
         sys.exit(
             f"Error: {STARTUP} contains a {os.pathsep!r}. Move this package to a path without one."
         )
-    if options and is_first(os.environ):
-        try:
+    try:
+        if {"--check", "--make"} & options.keys() and is_first(os.environ):
             guard(options, command)
-        except (MetadataError, OSError) as error:
-            sys.exit(f"Error: {error}")
+        output = options.get("--output-dir", [resume.output_of(command)])[0]
+        if output:
+            os.environ[resume.OUTPUT] = absolute(output)
+    except (MetadataError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    if "--changed" in options:
+        os.environ[resume.CHANGED] = options["--changed"][0]
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # exec discards buffered output. If flushing fails, the command's own output will fail, too.
@@ -119,7 +132,10 @@ def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
     named = {"--root", "--extra"} & options.keys()
     if len(named) == 1 or ("--splits" in options and not named):
         _refuse("--root and --extra are given together, and --splits only with them")
-    if options and ("--check" in options) == ("--make" in options):
+    if options.get("--changed", ["stop"])[0] not in ("stop", "accept"):
+        _refuse(f"--changed: {options['--changed'][0]!r} is neither stop nor accept")
+    looks = {"--check", "--make"} & options.keys()
+    if len(looks) == 2 or (named and not looks):
         _refuse("the options need either --check or --make")
     return options
 
@@ -157,7 +173,6 @@ def guard(options: Mapping[str, Sequence[str]], command: Sequence[str]) -> None:
         )
     from . import guarding
     from .named import Split, named_by
-    from .paths import absolute
 
     named = [*named_by(command)]
     if "--root" in options:
