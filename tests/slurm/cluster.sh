@@ -44,6 +44,7 @@ free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 
 printf 'CgroupPlugin=cgroup/v1\n' >cgroup.conf
 # CPUs: more than the machine may have, so that two jobs of eight threads run at once. MinJobAge:
 # how long finished jobs are listed. OverMemoryKill: limits the memory of jobs without cgroups.
+# cred_expire: how long a job waits that is requeued.
 cat >slurm.conf <<END
 ClusterName=test
 SlurmctldHost=$node(127.0.0.1)
@@ -51,7 +52,7 @@ SlurmctldPort=$(free_port)
 SlurmdPort=$(free_port)
 $listen
 SlurmUser=root
-AuthInfo=socket=$PWD/munge.socket
+AuthInfo=socket=$PWD/munge.socket,cred_expire=20
 StateSaveLocation=$PWD/state
 SlurmdSpoolDir=$PWD/spool
 SlurmctldPidFile=$PWD/slurmctld.pid

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dinov3_metadata import dump_extra
 from helpers import REPOSITORY, alone, digests, make_tree
+from test_dinov3 import STAND_IN
 
 if os.geteuid() != 0:
     pytest.skip("only root can start a Slurm", allow_module_level=True)
@@ -339,3 +342,120 @@ rule train:
     said, jobs = cluster.run(*groups)
     assert NOTHING in said
     assert jobs == []
+
+
+TRAIN = """
+import os, sys, time
+from dinov3.data.datasets.image_net import parse
+
+name = sys.argv[-1].partition("=")[2]
+out = sys.argv[sys.argv.index("--output-dir") + 1]
+os.makedirs(out, exist_ok=True)
+with open(f"{out}/log", "a") as log:
+    print(os.environ.get("SLURM_RESTART_COUNT", "0"), len(parse(name)), file=log)
+while not os.path.exists(f"{out}/over"):
+    time.sleep(0.1)
+"""
+TORCHRUN = f"""#!{sys.executable}
+import os, sys
+os.execv(sys.executable, [sys.executable, *sys.argv[sys.argv.index("dinov3/train/train.py"):]])
+"""
+
+
+class Recipe:
+    """The recipes for Slurm in docs/recipes.md, with a stand-in for DINOv3 and its training."""
+
+    def __init__(self, cluster: Cluster, plainly: bool) -> None:
+        self.cluster, self.home = cluster, cluster.workdir.parent
+        if plainly:  # for recipes with a command in quotes
+            cluster.root.parent.rename(self.home / "data")
+            cluster.root, cluster.extra = self.home / "data/root", self.home / "data/extra"
+        self.out = cluster.root.with_name("out")
+        for name, text in {
+            "dinov3/train/train.py": TRAIN,
+            "dinov3/data/datasets/image_net.py": STAND_IN,
+            "bin/torchrun": TORCHRUN,
+        }.items():
+            path = cluster.workdir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        python = f"{cluster.workdir / 'bin'}:{Path(sys.executable).parent}"
+        cluster.environment["PATH"] = f"{python}:{cluster.environment['PATH']}"
+        # The job scripts extend it by DINOv3's folder alone.
+        cluster.environment["PYTHONPATH"] = str(REPOSITORY / "workflow")
+        self.names = {
+            "DINOV3": cluster.workdir,
+            "CHECKOUT": REPOSITORY,
+            "DATA": cluster.root,
+            "EXTRA": cluster.extra,
+            "CONFIG": "none.yaml",
+            "OUT": self.out,
+        }
+
+    def text(self, beginning: str) -> str:
+        """Return the block of the recipes that begins so, for the folders of the test."""
+        text = (REPOSITORY / "docs/recipes.md").read_text()
+        (block,) = re.findall(rf"^```\n({re.escape(beginning)}.*?)^```$", text, re.M | re.S)
+        block = re.sub("<([A-Z0-9]+)>", lambda at: shlex.quote(str(self.names[at[1]])), block)
+        block = block.replace("export PYTHONPATH=$PWD", "export PYTHONPATH=$PWD:$PYTHONPATH")
+        return re.sub(
+            "(#SBATCH --requeue) .*", rf"\1 -c 4 -o {self.home}/job.log --open-mode=append", block
+        )
+
+    def script(self) -> str:
+        """Write the job script of the training, and return its path."""
+        path = self.cluster.workdir / "train.sh"
+        path.write_text(self.text("#!/bin/bash"))
+        return str(path)
+
+    def log(self) -> list[str]:
+        """Return what the training has noted: each start, and how many rows it found."""
+        path = self.out / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait(self, job: int, noted: list[str]) -> str:
+        """Wait until the training has noted something, or its job has ended; return its state."""
+        while (state := self.cluster.jobs()[job]["JobState"]) in BUSY and self.log() != noted:
+            time.sleep(0.1)
+        return state
+
+
+BUSY = ("PENDING", "RUNNING", "COMPLETING")
+
+
+@pytest.mark.long
+def test_a_training_that_slurm_starts_again_reads_the_rows_that_it_began_with(
+    cluster: Cluster,
+) -> None:
+    recipe = Recipe(cluster, plainly=False)
+    job = int(cluster.ask("sbatch", "--parsable", recipe.script()))
+    assert recipe.wait(job, ["0 4"]) == "RUNNING"
+    make_tree(cluster.root, ["train/n01440764/n01440764_5.JPEG"])
+    cluster.ask("scontrol", "requeue", str(job))
+    assert recipe.wait(job, ["0 4", "1 4"]) == "RUNNING"  # with the rows of its beginning
+    dump_extra(cluster.root, cluster.extra)
+    cluster.ask("scontrol", "requeue", str(job))
+    assert recipe.wait(job, ["0 4", "1 4", "2 5"]) == "FAILED"
+    said = (recipe.home / "job.log").read_text()
+    assert "has changed since this training began:" in said
+    assert "now: 5 images of 3 classes" in said
+
+
+@pytest.mark.long
+def test_a_training_waits_for_the_job_that_makes_the_metadata(cluster: Cluster) -> None:
+    recipe = Recipe(cluster, plainly=True)
+    recipe.script()
+    recipe.out.mkdir()
+    (recipe.out / "over").touch()
+    commands = recipe.text("job=").replace("snakemake", f"snakemake -s {REPOSITORY}/Snakefile")
+    call = ["bash", "-euc", f"cd {shlex.quote(str(cluster.workdir))}\n{commands}"]
+    (cluster.root / "train").rename(cluster.root / "away")
+    for expected in (["FAILED", "CANCELLED"], ["COMPLETED", "COMPLETED"]):
+        before = cluster.jobs().keys()
+        subprocess.run(call, env=cluster.environment, check=True)
+        jobs = sorted(cluster.jobs().keys() - before)
+        assert [recipe.wait(job, ["nothing"]) for job in jobs] == expected
+        if expected[0] == "FAILED":
+            (cluster.root / "away").rename(cluster.root / "train")
+    assert recipe.log() == ["0 4"]
