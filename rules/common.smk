@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 
 # A checkout has the package beside its rules. A wheel has the rules in the package.
 if os.path.isdir(f"{HOUSE}/workflow/dinov3_metadata"):
@@ -32,6 +33,7 @@ from dinov3_metadata.log import ending_plainly, escape
 from dinov3_metadata.paths import WILDCARDS, check_encoding
 from dinov3_metadata.present import Chain
 from dinov3_metadata.summary import failures, summarise
+from dinov3_metadata.workdir import check_workdir
 
 if not IS_MODULE:
     with ending_plainly():
@@ -43,6 +45,7 @@ if not IS_MODULE:
 
 config = with_defaults(prepare(config))  # another object: an importer's config stays as it is
 with ending_plainly():
+    check_workdir(Path.cwd())
     check_config(config)
     settings = settings_of(config, IS_MODULE)
     if IS_MODULE:

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from dinov3_metadata import dump_extra
 from dinov3_metadata.paths import WORK
-from helpers import REPOSITORY, digests, make_tree
+from helpers import REPOSITORY, copy_repository, digests, make_tree
 
 FIRST, LAB, OTHERS = 12345, 54321, 54322  # a user and two groups
 PRIVILEGES = "-dac_override,-dac_read_search,-fowner,-chown,-fsetid"
@@ -196,6 +197,48 @@ def test_a_umask_that_hides_new_files_is_a_warning_once(umask: int, tmp_path: Pa
     group.extra.chmod(0o700)
     group.edit(5)
     assert warning not in group.run(umask)
+
+
+def test_two_people_use_a_checkout_that_neither_can_write_in_at_once(tmp_path: Path) -> None:
+    group, house = Group(tmp_path, 0o2775), tmp_path / "check out 检出"
+    copy_repository(house)
+    for path in (house, *house.rglob("*")):
+        os.chown(path, FIRST, -1)
+    before = {*house.rglob("*")}
+
+    def start(person: int, *options: str, root: str, extra: str) -> subprocess.Popen:
+        command = [*group.person(person), sys.executable, "-m", "snakemake", "--cores", "2"]
+        command += [*options, "--config", f"root={root}", f"extra={extra}", "labels=folders"]
+        said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, text=True, cwd=house, env=environment, **said)
+
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")}
+    refused = start(LAB, root=str(group.root), extra=str(group.extra))
+    assert refused.communicate()[0].splitlines()[-1] == (
+        f"Error: You cannot write in {house}, where Snakemake keeps its state. Use a working "
+        "folder of your own: run the same command with --directory <FOLDER>. Relative paths then "
+        "begin there."
+    )
+    people = {LAB: tmp_path / "one 甲/work", OTHERS: tmp_path / "other 乙/work"}
+    runs = [
+        start(person, "--directory", str(own), root="../../数据 set", extra="../ex tra")
+        for person, own in people.items()
+    ]
+    for run in runs:
+        said = run.communicate()[0]
+        assert run.returncode == 0, said
+    assert {*house.rglob("*")} == before
+    dump_extra(group.root, group.extra, labels="folders")
+    for own in people.values():
+        assert digests(own.with_name("ex tra")) == digests(group.extra)
+
+
+def test_the_state_of_another_persons_runs_is_not_written(tmp_path: Path) -> None:
+    group, state = Group(tmp_path, 0o2775), tmp_path / f"workdir {LAB}/.snakemake"
+    (state / "incomplete").mkdir(parents=True)
+    os.chown(state / "incomplete", FIRST, -1)
+    said = group.run(fails=True).splitlines()[-1]
+    assert said.startswith(f"Error: You cannot write in {state}/incomplete, where Snakemake keeps ")
 
 
 def acl_for(group: int, rights: int) -> bytes:

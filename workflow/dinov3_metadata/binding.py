@@ -30,6 +30,7 @@ from .preflight import (
     one_word,
 )
 from .present import Chain
+from .workdir import check_workdir
 
 RUN = "DINOV3_METADATA_RUN"
 """The start of the name of the environment variable that tells a job to which run it belongs."""
@@ -250,6 +251,9 @@ class Binding:
 
     def become_only_run(self) -> BinaryIO | None:
         """Lock the work folder, if this process is to run anything."""
+        if self.workflow.is_main_process and self.workflow.execution_settings:
+            with ending_plainly():
+                check_workdir(Path.cwd(), writes=True)
         if not self._runs:
             return None
         with ending_plainly():
