@@ -356,6 +356,10 @@ with open(f"{out}/log", "a") as log:
 while not os.path.exists(f"{out}/over"):
     time.sleep(0.1)
 """
+SUBMIT = """
+import os, sys
+os.execvp("srun", ["srun", sys.executable, *sys.argv[1:]])
+"""
 TORCHRUN = f"""#!{sys.executable}
 import os, sys
 os.execv(sys.executable, [sys.executable, *sys.argv[sys.argv.index("dinov3/train/train.py"):]])
@@ -373,6 +377,7 @@ class Recipe:
         self.out = cluster.root.with_name("out")
         for name, text in {
             "dinov3/train/train.py": TRAIN,
+            "dinov3/run/submit.py": SUBMIT,
             "dinov3/data/datasets/image_net.py": STAND_IN,
             "bin/torchrun": TORCHRUN,
         }.items():
@@ -458,4 +463,17 @@ def test_a_training_waits_for_the_job_that_makes_the_metadata(cluster: Cluster) 
         assert [recipe.wait(job, ["nothing"]) for job in jobs] == expected
         if expected[0] == "FAILED":
             (cluster.root / "away").rename(cluster.root / "train")
+    assert recipe.log() == ["0 4"]
+
+
+@pytest.mark.long
+def test_metadata_and_training_in_one_line(cluster: Cluster) -> None:
+    recipe = Recipe(cluster, plainly=False)
+    recipe.out.mkdir()
+    (recipe.out / "over").touch()
+    call = ["bash", "-euc", recipe.text("cd ")]
+    (cluster.root / "train").rename(cluster.root / "away")
+    assert subprocess.run(call, env=cluster.environment, check=False).returncode == 1
+    (cluster.root / "away").rename(cluster.root / "train")
+    subprocess.run(call, env=cluster.environment, check=True)
     assert recipe.log() == ["0 4"]
