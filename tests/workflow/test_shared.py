@@ -208,10 +208,11 @@ def test_two_people_use_a_checkout_that_neither_can_write_in_at_once(tmp_path: P
 
     def start(person: int, *options: str, root: str, extra: str) -> subprocess.Popen:
         command = [*group.person(person), sys.executable, "-m", "snakemake", "--cores", "2"]
-        command += [*options, "--config", f"root={root}", f"extra={extra}", "labels=folders"]
+        command += [*options, "--config", f"root={root}", f"extra={extra}", *settings]
         said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(command, text=True, cwd=house, env=environment, **said)
 
+    settings = ["labels=folders", "splits=[TRAIN]"]
     environment = {name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")}
     refused = start(LAB, root=str(group.root), extra=str(group.extra))
     assert refused.communicate()[0].splitlines()[-1] == (
@@ -228,7 +229,7 @@ def test_two_people_use_a_checkout_that_neither_can_write_in_at_once(tmp_path: P
         said = run.communicate()[0]
         assert run.returncode == 0, said
     assert {*house.rglob("*")} == before
-    dump_extra(group.root, group.extra, labels="folders")
+    dump_extra(group.root, group.extra, ["TRAIN"], labels="folders")
     for own in people.values():
         assert digests(own.with_name("ex tra")) == digests(group.extra)
 
