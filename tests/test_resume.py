@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, local
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from dinov3_metadata import ImageNetMetadata, MetadataError, dump_extra, replace, resume
@@ -182,10 +183,22 @@ def test_all_ranks_begin_with_the_rows_of_the_first(
         return True
 
     monkeypatch.setattr(resume, "_read", read_together)
+    monkeypatch.setattr(resume, "_begun", MagicMock())  # the ranks here share a process
     with ThreadPoolExecutor(16) as pool:
         began = [*pool.map(begin, range(16))]
     assert began in ([True, False] * 8, [False, True] * 8)
     assert len([*(tmp_path / "out" / FOLDER).iterdir()]) == 1
+
+
+def test_new_metadata_does_not_end_a_training_that_opens_a_dataset_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(resume.OUTPUT, str(tmp_path / "out"))
+    check(tmp_path, "TRAIN", ROWS)
+    check(tmp_path, "TRAIN", ROWS._replace(files={}))
+    assert "has changed since this training began" in caplog.text
+    (note,) = (tmp_path / "out" / FOLDER).iterdir()
+    assert json.loads(note.read_text())["files"] == ROWS.files
 
 
 def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +209,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "link", refuse)
     check(tmp_path, "TRAIN", ROWS)
     check(tmp_path, "TRAIN", ROWS)
+    resume._begun.clear()
     with pytest.raises(MetadataError, match="has changed since this training began"):
         check(tmp_path, "TRAIN", ROWS._replace(files={}))
 
@@ -255,6 +269,7 @@ def test_a_plain_pytorch_loop_under_the_launcher_is_told_too(
     assert ImageNetMetadata(training.root, training.extra).digest == first
     monkeypatch.setenv(resume.OUTPUT, str(training.out))
     ImageNetMetadata(training.root, training.extra)
+    resume._begun.clear()
     training.edit()
     with pytest.raises(MetadataError, match="has changed since this training began"):
         ImageNetMetadata(training.root, training.extra)

@@ -31,6 +31,10 @@ FOLDER = "dinov3-metadata"
 
 SMALL = 1 << 20  # bytes of a note; it has less than a kilobyte
 
+_begun: set[str] = set()
+"""The notes that this process has found right. It may open a dataset again days later, for instance
+to evaluate, and must not end then because somebody made new metadata."""
+
 
 class Rows(NamedTuple):
     """What identifies the rows of a split.
@@ -71,7 +75,8 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
     """Compare the rows of a split with those that the training began with, or note them.
 
     This does nothing if no output folder is known. If ``CHANGED`` is ``accept``, other rows are
-    noted in place of the first ones, with a warning.
+    noted in place of the first ones, with a warning. In a process whose rows were right before,
+    they are a warning, too.
 
     Args:
         extra: The folder with the metadata files.
@@ -105,6 +110,7 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
             if then["files"].get(name) != rows.files.get(name)
         )
         if not changed:
+            _begun.add(path)
             return
         accepted = os.environ.get(CHANGED) == "accept"
         if accepted:
@@ -121,7 +127,7 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         [f"  {then['began']}: {_shown(then)}", f"  now: {_shown(now)}"],
         f"These files differ: {', '.join(changed)}.",
     )
-    if accepted:
+    if accepted or path in _begun:
         logger.warning("%s", MetadataError(*what, "It goes on with the new ones."))
         return
     raise MetadataError(
