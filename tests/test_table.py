@@ -141,6 +141,25 @@ def make_images(folder: Path, names: list[str]) -> None:
         (folder / name).touch()
 
 
+def fail(pair: Pair, dice: Random) -> None:
+    """Let runs publish nothing, while images come and go: at the links, the scan or the entries."""
+    cat, labels = pair.dataset / "train/cat", pair.dataset / "labels.txt"
+    skips = "unaddressable" in pair.settings
+    for where in dice.sample(["entries", *["links", "scan"] * (not skips)], 1 if skips else 2):
+        make_images(cat, came := [f"{dice.choice('amz')} {where}.jpg", f"{where} 1.jpg"])
+        broken = {"links": cat.parent / "empty", "scan": cat / "to nothing.jpg", "entries": labels}
+        if where == "links":
+            broken[where].mkdir()
+        elif where == "scan":
+            broken[where].symlink_to("nothing")
+        else:
+            labels.write_text("unknown,unknown\n")
+        says = {"links": "no images", "scan": "cannot be opened", "entries": "no row"}
+        assert says[where] in pair.run()
+        for path in (broken[where], *(cat / name for name in came if dice.random() < 0.7)):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
 @pytest.mark.parametrize("way", range(2))
 @pytest.mark.parametrize(
     "settings",
@@ -161,11 +180,8 @@ def test_any_edits_give_the_same_numbers_as_with_a_view(
     for _ in range(10):
         for _ in range(dice.randrange(1, 6)):
             edit(both, dice, "unaddressable" in settings)
-        labels = both.dataset / "labels.txt"
-        if dice.random() < 0.3:  # a run that publishes nothing
-            labels.write_text("unknown,unknown\n")
-            assert "no row" in both.run()
-            labels.unlink()
+        if dice.random() < 0.4:
+            fail(both, dice)
         assert both.run() == ""
 
 
@@ -200,6 +216,21 @@ def test_images_that_return_before_a_publication_have_their_numbers_again(
     make_images(train / "cat", ["new.jpg"])
     assert both.run() == ""
     assert both.paths("TRAIN")[1] == "train/cat/new.jpg"
+
+
+def test_a_run_that_publishes_nothing_gives_no_number_away(pair: Callable[..., Pair]) -> None:
+    both = pair("train/cat/b.jpg", "train/cat/c.jpg", splits=["TRAIN"])
+    cat, gone = both.dataset / "train/cat", both.dataset / "train/cat/gone.jpg"
+    for came, numbers in (("a.jpg", [0, 1]), ("d.jpg", [0, 1, 2])):  # the first has published none
+        make_images(cat, [came])
+        gone.symlink_to("nothing")
+        assert "cannot be opened" in both.run()
+        gone.unlink()
+        (cat / came).unlink()
+        make_images(cat, [f"e{came}"] * (came == "d.jpg"))
+        assert both.run() == ""
+        rows = np.load(both.extras["none"] / "entries-TRAIN.npy")
+        assert rows["actual_index"].tolist() == numbers
 
 
 TINY = [f"train/n0{i}/images/n0{i}_{j}.JPEG" for i in (1, 2) for j in (0, 3, 10)]
@@ -390,6 +421,19 @@ def test_a_view_and_a_table_take_over_each_others_numbers(tmp_path: Path) -> Non
         else:
             path.unlink()
         run("none" if i % 3 else "")
+
+
+def test_links_that_a_table_has_made_obsolete_give_no_numbers(pair: Callable[..., Pair]) -> None:
+    both = pair(*(f"train/c/{name}.jpg" for name in "abe"), splits=["TRAIN"])
+    folder, turns = both.dataset / "train/c", both.dataset.parent / "turns"
+    for view, gone, came in (("", "a", "b"), ("none", "b", "f"), ("none", "z", "a"), ("", "z", "")):
+        assert both.run() == ""
+        dump_extra(both.dataset, turns, splits=["TRAIN"], view=view or f"{turns}/view")
+        rows = ImageNetMetadata(both.dataset, turns)
+        paths = [os.path.realpath(rows.get_path(i)) for i in range(len(rows))]
+        assert paths == [f"{both.dataset}/{path}" for path in both.paths("TRAIN")]
+        (folder / f"{gone}.jpg").unlink(missing_ok=True)
+        make_images(folder, [f"{came}.jpg"])
 
 
 def test_a_folder_whose_name_ends_with_a_dot(tmp_path: Path) -> None:

@@ -230,6 +230,13 @@ class Scan:
                 raise ValueError("its arrays do not fit together")
             return scan
 
+    def by_class(self) -> dict[str, np.ndarray]:
+        """Return class -> the numbers of its images."""
+        import numpy as np
+
+        indices = np.split(self.actual_index, np.cumsum(self.counts)[:-1])
+        return dict(zip(self.class_ids.tolist(), indices, strict=True))
+
     def class_index(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return the class_index of some images: the position of their class in ``class_ids``.
 

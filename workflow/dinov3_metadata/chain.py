@@ -115,8 +115,8 @@ STAGES = {
         },
         code=(
             *(*WALKING, "class_ids", "image_paths", "stages/annotations", "stages/image_numbers"),
-            *("stages/left_out", "stages/link_texts", "stages/links", "stages/refusals"),
-            *("stages/sides", "stages/source", "stages/table", "stages/view"),
+            *("stages/left_out", "stages/link_texts", "stages/links", "stages/numbered"),
+            *("stages/refusals", "stages/sides", "stages/source", "stages/view"),
         ),
         threads=True,
         replaces="view",
@@ -143,8 +143,8 @@ STAGES = {
             "by_path": chain.now[split].by_path,
         },
         code=(
-            *(*UNFIT, "class_ids", "image_paths", "stages/annotations", "stages/scan"),
-            *("stages/sides", "stages/source", "stages/table", "witness"),
+            *(*UNFIT, "class_ids", "image_paths", "stages/annotations", "stages/numbered"),
+            *("stages/scan", "stages/sides", "stages/source", "stages/table", "witness"),
         ),
         threads=True,
         replaces="tree",

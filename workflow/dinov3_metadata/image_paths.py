@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from .artefacts import Scan, check_members
 from .disk import link_target, open_regular
 from .errors import MetadataError
 from .files import open_array, reading_back, sha256, write_atomically
-from .formats import npy_header, read_description
-from .paths import StrPath, path_of
+from .formats import Description, npy_header, read_description
+from .paths import StrPath, file_name, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,24 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImagePaths:
-    """The paths below the dataset of the images of a scan, and the numbers that others hold.
+    """The paths below the dataset of the images of a scan, and of others that cannot be opened.
 
     Attributes:
         text: (bytes,), ``u1``: the paths of the scan's images in its order, and then those of the
-            others.
+            others, class by class.
         ends: (paths,), ``<i8``: where each path ends.
         class_ids: (others,), ``<U``: the class of each of the others.
         numbers: (others,), ``<u4``: its number.
-        special: (others,), ``bool``: whether it is in the dataset, but cannot be opened. The rest
-            has been removed from it, but was published, so its number is not given to another
-            image yet.
     """
 
     text: np.ndarray
     ends: np.ndarray
     class_ids: np.ndarray
     numbers: np.ndarray
-    special: np.ndarray
 
     def save(self, path: StrPath) -> None:
         """Write the paths to ``path``, an uncompressed ``.npz``."""
@@ -69,10 +66,10 @@ class ImagePaths:
             kinds = [f"{array.dtype.str[1:]}{array.ndim}" for array in vars(found).values()]
             sizes = np.diff(found.ends, prepend=0)
             if not (
-                kinds[:2] + kinds[3:] == ["u11", "i81", "u41", "b11"]
+                kinds[:2] + kinds[3:] == ["u11", "i81", "u41"]
                 and found.class_ids.dtype.kind == "U"
                 and len(found.ends) == len(scan.actual_index) + len(found.numbers)
-                and len(found.class_ids) == len(found.numbers) == len(found.special)
+                and len(found.class_ids) == len(found.numbers)
                 and sizes.min(initial=1) > 0
                 and sizes.sum() == len(found.text)
             ):
@@ -87,7 +84,7 @@ class ImagePaths:
     def unopened(self) -> Iterator[tuple[str, str, int]]:
         """Yield the path, the class and the number of each image that cannot be opened."""
         first = len(self.ends) - len(self.numbers)
-        for i in self.special.nonzero()[0].tolist():
+        for i in range(len(self.numbers)):
             folder, _, name = self.path(first + i).rpartition("./")  # see ``stages.table``
             yield folder + name, str(self.class_ids[i]), int(self.numbers[i])
 
@@ -119,25 +116,40 @@ def read_published(extra: StrPath, split: str) -> tuple[Scan, ImagePaths] | None
     missing, damaged, or do not belong together."""
     import numpy as np
 
+    about, scan = read_description(extra, split), read_entries(extra, split)
+    table = _read_array(extra, about, about.table) if about and about.table else None
+    if scan is None or table is None:
+        return None
+    many = len(scan.actual_index) + 1
+    width = int(table[:4].view("<u4")[0]) // many
+    places = table[: width * many].view(f"<u{width}").astype("<i8")
+    none = np.array([], "<U1"), np.array([], "<u4")
+    return scan, ImagePaths(table[places[0] :], places[1:] - places[0], *none)
+
+
+def read_entries(extra: StrPath, split: str) -> Scan | None:
+    """Read the images of a split from the published entries; None if they are missing, damaged, or
+    not those that are described."""
+    import numpy as np
+
     about = read_description(extra, split)
-    if not about or not about.table:
+    entries = _read_array(extra, about, file_name("entries", split=split)) if about else None
+    if entries is None:
         return None
-    try:
-        files = {name: os.path.join(extra, name) for name in about.files}
-        if any(sha256(path) != about.files[name].sha256 for name, path in files.items()):
-            return None
-        entries, table = open_array(next(iter(files.values()))), open_array(files[about.table])
-    except (MetadataError, OSError):
-        return None
-    width = int(table[:4].view("<u4")[0]) // (len(entries) + 1)
-    places = table[: width * (len(entries) + 1)].view(f"<u{width}").astype("<i8")
     index = entries["class_index"]
     starts = np.flatnonzero(np.diff(index, prepend=index[:1] - 1))
     ids = entries["class_id"][starts] if split in LABELLED else np.array([""])
     counts = np.diff(starts, append=len(index))
-    scan = Scan(ids, counts, entries["actual_index"].copy(), np.array([""]), np.zeros(1, "<i8"))
-    none = np.array([], "<U1"), np.array([], "<u4"), np.array([], bool)
-    return scan, ImagePaths(table[places[0] :], places[1:] - places[0], *none)
+    return Scan(ids, counts, entries["actual_index"].copy(), np.array([""]), np.zeros(1, "<i8"))
+
+
+def _read_array(extra: StrPath, about: Description, name: str) -> np.memmap | None:
+    """Map a published array; None if it is missing or not the one that is described."""
+    path = os.path.join(extra, name)
+    with suppress(MetadataError, OSError):
+        if sha256(path) == about.files[name].sha256:
+            return open_array(path)
+    return None
 
 
 def read_view(extra: StrPath, split: str, published: str) -> tuple[Scan, ImagePaths] | None:
@@ -164,7 +176,7 @@ def read_view(extra: StrPath, split: str, published: str) -> tuple[Scan, ImagePa
     links = (behind(about.root, one, real_path) for one in scan.paths(split))
     names = [os.fsencode(one.removeprefix(start).removeprefix(real)) for one in links]
     text, ends = np.frombuffer(b"".join(names), "u1"), np.cumsum([*map(len, names)], dtype="<i8")
-    none = np.array([], "<U1"), np.array([], "<u4"), np.array([], bool)
+    none = np.array([], "<U1"), np.array([], "<u4")
     return scan, ImagePaths(text, ends, *none)
 
 

@@ -1,7 +1,5 @@
 """Changes: which classes and images a publication adds to a split and removes from it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ..artefacts import Scan
@@ -22,7 +20,7 @@ def compare(before: Scan | None, after: Scan) -> Changes:
     Returns:
         The classes and images that were added and removed.
     """
-    old, new = (dict(_by_class(scan)) if scan else {} for scan in (before, after))
+    old, new = (scan.by_class() if scan else {} for scan in (before, after))
     nothing = np.empty(0, "<u4")
     classes: dict[str, tuple[Count, Count]] = {}
     for class_id in sorted(old.keys() | new.keys()):
@@ -42,11 +40,6 @@ def compare(before: Scan | None, after: Scan) -> Changes:
 def _missing(some: np.ndarray, others: np.ndarray) -> Count:
     """Return how many images of ``some`` are not in ``others``."""
     return Count(len(np.setdiff1d(some, others, assume_unique=True)))
-
-
-def _by_class(scan: Scan) -> Iterator[tuple[str, np.ndarray]]:
-    indices = np.split(scan.actual_index, np.cumsum(scan.counts)[:-1])
-    return zip(scan.class_ids.tolist(), indices, strict=True)
 
 
 def compare_with_last(scan: Scan, extra: StrPath, split: str) -> Changes:

@@ -1,17 +1,34 @@
 """Image numbers: give each image of a class its number in a view, and decide which links to retire.
 
 The numbers are read from the links themselves. So an image keeps its number while others are added
-or removed, and the numbers need not be stored elsewhere.
+or removed, from when it is published. Links that were made by a run that published nothing do not
+count, see ``numbered``.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count as count_from
 from threading import Lock
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
 
 from ..addresses import LABELLED, image_name, index_of, trailing_number
 from ..names import check_length
 from .links import ViewFolder
+
+
+class Published(NamedTuple):
+    """The numbers of the images that were published last; nothing if none were published.
+
+    Attributes:
+        linked: Class -> numbers, if they were published by a view, whose links lead to the images.
+        tabled: Class -> path -> number, if they were published by a table.
+    """
+
+    linked: Mapping[str, np.ndarray] = MappingProxyType({})
+    tabled: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
 
 class ImageNumbers:
@@ -21,7 +38,7 @@ class ImageNumbers:
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         folder: The folder of the view; methods may be called only inside its ``with`` block.
         retired: The attribute ``retired`` after the previous run.
-        known: Class -> image -> number, of images that were published without a view.
+        published: The numbers to keep; None to keep those of all links.
 
     Attributes:
         added: How many links were made.
@@ -35,9 +52,9 @@ class ImageNumbers:
         split: str,
         folder: ViewFolder,
         retired: Iterable[str],
-        known: Mapping[str, Mapping[str, int]],
+        published: Published | None,
     ) -> None:
-        self.split, self.folder, self.known = split, folder, known
+        self.split, self.folder, self.published = split, folder, published
         self.added = 0
         self._counting = Lock()
         self._gone: dict[str, int] = {}  # class whose folder is retired -> its links
@@ -82,8 +99,8 @@ class ImageNumbers:
         """Link to the images of a class, and retire all other links in its folder.
 
         A new image takes the number at the end of its own name if no other image has or claims it,
-        and the smallest free number otherwise. The number of a retired link is reused only for an
-        image that has this number in its name.
+        and the smallest free number otherwise. The number of a published image that was removed is
+        reused only for an image that has this number in its name.
 
         Args:
             class_id: The class; empty for TEST.
@@ -102,7 +119,8 @@ class ImageNumbers:
         wanted = set(images)
         with self.folder.opened(below) as folder:
             numbers, others = self._numbers(folder, class_id, wanted)
-            used, known = set(numbers.values()), self.known.get(class_id, {})
+            known = self.published.tabled.get(class_id, {}) if self.published else {}
+            used = set(numbers.values())
             for image in sorted(wanted.intersection(known).difference(numbers)):
                 if known[image] not in used:
                     numbers[image] = known[image]
@@ -113,7 +131,7 @@ class ImageNumbers:
             new = sorted(wanted - numbers.keys())
             own = [trailing_number(image) for image in new]
             often = Counter(own)
-            held = {*map(trailing_number, others), *known.values()}
+            held = {*filter(self._kept(class_id), map(trailing_number, others)), *known.values()}
             free = (i for i in count_from() if not (i in used or i in often or i in held))
             for image, number in zip(new, own, strict=True):
                 if number is None or number in used or often[number] > 1:
@@ -141,9 +159,10 @@ class ImageNumbers:
             wanted: The images of the class.
 
         Returns:
-            Image -> number, for the wanted images that have a link, and the names of all other
-            links. If several links lead to an image, one with its current path is preferred, and
-            the rest are among the others, as are links whose names DINOv3 does not use.
+            Image -> number, for the wanted images that have a link whose number is kept, and the
+            names of all other links. If several links lead to an image, one with its current path
+            is preferred, and the rest are among the others, as are links whose names DINOv3 does
+            not use.
         """
         links: list[tuple[bool, str, str]] = []
         for name in self.folder.names(folder):
@@ -153,15 +172,23 @@ class ImageNumbers:
         links.sort()
         numbers: dict[str, int] = {}
         others: set[str] = set()
+        is_kept = self._kept(class_id)
         for moved, name, image in links:
             number = index_of(self.split, class_id, name)
-            if number is None or image not in wanted or image in numbers:
+            good = image in wanted and image not in numbers
+            if number is None or not (good and is_kept(number)):
                 others.add(name)
                 continue
             numbers[image] = number
             if moved:
                 self.put(folder, class_id, name, image)
         return numbers, others
+
+    def _kept(self, class_id: str) -> Callable[[int | None], bool]:
+        """Return a function that says whether the image behind a link with a number keeps it."""
+        if self.published is None:
+            return lambda number: True
+        return {*self.published.linked.get(class_id, np.empty(0)).tolist()}.__contains__
 
     def retire_classes(self, used: Iterable[str]) -> None:
         """Retire the classes of the view that the dataset no longer has.

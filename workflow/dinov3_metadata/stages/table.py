@@ -1,8 +1,9 @@
 """Table: number the images of a dataset whose layout is not DINOv3's, and note their paths.
 
 The table takes the place of a view where no links are wanted. Each image gets the number that its
-link would have, see ``image_numbers``, and keeps it over edits in the same way. No Python object is
-made for each image, unless a file lists the classes of the images or VAL is held out of TRAIN.
+link would have, see ``image_numbers``, and keeps it from when it is published, in the same way. No
+Python object is made for each image, unless a file lists the classes of the images or VAL is held
+out of TRAIN.
 """
 
 import os
@@ -11,73 +12,25 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..addresses import LABELLED, is_image, name_parts
 from ..artefacts import Scan
 from ..documents import Count
-from ..errors import SHOWN, MetadataError, count, logger
-from ..fingerprint import Record, State, read_record, was_folder
+from ..errors import SHOWN, count, logger
+from ..fingerprint import Record, State, was_folder
 from ..holdout import Holdout
-from ..image_paths import ImagePaths, read_published, read_view
+from ..image_paths import ImagePaths
 from ..layouts import LAYOUTS, Folders
 from ..names import check_length
 from ..packed import below, bytes_of, order_of, trailing_numbers
-from ..paths import StrPath, existing, path_of
+from ..paths import StrPath
 from ..readdir import Listing, keys_of, why_no_image
 from ..walk import LOOKS, Folder, Found, Targets, visit
+from .numbered import NONE, Numbered, Piece, Rows, last_table, published_images
 from .refusals import no_images, no_images_in, not_addressable
 from .source import Source
-
-
-class Before(NamedTuple):
-    """The last table of a split.
-
-    Attributes:
-        scan, paths: The images and their paths.
-        swept: Whether it was published, so that the numbers of removed images are free.
-        record: The states of its folders; None if they were taken with other settings.
-    """
-
-    scan: Scan
-    paths: ImagePaths
-    swept: bool
-    record: Record | None
-
-
-class Rows(NamedTuple):
-    """Images of a class.
-
-    Attributes:
-        paths: (images,), ``S``: their paths below the dataset.
-        numbers: (images,), ``<i8``.
-        special: (images,), ``bool``: whether each is in the dataset, but cannot be opened.
-    """
-
-    paths: np.ndarray
-    numbers: np.ndarray
-    special: np.ndarray
-
-
-class Piece(NamedTuple):
-    """A class.
-
-    Attributes:
-        text: (bytes,), ``u1``: the paths of its images in the order of the scan.
-        sizes: (images,), ``<i8``: the bytes of each path.
-        numbers: (images,), ``<u4``.
-        others: The numbers that are held by what cannot be opened, or was removed.
-    """
-
-    text: np.ndarray
-    sizes: np.ndarray
-    numbers: np.ndarray
-    others: Rows
-
-
-NONE = Rows(np.empty(0, "S1"), np.empty(0, "<i8"), np.empty(0, bool))
 
 
 def scan_paths(
@@ -121,7 +74,8 @@ def scan_paths(
         deferred=deferred,
         holdout=held,
     )
-    table.before = last_table(extra, split, settings, published)
+    table.published = published_images(extra, split, published)
+    table.before = last_table(extra, split, settings, table.published)
     scan, paths, states = table.scan(unaddressable, trust_timestamps, threads)
     return (
         scan,
@@ -130,47 +84,16 @@ def scan_paths(
     )
 
 
-def last_table(extra: StrPath, split: str, settings: str, published: str) -> Before | None:
-    """Return the last table of a split: from the work folder or, if that was deleted, the published
-    one; or what was published last by a view. None if there is none that can be read."""
-    tables = [
-        (os.stat(path).st_mtime_ns, path, state)
-        for path, state in existing(extra, "table", split=split)
-    ]
-    in_view = read_view(extra, split, published)
-    for time, path, state in sorted(tables, key=lambda one: one[0], reverse=True):
-        if in_view and time < os.stat(path_of(extra, "metadata", split=split)).st_mtime_ns:
-            break
-        try:
-            scan = Scan.load(path_of(extra, "scan", **state))
-            paths = ImagePaths.load(path, scan)
-        except MetadataError:
-            continue
-        record = read_record(path_of(extra, "folders", **state))
-        same = record if record and record.settings == settings else None
-        return Before(scan, paths, state["tree"] == published, same)
-    found = in_view or read_published(extra, split)
-    return Before(*found, True, None) if found else None
-
-
-def numbers_in(before: Before, dataset: str) -> dict[str, dict[str, int]]:
-    """Return class -> path -> number of each image of a table."""
-    scan, stop, found = before.scan, 0, {}
-    for class_id, many in zip(scan.class_ids.tolist(), scan.counts.tolist(), strict=True):
-        start, stop = stop, stop + many
-        paths = (f"{dataset}/{before.paths.path(i)}" for i in range(start, stop))
-        found[class_id] = dict(zip(paths, scan.actual_index[start:stop].tolist(), strict=True))
-    return found
-
-
 class Table(Source):
     """The table of one split, see ``Source`` for its arguments.
 
     Attributes:
-        before: The last table. Set it before ``scan``.
+        published: The images that keep their numbers; set it before ``scan``.
+        before: The last table, whose other folders need not be listed, and their states.
     """
 
-    before: Before | None = None
+    published: Numbered | None = None
+    before: tuple[Numbered, Record] | None = None
 
     @property
     def visit(self) -> partial[Listing | None]:
@@ -197,10 +120,9 @@ class Table(Source):
         """
         self.check_there()
         self.listed: dict[str, tuple[np.ndarray, list[str]]] = {}
-        self._remember()
-        record = self.before.record if self.before else None
-        self.others = record.others if record else {}
-        class_of, found = self.read_annotations(), self.known(record.folders if record else {})
+        noted = self.before[1] if self.before else Record("", {})
+        self.others = noted.others
+        class_of, found = self.read_annotations(), self.known(noted.folders)
         classes: dict[str, list[str]] | None = None
         targets, changed = Targets(), set[str]()
         for _ in range(LOOKS):
@@ -228,25 +150,11 @@ class Table(Source):
         logger.info("%d of %s listed", len(self.listed), count(len(found), "folder"))
         return scan, paths, {name: found[name].state for name in sorted(found)}
 
-    def _remember(self) -> None:
-        """Find the places of the classes in the last table."""
-        self._places: dict[str, tuple[int, int]] = {}
-        self._held: dict[str, list[int]] = {}
-        if not self.before:
-            return
-        scan, paths = self.before.scan, self.before.paths
-        ends = np.cumsum(scan.counts)
-        spans = zip((ends - scan.counts).tolist(), ends.tolist(), strict=True)
-        self._places = dict(zip(scan.class_ids.tolist(), spans, strict=True))
-        self._sizes = np.diff(paths.ends, prepend=0)
-        kept = paths.special | (not self.before.swept)
-        for i in np.flatnonzero(kept).tolist():
-            self._held.setdefault(str(paths.class_ids[i]), []).append(i)
-
     def _affected(self, folders: dict[str, list[str]], changed: set[str]) -> set[str]:
         """Return the classes whose images must be looked at again."""
         again = {*map(self.part.class_of, changed)}
-        lacks = () if self.side.may_lack else folders.keys() - self._places.keys()
+        places = self.before[0].places if self.before else {}
+        lacks = () if self.side.may_lack else folders.keys() - places.keys()
         return again.intersection(folders).union(lacks)
 
     def _list_rest(self, found: Found, changed: set[str]) -> bool:
@@ -275,8 +183,8 @@ class Table(Source):
                     pieces[class_id] = self._number(class_id, rows)
                 if not len(rows.paths):
                     (lacking.add if self.side.may_lack else empty.append)(class_id)
-            elif class_id in self._places:
-                pieces[class_id] = self._as_before(class_id)
+            elif self.before and class_id in self.before[0].places:
+                pieces[class_id] = self.before[0].piece(class_id)
             else:  # it lacked images before, too
                 lacking.add(class_id)
         self.check_classes(found, folders, empty, lacking)
@@ -317,7 +225,7 @@ class Table(Source):
             rows: All images of the class. Their numbers are ignored.
         """
         check_length(self.split, class_id)
-        before = self._rows_before(class_id)
+        before = self.published.rows(class_id) if self.published else NONE
         numbers, gone = np.full(len(rows.paths), -1, "<i8"), np.ones(len(before.paths), bool)
         if len(before.paths):
             _, at, old = np.intersect1d(rows.paths, before.paths, True, return_indices=True)
@@ -336,11 +244,6 @@ class Table(Source):
             held = np.concatenate([used, claimed, before.numbers[gone]])
             free = np.setdiff1d(np.arange(len(rest) + len(held)), held)
             numbers[rest] = free[: len(rest)]
-        if gone.any():  # a new image may take over a number
-            gone[gone] = ~np.isin(before.numbers[gone], numbers)
-        retired = Rows(before.paths[gone], before.numbers[gone], np.zeros(gone.sum(), bool))
-        own_special = Rows(rows.paths, numbers, rows.special)
-        others = _joined([_some(own_special, rows.special), retired])
         good = np.flatnonzero(~rows.special)
         if self.split in LABELLED:
             keys = keys_of(numbers[good], name_parts(self.split, class_id)[1])
@@ -349,43 +252,14 @@ class Table(Source):
         good = good[np.argsort(keys)]
         found = bytes_of(rows.paths[good])
         filled = found > 0
+        others = _some(Rows(rows.paths, numbers, rows.special), rows.special)
         return Piece(found[filled], filled.sum(1), numbers[good].astype("<u4"), others)
 
-    def _others_before(self, class_id: str) -> Rows:
-        """Return what held numbers of a class, beside its images, according to the last table."""
-        at = self._held.get(class_id, [])
-        if not (self.before and at):
-            return NONE
-        paths, first = self.before.paths, len(self.before.scan.actual_index)
-        texts = paths.rows(first + at[0], first + at[-1] + 1)[np.array(at) - at[0]]
-        return Rows(texts, paths.numbers[at].astype("<i8"), paths.special[at])
-
-    def _rows_before(self, class_id: str) -> Rows:
-        """Return everything that had a number of a class according to the last table."""
-        others = self._others_before(class_id)
-        if not self.before or class_id not in self._places:
-            return others
-        start, stop = self._places[class_id]
-        numbers = self.before.scan.actual_index[start:stop].astype("<i8")
-        images = self.before.paths.rows(start, stop)
-        return _joined([Rows(images, numbers, np.zeros(stop - start, bool)), others])
-
-    def _as_before(self, class_id: str) -> Piece:
-        """Return a class as it was, without a copy."""
-        start, stop = self._places[class_id]
-        scan, paths = self.before.scan, self.before.paths  # type: ignore[union-attr]
-        first, last = (paths.ends[at - 1] if at else 0 for at in (start, stop))
-        numbers, others = scan.actual_index[start:stop], self._others_before(class_id)
-        return Piece(paths.text[first:last], self._sizes[start:stop], numbers, others)
-
     def _join(self, pieces: dict[str, Piece], found: Found) -> tuple[Scan, ImagePaths]:
-        """Return all classes in the order of their ids, and what has been removed after them."""
+        """Return all classes in the order of their ids, and what cannot be opened after them."""
         class_ids = sorted(pieces)
         parts = [pieces[one] for one in class_ids]
         others = {one: pieces[one].others for one in class_ids}
-        for one in sorted((self._places.keys() | self._held.keys()).difference(pieces)):
-            rows = self._rows_before(one)
-            others[one] = rows._replace(special=np.zeros(len(rows.special), bool))
         rest = _joined([NONE, *others.values()])
         tail = bytes_of(rest.paths)
         filled = tail > 0
@@ -397,10 +271,9 @@ class Table(Source):
             np.cumsum(np.concatenate(sizes)).astype("<i8"),
             np.array(names, str),
             rest.numbers.astype("<u4"),
-            rest.special,
         )
         visited = sorted(name for name in found if was_folder(found[name].state))
-        many = Counter(self._folder_of(one) for one in rest.paths[rest.special].tolist())
+        many = Counter(map(self._folder_of, rest.paths.tolist()))
         scan = Scan(
             np.array(class_ids),
             np.array([len(part.numbers) for part in parts], "<i8"),
@@ -417,7 +290,7 @@ class Table(Source):
 
     def _check(self, scan: Scan, paths: ImagePaths, unaddressable: str) -> None:
         """Refuse images that cannot be opened, or warn of them; refuse classes without any."""
-        if many := int(paths.special.sum()):
+        if many := len(paths.numbers):
             shown = [
                 f"{os.path.relpath(link, self.part.folder or '.')} "
                 f"({why_no_image(f'{self.dataset}/{link}')})"

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..addresses import LABELLED, SPLITS, is_image, split_folder
+from ..artefacts import Scan
 from ..documents import Count
 from ..errors import MetadataError, count, logger
 from ..fingerprint import (
@@ -28,6 +29,7 @@ from ..fingerprint import (
 )
 from ..formats import read_description
 from ..holdout import Holdout
+from ..image_paths import read_entries
 from ..layouts import (
     LAYOUTS,
     Folders,
@@ -36,18 +38,18 @@ from ..layouts import (
     part_of,
 )
 from ..look import in_threads
-from ..paths import StrPath, existing
+from ..paths import StrPath, existing, path_of
 from ..walk import (
     LOOKS,
     Found,
     Targets,
     wait_for_a_tick,
 )
-from .image_numbers import ImageNumbers
+from .image_numbers import ImageNumbers, Published
 from .left_out import gone_links
 from .links import ViewFolder, check_apart
+from .numbered import published_images
 from .source import Source
-from .table import last_table, numbers_in
 
 UNCHANGED = -1  # in place of a number of images
 
@@ -103,9 +105,7 @@ def link_view(
         holdout=Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None,
         links=links,
     )
-    about = read_description(extra, split)
-    if about and about.table and (table := last_table(str(extra), split, "", published)):
-        made.earlier = numbers_in(table, dataset)
+    made.published = _published(str(extra), split, dataset, published)
     made.others = last.others if last else {}
     states = made.link(
         last.folders if last else None,
@@ -115,6 +115,24 @@ def link_view(
     )
     retired, notes = tuple(made.numbers.retired), tuple(made.notes)
     write_record(view, Record(settings, states, annotations, retired, made.others, notes))
+
+
+def _published(extra: str, split: str, dataset: str, tree: str) -> Published:
+    """Return the numbers of the images of a split that were published last.
+
+    Args:
+        extra, split, dataset: See ``View``.
+        tree: The name of the scan that was published; may be empty.
+    """
+    about = read_description(extra, split)
+    if about and about.table:
+        table = published_images(extra, split, tree)
+        return Published(tabled=table.by_path(dataset)) if table else Published()
+    for name in ("scan", "last_scan"):
+        with suppress(MetadataError):
+            return Published(Scan.load(path_of(extra, name, split=split, tree=tree)).by_class())
+    entries = read_entries(extra, split)
+    return Published(entries.by_class()) if entries else Published()
 
 
 class View(Source):
@@ -129,7 +147,7 @@ class View(Source):
 
     Attributes:
         numbers: The numbers of the images, as of the last call of ``link``.
-        earlier: Class -> image -> number, of images that were published without a view.
+        published: The numbers to keep; None to keep those of all links.
 
     Example:
         >>> view = View(
@@ -164,7 +182,7 @@ class View(Source):
             holdout=holdout,
         )
         self.root, self.extra, self.links = root, extra, links
-        self.earlier: Mapping[str, Mapping[str, int]] = {}
+        self.published: Published | None = None
         self.target = f"{root}/{split_folder(split)}"
 
     def link(
@@ -201,7 +219,7 @@ class View(Source):
             for path in part_of(self.dataset, self.layout, split, self.folders).paths:
                 check_apart(self.root, self.dataset, os.path.join(self.dataset, path))
         with ViewFolder(self.root, self.split, self.extra, self.dataset, self.links) as self.folder:
-            self.numbers = ImageNumbers(self.split, self.folder, retired, self.earlier)
+            self.numbers = ImageNumbers(self.split, self.folder, retired, self.published)
             if self.part.whole:
                 states = self._link_folders(trust_timestamps)
             else:
