@@ -189,6 +189,26 @@ def test_the_owner_of_a_file_that_others_may_have_mapped_is_named(tmp_path: Path
     assert len([*(group.extra / WORK / "published/kept").rglob("*.npy")]) == 2
 
 
+@pytest.mark.parametrize("view", ["", "none"])
+def test_a_check_names_what_this_person_may_not_read(view: str, tmp_path: Path) -> None:
+    group = Group(tmp_path, 0o2775)
+    dump_extra(group.root, group.extra, labels="folders", view=view)
+    group.give_to_first()
+    array = "paths" if view else "entries"
+    for place in (group.extra / f"{array}-VAL.npy", group.root, group.root / "train/猫 cat"):
+        os.chown(place, FIRST, LAB)
+        place.chmod(0o700)
+        words = ["-m", "dinov3_metadata", "check", "--root", group.root, "--extra", group.extra]
+        command = [*group.person(), sys.executable, *words]
+        done = subprocess.run(command, check=False, text=True, capture_output=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("Error: ")
+        once = f" {place} belongs to {FIRST}, who must run this once: chmod g+rX "
+        assert once in done.stderr
+        subprocess.run(["bash", "-euc", done.stderr.rpartition(" once: ")[2]], check=True)
+    subprocess.run(command, check=True)
+
+
 @pytest.mark.parametrize("umask", [0o077, 0o027])
 def test_a_umask_that_hides_new_files_is_a_warning_once(umask: int, tmp_path: Path) -> None:
     group = Group(tmp_path, 0o755)

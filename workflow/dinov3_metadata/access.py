@@ -132,8 +132,45 @@ def what_to_run(error: PermissionError) -> str:
         command = f"chmod g+rw {shlex.join(f'{top}/{name}' for name in sorted(names))}"
     if sticky:  # only the owner of a file can replace it there
         command = f"chmod -t {shlex.quote(in_the_way[0])}"
-    owner = _name_of_user(state.st_uid)
-    return f" {in_the_way[0]} belongs to {owner}, who must run this once: {command}"
+    return _asked(in_the_way[0], command)
+
+
+def _asked(place: str, command: str) -> str:
+    """Return a sentence that asks the owner of a file or folder to run a command."""
+    owner = _name_of_user(os.stat(place).st_uid)
+    return f" {place} belongs to {owner}, who must run this once: {command}"
+
+
+def who_lets_read(path: StrPath) -> str:
+    """Say who must run what, so that this user can read a file or list a folder, links followed.
+
+    Returns:
+        A sentence after a blank; empty if this user can, or owns what is in the way.
+    """
+    place = unreadable(path)
+    if not place or os.stat(place).st_uid == os.geteuid():
+        return ""
+    state = os.stat(place)
+    names = [place]
+    if re.fullmatch(PUBLIC, os.path.basename(place)):  # the others are like it
+        folder = os.path.dirname(place)
+        near = (one.path for one in os.scandir(folder) if re.fullmatch(PUBLIC, one.name))
+        names = sorted(filter(unreadable, near))
+    is_ours = state.st_gid in {os.getegid(), *os.getgroups()}
+    change = "chmod g+rX" if is_ours else f"setfacl -m u:{_name_of_user(os.geteuid())}:rX"
+    return _asked(place, f"{change} {shlex.join(names)}")
+
+
+def unreadable(path: StrPath) -> str:
+    """Return the file or folder that keeps this user from reading a path, links followed: the path
+    itself or a folder above it; empty if there is none."""
+    path, place = os.path.realpath(path), "/"
+    for name in path.split("/")[1:]:
+        if not os.access(place, os.X_OK):
+            break
+        place = os.path.join(place, name)
+    wanted = os.X_OK * os.path.isdir(place) | os.R_OK * (place == path)
+    return place if os.path.exists(place) and not os.access(place, wanted) else ""
 
 
 def _opening(top: str, is_view: bool, group: int) -> str:

@@ -6,6 +6,7 @@ This module is imported at every start.
 import os
 from collections.abc import Callable
 
+from .access import who_lets_read
 from .addresses import LABELLED, is_image
 from .disk import read_file
 from .errors import MetadataError
@@ -47,7 +48,9 @@ def class_ids_of(
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise MetadataError(f"{source} cannot be listed: {error.strerror}.") from None
+            raise MetadataError(
+                f"{source} cannot be listed: {error.strerror}.{who_lets_read(source)}"
+            ) from None
     return sorted(names.difference(part.others))
 
 

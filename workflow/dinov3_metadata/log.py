@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TextIO
 
-from .access import what_to_run
+from .access import what_to_run, who_lets_read
 from .disk import create_anew, read_file
 from .errors import MetadataError, logger
 from .lock import lock_job
@@ -122,12 +122,17 @@ def ending_plainly() -> Iterator[None]:
         sys.exit(f"Error: {NO_MEMORY}")
 
 
-def refused(error: OSError) -> MetadataError:
-    """Turn an error from the system into a MetadataError of one sentence."""
+def refused(error: OSError, reads: bool = False) -> MetadataError:
+    """Turn an error from the system into a MetadataError of one sentence.
+
+    Args:
+        error: The error.
+        reads: Whether nothing was to be written.
+    """
     hint = HINTS.get(error.errno or 0, "")
     path = os.fsdecode(error.filename or "A file")
     if isinstance(error, PermissionError):
-        hint = what_to_run(error) or hint
+        hint = (who_lets_read(path) if reads else what_to_run(error)) or hint
     return MetadataError(f"{path}: {error.strerror or error}.{hint}")
 
 

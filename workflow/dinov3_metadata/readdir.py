@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .access import who_lets_read
 from .addresses import ANNEX, IMG_EXTENSIONS, MAX_INDEX, is_image, name_parts
 from .disk import KINDS, kind_of, link_target
 from .errors import MetadataError
@@ -167,7 +168,9 @@ def list_folder(
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
-        raise MetadataError(f"The folder {folder} cannot be listed: {error.strerror}.") from None
+        raise MetadataError(
+            f"The folder {folder} cannot be listed: {error.strerror}.{who_lets_read(folder)}"
+        ) from None
     index = numbers(np.concatenate(keys))
     listed = Listing(subfolders, links, files, index, special, watched)
     return listed._replace(images=np.concatenate(images)) if name_images else listed

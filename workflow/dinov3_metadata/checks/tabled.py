@@ -42,7 +42,7 @@ def images_of_table(place: Place, extra: StrPath, about: Description) -> Images 
     class_ids = sorted(place.class_ids(split)) if split in LABELLED else [""]
     position = {class_id: i for i, class_id in enumerate(class_ids)}
     keys, table = np.empty(0, "<i8"), None
-    with suppress(MetadataError, OSError, ValueError, LookupError, struct.error):
+    with suppress(MetadataError, FileNotFoundError, ValueError, LookupError, struct.error):
         entries = open_array(path_of(extra, "entries", split=split))
         table = PathTable(path_of(extra, "paths", split=split), len(entries))
         ids = entries["class_id"].tolist() if split in LABELLED else [""] * len(entries)
@@ -83,7 +83,10 @@ def _there(place: Place, table: PathTable) -> Iterator[tuple[str, bool]]:
             if len(names) == FOLDERS:
                 names.clear()
             names[folder] = set()
-            with suppress(OSError), os.scandir(f"{place.dataset}/{folder}") as entries:
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                os.scandir(f"{place.dataset}/{folder}") as entries,
+            ):
                 names[folder] = {entry.name for entry in entries if entry.is_file()}
         yield folder, name in names[folder]
 
