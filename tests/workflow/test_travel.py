@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dinov3_metadata import guarding
+from dinov3_metadata.dataset import ImageNetMetadata
+from dinov3_metadata.errors import MetadataError
+from dinov3_metadata.named import Split
 from dinov3_metadata.run import dump_extra
-from helpers import digests
+from helpers import digests, make_tree
 from test_views import DATASETS, make_dataset, widths
 
 SPLITS = ["TRAIN", "VAL", "TEST"]
@@ -50,6 +54,45 @@ def test_a_dataset_that_travels_with_its_view_is_whole_at_once(
     snakemake(**there.settings, splits="[TRAIN,VAL,TEST]")
     assert there.found() == before
     assert "Nothing to be done" in snakemake(**there.settings, splits="[TRAIN,VAL,TEST]").stdout
+
+
+@pytest.mark.parametrize("view", ["", "view", "none", "absolute"])
+def test_a_dataset_that_moved_with_its_metadata_is_the_same_at_once(
+    view: str, tmp_path: Path
+) -> None:
+    here, there = Place(tmp_path / "这里 here"), Place(tmp_path / "elsewhere")
+    names = ["train/n01/n01_1.JPEG", "train/n02/n02_1.JPEG"]
+    root = make_tree(here.root, [name.replace("_", " ") for name in names] if view else names)
+    (root / "labels.txt").write_text("n01,猫\nn02,owl\n")
+    settings = {"view": "none"} if view == "none" else {}
+    if view == "absolute":
+        settings = {"links": "absolute"}
+    dump_extra(root, here.extra, ["TRAIN"], **settings)
+    here.root.parent.rename(there.root.parent)
+
+    at = [Split("TRAIN", str(there.root), str(there.extra))]
+
+    def look() -> str:
+        try:
+            ImageNetMetadata(there.root, there.extra, check="stat")
+        except MetadataError as error:
+            with pytest.raises(MetadataError):
+                guarding.check(at)
+            return str(error)
+        guarding.check(at)
+        return ""
+
+    if view == "absolute":  # which are dead now
+        assert f"\n  {there.extra}/view/train/n01\n" in look()
+        return
+    assert look() == ""
+    for path in ("labels.txt", "train/n02"):  # others in the same place
+        (there.root / path).rename(tmp_path / "kept")
+        subprocess.run(["cp", "-a", tmp_path / "kept", there.root / path], check=True)
+        (tmp_path / "kept").rename(tmp_path / f"no longer {path[0]}")
+        assert (look() == "") == (path == "labels.txt")  # which has the same content
+    (there.root / "labels.txt").write_text("n01,another\nn02,owl\n")
+    assert f"{there.root}/labels.txt" in look()
 
 
 @pytest.mark.parametrize("layout", DATASETS)

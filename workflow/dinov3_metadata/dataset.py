@@ -24,9 +24,10 @@ from .look import finds_folder
 from .path_table import PathTable
 from .paths import StrPath, absolute, array_names, file_name, path_of
 from .preflight import view_of
-from .published import changed_since_published, patiently
+from .published import patiently
 from .selection import select_of
 from .settings import Settings, flatten
+from .since import changed_since_published
 
 try:
     from torchvision.datasets import VisionDataset

@@ -363,7 +363,9 @@ def view_in(names: Iterable[str]) -> str:
     return min(filter(os.path.isabs, names), key=len, default="")
 
 
-def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str]:
+def changed_since(
+    records: dict[str, str], contents: dict[str, str], here: Callable[[str], str] | None = None
+) -> list[str]:
     """Return the paths of the folders and files that differ from what was noted, sorted.
 
     If the list is empty, all of them were as noted at one moment: when this function was called.
@@ -372,6 +374,8 @@ def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str
     Args:
         records: Folder -> the record of the states of that folder and of others.
         contents: File -> its fingerprint, see ``of_content``.
+        here: Returns where a folder is now that a record names by its absolute path; None if all
+            are where they were.
     """
     changed = {path for path, content in contents.items() if of_content(path) != content}
     noted = dict[str, Record]()
@@ -381,6 +385,10 @@ def changed_since(records: dict[str, str], contents: dict[str, str]) -> list[str
         if not record:
             changed |= {folder, path}
             continue
+        if here:
+            states = record.folders.items()
+            named = {here(name) if os.path.isabs(name) else name: at for name, at in states}
+            record = record._replace(folders=named)
         noted[folder] = record
         now = states_as_noted(folder, record.folders, state_of=state_of)
         changed.update(os.path.join(folder, name) for name in changed_folders(record.folders, now))

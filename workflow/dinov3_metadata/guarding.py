@@ -17,12 +17,8 @@ from .look import finds, finds_folder
 from .named import Split
 from .paths import path_of, work_folder
 from .preflight import is_same, through_view, view_of
-from .published import (
-    changed_since_published,
-    patiently,
-    published_state,
-    receipts,
-)
+from .published import patiently, published_state, receipts
+from .since import changed_since_published
 
 FIX = "Start with --make in place of --check to bring it up to date."
 RECORD = "Start once with --make in place of --check, which makes the files and such a record."

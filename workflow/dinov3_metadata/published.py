@@ -17,8 +17,7 @@ from .disk import opened_folder
 from .documents import load, to_json
 from .errors import MetadataError
 from .files import write_atomically
-from .fingerprint import changed_since, digest, of_code, read_record
-from .formats import Description
+from .fingerprint import digest, of_code
 from .layouts import Folders, part_of
 from .paths import (
     TABLED,
@@ -27,16 +26,13 @@ from .paths import (
     file_name,
     path_of,
     published_names,
-    work_folder,
 )
 from .replace import is_torn, torn
-from .watched import Watched, image_states
 
 T = TypeVar("T")
 
 CODE = (
     *("__init__", "class_ids", "documents", "formats", "published", "replace", "stages/publish"),
-    "watched",
 )
 """The modules that decide what is published. If one changes, everything is published again."""
 
@@ -232,52 +228,6 @@ def changed_classes(
         for split, fingerprint in noted.items()
         if digest(class_ids_of(dataset, layout, split, folders)) != fingerprint
     )
-
-
-def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
-    """Return the paths of folders and files that changed since the metadata was made from them.
-
-    These are the folders of root, those of the dataset behind a view, and the files with labels and
-    annotations.
-
-    Args:
-        root: The folder that DINOv3 takes as root.
-        extra: The folder with the metadata files.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
-        about: The content of ``metadata-SPLIT.json``.
-
-    Raises:
-        MetadataError: The work folder has no record of them.
-    """
-    noted = published_state(extra, split)
-    records = {}
-    if noted:
-        records = records_of(
-            noted.state,
-            extra,
-            root=root,
-            dataset=about.dataset,
-            layout=about.layout,
-            folders=about.folders,
-        )
-    if not noted or not all(map(read_record, records.values())):
-        raise MetadataError(
-            f"{work_folder(extra)} has no record of the dataset from which the published metadata "
-            f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
-        )
-    classes = changed_classes(about.dataset, about.layout, noted.classes, about.folders)
-    images = repaired(extra, split)
-    return sorted({*changed_since(records, noted.contents), *classes, *images})
-
-
-def repaired(extra: StrPath, split: str) -> list[str]:
-    """Return the images that were left out by an audit and that have changed since."""
-    noted = published_state(extra, split)
-    if not noted or noted.state["sound"] == "all":
-        return []
-    watched = load(Watched, path_of(extra, "watched", **noted.state))
-    images = watched.images if watched else {}
-    return [path for path, state in image_states(images).items() if images[path] != state]
 
 
 def patiently(extra: StrPath, split: str, read: Callable[[], T]) -> T:

@@ -23,8 +23,9 @@ from ..paths import (
     work_folder,
 )
 from ..preflight import check_root, find_labels, is_same
-from ..published import patiently, repaired
+from ..published import patiently
 from ..readings import Naming
+from ..since import repaired
 from ..stages.labels import read_labels
 from ..tables import rows_for
 from .classes import check_arrays, check_names, check_numbers, check_test

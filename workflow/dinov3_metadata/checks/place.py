@@ -15,7 +15,7 @@ from ..layouts import Folders, Part, has_images, part_of
 from ..look import finds, finds_folder
 from ..paths import work_folder
 from ..preflight import is_same, view_of
-from ..published import changed_since_published
+from ..since import changed_since_published
 from .images import can_be_listed
 from .reading import SplitFiles
 from .result import Finding, listed

@@ -1,0 +1,116 @@
+"""Since: find out what changed since metadata was published, wherever the dataset is now.
+
+What moved, or is mounted elsewhere, keeps its inodes and times. So nothing counts as unchanged that
+merely has the same names. Only links can be dead although no folder changed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from .documents import load
+from .errors import MetadataError
+from .fingerprint import changed_since, read_record
+from .formats import Description
+from .look import finds
+from .paths import StrPath, path_of, work_folder
+from .preflight import dataset_of, is_same
+from .published import changed_classes, published_state, records_of
+from .watched import Watched, image_states
+
+
+def changed_since_published(root: str, extra: str, split: str, about: Description) -> list[str]:
+    """Return the paths of folders and files that changed since the metadata was made from them.
+
+    These are the folders of root, those of the dataset behind a view, and the files with labels and
+    annotations.
+
+    Args:
+        root: The folder that DINOv3 takes as root, where it is now.
+        extra: The folder with the metadata files.
+        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        about: The content of ``metadata-SPLIT.json``.
+
+    Raises:
+        MetadataError: The work folder has no record of them.
+    """
+    noted, moves = published_state(extra, split), _moves(root, about)
+    here = partial(_here, moves)
+    dataset, records = here(about.dataset), {}
+    if noted:
+        records = records_of(
+            noted.state,
+            extra,
+            root=root,
+            dataset=dataset,
+            layout=about.layout,
+            folders=about.folders,
+        )
+    if not noted or not all(map(read_record, records.values())):
+        raise MetadataError(
+            f"{work_folder(extra)} has no record of the dataset from which the published metadata "
+            f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+        )
+    contents = {
+        here(path) if finds(here(path)) else path: content
+        for path, content in noted.contents.items()
+    }
+    changed = {
+        *changed_since(records, contents, here),
+        *changed_classes(dataset, about.layout, noted.classes, about.folders),
+        *repaired(extra, split, here),
+    }
+    if moves and root != dataset:
+        changed |= {*_dead_links(path_of(extra, "view", **noted.state), here, dataset)}
+    return sorted(changed)
+
+
+def repaired(extra: StrPath, split: str, here: Callable[[str], str] = str) -> list[str]:
+    """Return the images that were left out by an audit and that have changed since.
+
+    Args:
+        extra, split: The folder with the metadata files, and the split.
+        here: Returns where a path is now.
+    """
+    noted = published_state(extra, split)
+    if not noted or noted.state["sound"] == "all":
+        return []
+    watched = load(Watched, path_of(extra, "watched", **noted.state))
+    images = {here(path): state for path, state in watched.images.items()} if watched else {}
+    return [path for path, state in image_states(images).items() if images[path] != state]
+
+
+def _moves(root: str, about: Description) -> dict[str, str]:
+    """Return the former paths of root and the dataset -> those that they have now."""
+    if is_same(root, about.root):
+        return {}
+    if about.root == about.dataset:
+        return {about.dataset: root}
+    return {about.root: root, about.dataset: dataset_of(root, about) or about.dataset}
+
+
+def _here(moves: Mapping[str, str], path: str) -> str:
+    for before, now in moves.items():
+        if f"{path}/".startswith(f"{before}/"):
+            return now + path[len(before) :]
+    return path
+
+
+def _dead_links(record: str, here: Callable[[str], str], dataset: str) -> list[str]:
+    """Return the folders of a view that moved with its dataset whose first link does not lead into
+    it, as absolute links do not.
+
+    Args:
+        record: The record of the view.
+        here: Returns where a path is now.
+        dataset: The dataset's folder now.
+    """
+    noted, inside = read_record(record), f"{os.path.realpath(dataset)}/"
+    dead = []
+    for folder in filter(os.path.isabs, noted.folders if noted else ()):
+        with suppress(OSError), os.scandir(here(folder)) as entries:
+            link = next((entry.path for entry in entries if entry.is_symlink()), "")
+            if link and not f"{os.path.realpath(link)}/".startswith(inside):
+                dead.append(here(folder))
+    return dead
