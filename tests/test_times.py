@@ -252,7 +252,20 @@ def test_times_that_are_always_now(
 ) -> None:
     dump_extra(tree, tree / "extra", ["TRAIN"])
     assert not any(NAMED in text for text in caplog.messages)
+    monkeypatch.setattr(times, "mounted", lambda path: Mount("fuse.unheard-of"))
     set_times(tree / "train", times.time.time_ns, monkeypatch)
     with pytest.raises(MetadataError, match=r"keeps changing(?s:.)*trust_timestamps: false"):
         dump_extra(tree, tree / "extra", ["TRAIN"])
     assert sum("are those of this moment" in text for text in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("kind", ["ext4", "nfs4", "fuse.juicefs", "fuse.unheard-of"])
+def test_folders_that_all_changed_just_now_say_nothing_against_a_known_file_system(
+    kind: str, tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(times, "mounted", lambda path: Mount(kind))
+    dump_extra(tree, tree / "extra", ["TRAIN"])
+    for folder in (tree / "train", *(tree / "train").iterdir()):
+        folder.chmod(0o700)
+    dump_extra(tree, tree / "extra", ["TRAIN"])
+    assert ("those of this moment" in caplog.text) == (kind == "fuse.unheard-of")

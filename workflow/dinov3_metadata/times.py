@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from .disk import mounted
+from .disk import LOCAL, mounted
 from .fingerprint import FolderState, State, has_times
 
 MADE_UP = "which makes up the timestamps of folders"
@@ -49,6 +49,24 @@ the first one, which their timestamps show, unless all images are made with the 
 COARSE = {"beegfs", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "sshfs"}
 """File systems with real timestamps in whole seconds. Folders may all have the same ones because
 they were copied within a second."""
+
+REAL = LOCAL | {
+    *(
+        "beegfs",
+        "ceph",
+        "ceph-fuse",
+        "glusterfs",
+        "gpfs",
+        "juicefs",
+        "lustre",
+        "mfs",
+        "nfs",
+        "nfs4",
+    ),
+    *("sshfs", "virtiofs"),
+}
+"""File systems whose folders have the time of their last change. If all of them changed just now,
+then ``chmod -R`` or an unpacked archive did it."""
 
 FEW = 3  # folders that can have the same timestamps by chance: a split folder and one class
 MOMENT = 2_100_000_000  # ns; some file systems keep whole seconds, FAT even ones
@@ -116,8 +134,9 @@ def doubt(folder: str, states: Collection[State], all_changed: bool = False) -> 
             "Set `scan: trust_timestamps: false`."
         )
     now, what = time.time_ns(), _made_up(name, states)
-    if all_changed and all(abs(now - state.ctime) < MOMENT for state in _with_times(states)):
-        what = what or "those of this moment"
+    if not what and all_changed and name not in REAL:
+        is_now = (abs(now - state.ctime) < MOMENT for state in _with_times(states))
+        what = "those of this moment" if all(is_now) else ""
     if not what:
         return ""
     return (
