@@ -436,6 +436,18 @@ def test_links_that_a_table_has_made_obsolete_give_no_numbers(pair: Callable[...
         make_images(folder, [f"{came}.jpg"])
 
 
+def test_names_that_dinov3_cannot_rebuild_in_kaggles_folders_need_a_table(
+    pair: Callable[..., Pair],
+) -> None:
+    both = pair(*KAGGLE, "ILSVRC/Data/CLS-LOC/train/n01/extra 7.png")
+    annotate(both.dataset)
+    said = both.make("")
+    assert "n01/extra 7.png (no number before the suffix)" in said
+    assert said.endswith(" or `view: none` to find all images by a table of their paths.")
+    assert both.make("none") == ""
+    assert "ILSVRC/Data/CLS-LOC/train/n01/extra 7.png" in both.paths("TRAIN")
+
+
 def test_a_folder_whose_name_ends_with_a_dot(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "set", ["train/a./b/1.jpg"])
     (root / "train/a./b/gone.jpg").symlink_to("nowhere")

@@ -262,7 +262,7 @@ def check_found(
         folders = [name for name in sorted(found) if name or split not in LABELLED]
         shown = [*islice((text for name in folders for text in found[name].offenders), SHOWN)]
         special = all(found[name].special for name in folders if found[name].skipped)
-        refusal = not_addressable(folder, split, shown, total, special)
+        refusal = not_addressable(folder, split, shown, total, special, in_view)
         if len(classes) == 1 and split in LABELLED and not in_view:
             hint = note_nested(split, str(folder.parent), [folder.name], classes[0])
             refusal.args = (*refusal.args[:-1], *hint) if hint else refusal.args
@@ -297,7 +297,12 @@ def inside_of(
 
 
 def not_addressable(
-    folder: StrPath, split: str, shown: list[str], total: int, special: bool
+    folder: StrPath,
+    split: str,
+    shown: list[str],
+    total: int,
+    special: bool,
+    in_view: bool = False,
 ) -> MetadataError:
     """Return the error for images that DINOv3 cannot open.
 
@@ -306,6 +311,7 @@ def not_addressable(
         shown: The first of them, each with the reason.
         total: How many there are.
         special: Whether all of them lead to no file.
+        in_view: Whether DINOv3 reads the split through a view, which links its class folders whole.
     """
     if special:
         return MetadataError(
@@ -327,5 +333,9 @@ def not_addressable(
         listing(shown, total) if shown else UNCHANGED,
         *hint,
         "Rename, move or remove them. Or set `scan: unaddressable: skip` to leave them out, or "
-        "`layout: folder` to make links with good names for all images.",
+        + (
+            "`view: none` to find all images by a table of their paths."
+            if in_view
+            else "`layout: folder` to make links with good names for all images."
+        ),
     )

@@ -175,7 +175,7 @@ class Leftover:
         if left := self.left():
             shown = [f"{one.path} ({one.why})" for one in left[:SHOWN]]
             special = all(one.special for one in left)
-            raise not_addressable(folder, self.split, shown, len(left), special)
+            raise not_addressable(folder, self.split, shown, len(left), special, self.is_view)
         scan = self.choice.scan
         empty = scan.class_ids[self.choice.taken & (scan.counts == 0)].tolist()
         if empty and not self.keep_empty:
