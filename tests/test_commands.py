@@ -165,13 +165,18 @@ def test_a_profile_of_ours_is_found_by_its_name(
     run("snakemake", "--workflow-profile", "default", "--workflow-profile=default", "default")
     assert started[2:] == ["--workflow-profile", ours, f"--workflow-profile={ours}", "default"]
     started.clear()
-    for name, extra in (("slurm", "slurm"), ("cluster-generic", "cluster")):
+    generic = "cluster-generic"
+    for name, plugin, extra in (
+        ("slurm", "slurm", "slurm"),
+        ("pbs", generic, "cluster"),
+        ("sge", generic, "cluster"),
+    ):
         with monkeypatch.context() as without:
             without.setattr(
                 "dinov3_metadata.extras.find_spec", lambda name: "plug" not in name or None
             )
             error = run("snakemake", "--workflow-profile", name)[2]
-        assert f"The profile {name} needs snakemake-executor-plugin-{name}, " in error
+        assert f"The profile {name} needs snakemake-executor-plugin-{plugin}, " in error
         assert f"dinov3-metadata[{extra}]'" in error
     assert not started
     code, _, error = run("snakemake", "--workflow-profile", "slrm")

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
+import yaml
 from dinov3_metadata.errors import MetadataError
+from helpers import REPOSITORY
 
 pytestmark = pytest.mark.needs("snakemake")
 
@@ -30,6 +32,11 @@ def forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "TOLD", [])
 
 
+JOB = SimpleNamespace(
+    rules=["verify", "scan_split"], threads=8, resources={"mem_mb": 1002, "runtime": 20}
+)
+
+
 def words(said: str, log: str = ".snakemake/slurm_logs/数 据/7.log", aux_log: str = "") -> str:
     """Return the last words about a job that wrote something into its log."""
     from dinov3_metadata.remote import TOLD, last_words
@@ -37,7 +44,7 @@ def words(said: str, log: str = ".snakemake/slurm_logs/数 据/7.log", aux_log: 
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     Path(log).write_text(LOG.format(said))
     if aux_log:
-        TOLD.append(("Slurm job 7 ended.", aux_log))
+        TOLD.append(("Slurm job 7 ended.", aux_log, JOB))
     return last_words(0)
 
 
@@ -76,6 +83,15 @@ def test_a_host_that_does_not_see_a_folder_is_named(error: str) -> None:
     assert "If it exists here, host n2 does not see it" in words(error)
 
 
+def test_a_job_that_never_began_has_no_host() -> None:
+    from dinov3_metadata.remote import TOLD, last_words
+
+    Path("own.log").write_text("Error: job 7 could not start: No such file\n")
+    TOLD.append(("", "own.log", JOB))
+    assert last_words(0).splitlines()[0] == "The log of the job, own.log:"
+    assert "If it exists here, its host does not see it" in last_words(0)
+
+
 def test_a_log_without_a_reason_and_one_of_another_run_are_not_shown() -> None:
     from dinov3_metadata.remote import last_words
 
@@ -93,6 +109,38 @@ def test_the_log_that_the_executor_names_counts() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "more"),
+    [
+        ("=>> PBS: job killed: mem 97108kb exceeded limit 51200kb", "mem_mb=2004"),
+        ("=>> PBS: job killed: walltime 1216 exceeded limit 1200", "runtime=40"),
+        ("  MemoryError: ", "mem_mb=2004"),
+        ("OpenBLAS error: Memory allocation still failed after 10 retries", "mem_mb=2004"),
+        ("Error: Job 7: exit_status 137 (Killed)", "mem_mb=2004 scan_split:runtime=40"),
+    ],
+)
+def test_a_job_that_was_killed_is_told_what_to_give_it(error: str, more: str) -> None:
+    last = words(error, "own.log", "own.log").splitlines()[-2:]
+    assert last == [
+        error,
+        "It had 1,002 MB and 20 minutes. If that was too little: --set-resources "
+        f"scan_split:{more}",
+    ]
+
+
+def test_the_log_of_the_job_that_failed_counts_by_its_number() -> None:
+    from dinov3_metadata.remote import Telling, last_words
+
+    for number in ("7[1].server", "8.server"):
+        words(f"Error: {number}", f".snakemake/pbs_logs/{number}.OU")
+    kind = type("Executor", (Telling,), {})
+    kind.__abstractmethods__ = frozenset()
+    with patch.object(Telling.__base__, "print_job_error"):
+        info = SimpleNamespace(external_jobid="7[1].server", job=JOB)
+        object.__new__(kind).print_job_error(info, "failed")
+    assert last_words(0).splitlines()[-1] == "Error: 7[1].server"
+
+
 def test_a_submit_command_keeps_what_it_says() -> None:
     from dinov3_metadata.remote import SUBMITTED, hear_command, last_words
 
@@ -104,16 +152,39 @@ def test_a_submit_command_keeps_what_it_says() -> None:
     assert last_words(0) == ""  # no job was refused
 
 
-def test_a_scheduler_that_is_not_here_is_named() -> None:
+@pytest.mark.parametrize(
+    ("profile", "program"),
+    [("pbs", "qsub"), ("pbs", "qmgr"), ("sge", "qsub"), ("sge", "qacct")],
+)
+def test_a_scheduler_that_is_not_here_is_named(profile: str, program: str) -> None:
+    """The programs of PBS and Grid Engine have the same names, but for some."""
     from dinov3_metadata.remote import hear_command
 
+    text = (REPOSITORY / "profiles" / profile / "config.yaml").read_text()
+    command = yaml.safe_load(text)["cluster-generic-submit-cmd"]
     with (
-        patch("shutil.which", return_value=None),
-        pytest.raises(MetadataError, match="There is no qsub on this host"),
+        patch("shutil.which", lambda name: name != program),
+        pytest.raises(MetadataError, match=f"There is no {program} on this host"),
     ):
-        hear_command(SimpleNamespace(submit_cmd="mkdir -p logs && qsub -V"))
+        hear_command(SimpleNamespace(submit_cmd=command))
+    with patch("shutil.which", lambda name: True):
+        hear_command(SimpleNamespace(submit_cmd=command))
     hear_command(SimpleNamespace(submit_cmd="./my-own-submit"))
     hear_command(SimpleNamespace())
+
+
+def test_the_status_command_of_a_profile_is_found_in_each_working_folder(tmp_path: Path) -> None:
+    from dinov3_metadata import remote
+
+    script = tmp_path / "with blanks/profiles/pbs/status.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("echo running")
+    for written in ("profiles/pbs/status.sh", script):
+        settings = SimpleNamespace(status_cmd=str(written))
+        with patch.object(remote, "house", lambda: tmp_path / "with blanks"):
+            remote.hear_command(settings)
+            remote.hear_command(settings)  # a workflow may have several modules
+        assert subprocess.check_output(f"sh {settings.status_cmd}", shell=True) == b"running\n"
 
 
 def test_no_program_of_a_scheduler_is_looked_for_without_one() -> None:

@@ -29,7 +29,7 @@ use rule * from meta as meta_*
 
 EXECUTORS = {
     "slurm": ("snakemake_executor_plugin_slurm", "slurm"),
-    "cluster-generic": ("snakemake_executor_plugin_cluster_generic", "cluster"),
+    **dict.fromkeys(("pbs", "sge"), ("snakemake_executor_plugin_cluster_generic", "cluster")),
 }
 """Profile -> the module that it needs, and the extra that installs it."""
 

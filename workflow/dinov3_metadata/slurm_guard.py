@@ -19,7 +19,7 @@ from .chain import STAGES
 from .disk import read_file
 from .errors import MetadataError, logger
 from .paths import StrPath
-from .remote import Telling, check_program, told
+from .remote import Telling, asked, check_program, stage_of, told
 
 ANSWERS = 10  # s that Slurm may take to answer
 
@@ -76,7 +76,6 @@ class SlurmGuard(Telling):
     def __post_init__(self) -> None:
         self._ends = threading.Event()
         self._full: set[Any] = set()  # the jobs that Slurm does not take now
-        self._refused: dict[Any, str] = {}  # the jobs that Slurm did not take, and why
         self._reported: set[str] = set()  # the numbers of the jobs that have ended
         self._stuck: dict[str, float] = {}  # number -> since when its state is a dead end
         self._said: set[str] = set()  # warnings
@@ -98,7 +97,7 @@ class SlurmGuard(Telling):
     def _report_job_error_threadsafe(self, job_info: Any, msg: str) -> None:
         """Report a job that could not be submitted, unless it is to be submitted again."""
         if not (found := FULL.search(msg)):
-            msg = self._refusal(job_info.job, told(msg))
+            msg = refusal(job_info.job, told(msg))
             super()._report_job_error_threadsafe(job_info, msg)
             return
         self._full.add(job_info.job)
@@ -157,19 +156,12 @@ class SlurmGuard(Telling):
                 self.report_job_success(job)
             elif state == "PENDING":
                 why = f"Slurm job {number} would wait forever: {reason}."
-                self.report_job_error(job, self._refusal(job.job, why))
+                self.report_job_error(job, refusal(job.job, why))
                 with suppress(OSError, subprocess.SubprocessError):
                     ask("scancel", number)
             else:
                 what = f"is {state}" if state else "is not known to Slurm any more"
                 self.report_job_error(job, f"Slurm job {number} {what}.")
-
-    def _refusal(self, job: Any, why: str) -> str:
-        """Return why Slurm does not run a job, with what it asks for: at its first try, as later
-        ones ask for more, which nobody set."""
-        memory, limit = (job.resources.get(name) for name in ("mem_mb", "runtime"))
-        said = f"{why}\nThe job asks for {job.threads} cores, {memory} MB and {limit} minutes: see "
-        return self._refused.setdefault(job, said + "the top of profiles/slurm/config.yaml.")
 
     def report_job_success(self, job_info: Any) -> None:
         self._ended(job_info)
@@ -178,9 +170,7 @@ class SlurmGuard(Telling):
     def report_job_error(self, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
         if self._ended(job_info):
             log = str(job_info.aux["slurm_logfile"])
-            rules = job_info.job.rules
-            rule = next((one for one in STAGES if one in rules), min(rules))
-            kwargs["aux_logs"] = [log]
+            kwargs["aux_logs"], rule = [log], stage_of(job_info.job)
             msg = explain(record_of(job_info.external_jobid), text_of(log), rule) or msg
         super().report_job_error(job_info, msg=msg, **kwargs)
 
@@ -194,6 +184,11 @@ class SlurmGuard(Telling):
         self._news = time.monotonic()
         self._reported.add(job_info.external_jobid)
         return bool(job_info.external_jobid)
+
+
+def refusal(job: Any, why: str) -> str:
+    """Return why Slurm does not run a job, with what it asks for."""
+    return f"{why}\n{asked(job)} the top of profiles/slurm/config.yaml."
 
 
 def check_slurm() -> None:

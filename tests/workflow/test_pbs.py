@@ -1,4 +1,4 @@
-"""profiles/cluster-generic, with stand-ins for the commands of PBS."""
+"""profiles/pbs, with stand-ins for the commands of PBS."""
 
 import os
 import signal
@@ -12,7 +12,8 @@ import pytest
 from helpers import REPOSITORY, digests
 
 # As little of PBS as the profile uses: the folder $PBS has a file per job for what is known of it.
-# No job goes on while the file "hold" is there.
+# No job goes on while the file "hold" is there. As by default, PBS forgets a job that has ended,
+# unless the file "history" is there.
 COMMANDS = {
     "qsub": """
         [ ! -e "$PBS/refuse" ] || { echo "qsub: Unknown queue" >&2; exit 170; }
@@ -23,22 +24,32 @@ COMMANDS = {
             echo $$ > "$1.pid"
             while [ -e "$PBS/hold" ]; do sleep 0.1; done
             exec sh "$2"
-         ' - "$PBS/$job" "$script"
-         echo $? > "$PBS/$job.exit") > "$PBS/$job.log" 2>&1 &
+         ' - "$PBS/$job" "$script" > "$PBS/$job.log" 2>&1
+         code=$?
+         [ ! -e "$PBS/killed" ] || cat "$PBS/killed" >> "$PBS/$job.log"
+         cp "$PBS/$job.log" ".snakemake/pbs_logs/$job.OU"
+         echo $code > "$PBS/$job.exit") > "$PBS/errors" 2>&1 &
         echo $job
     """,
     "qstat": """
         for job; do :; done
-        echo "Job Id: $job"
         touch "$PBS/asked"
-        if [ -s "$PBS/$job.exit" ]; then
+        if [ "$1" = -x ] && [ ! -e "$PBS/history" ]; then
+            echo "PBS is not configured to maintain job history" >&2
+        elif [ ! -s "$PBS/$job.exit" ]; then
+            echo "Job Id: $job"
+            echo "    job_state = R"
+        elif [ "$1" = -x ]; then
+            echo "Job Id: $job"
             echo "    job_state = F"
             echo "    Exit_status = $(cat "$PBS/$job.exit")"
         else
-            echo "    job_state = R"
+            echo "qstat: Unknown Job Id $job" >&2
+            exit 153
         fi
     """,
     "qdel": 'for job; do kill -- "-$(cat "$PBS/$job.pid")"; done',
+    "qmgr": "",
 }
 
 
@@ -55,7 +66,7 @@ class Pbs:
         # What a shell starts in the background ignores SIGINT, and so would this.
         self.command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
         self.command += ["-s", f"{REPOSITORY}/Snakefile"]
-        self.command += ["--workflow-profile", f"{REPOSITORY}/profiles/cluster-generic"]
+        self.command += ["--workflow-profile", f"{REPOSITORY}/profiles/pbs"]
         self.command += ["--seconds-between-status-checks", "1", "--directory", f"{home}/workdir"]
         self.config = ["--config", f"root={root}", f"extra={home}/extra"]
         self.environment = os.environ | {
@@ -79,6 +90,13 @@ class Pbs:
         assert run.returncode == 0, said
         return said
 
+    def fails(self, run: subprocess.Popen | None = None) -> str:
+        """Return the last words of a run that fails."""
+        run = run or self.start()
+        said = run.communicate(timeout=60)[0]
+        assert run.returncode == 1, said
+        return said.rpartition("\n\nError: ")[2].partition("\nComplete log")[0]
+
     def asked(self) -> list[str]:
         """What each job asked for, in the order in which they came."""
         paths = sorted(self.jobs.glob("*.command"), key=lambda path: int(path.name.split(".")[0]))
@@ -92,13 +110,13 @@ class Pbs:
 
 
 def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Path) -> None:
-    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    pbs = Pbs(tmp_path / "集群 pbs", tree, plugin("cluster"))
     pbs.run()
     for asked in (both := pbs.asked()):
-        assert "-q batch -l select=1:ncpus=8:mem=1000mb -l walltime=1200 " in asked
+        assert "-l select=1:ncpus=8:mem=1000mb -l walltime=1200 " in asked
     assert len(both) == 2
     snakemake(root=tree, extra=tmp_path / "local")
-    assert digests(tmp_path / "pbs/extra") == digests(tmp_path / "local")
+    assert digests(pbs.home / "extra") == digests(tmp_path / "local")
     assert "Nothing to be done" in pbs.run()
     assert pbs.asked() == both
 
@@ -106,15 +124,35 @@ def test_a_split_is_a_job(tree: Path, plugin: Callable, snakemake, tmp_path: Pat
 def test_a_job_that_is_refused(tree: Path, plugin: Callable, tmp_path: Path) -> None:
     pbs = Pbs(tmp_path / "集群 pbs", tree, plugin("cluster"))
     (pbs.jobs / "refuse").touch()
-    run = pbs.start()
-    said = run.communicate()[0]
-    assert run.returncode == 1
-    assert "\nError: Error submitting jobscript (exit code 170):\nqsub: Unknown queue\n" in said
+    assert pbs.fails().splitlines() == [
+        "Error submitting jobscript (exit code 170):",
+        "qsub: Unknown queue",
+        "The job asks for 8 cores, 1000 MB and 20 minutes: see the top of your profile's "
+        "config.yaml.",
+    ]
     (pbs.home / "bin/qsub").unlink()
-    run = pbs.start()
-    said = run.communicate()[0]
-    assert run.returncode == 1
-    assert said.splitlines()[-1].startswith("Error: There is no qsub on this host")
+    assert "\nError: There is no qsub on this host" in pbs.fails()
+
+
+@pytest.mark.parametrize("history", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_job_that_had_too_little_memory(
+    history: bool, tree: Path, plugin: Callable, tmp_path: Path
+) -> None:
+    pbs = Pbs(tmp_path / "pbs", tree, plugin("cluster"))
+    for name in ["hold", *["history"] * history]:
+        (pbs.jobs / name).touch()
+    killed = "=>> PBS: job killed: mem 97108kb exceeded limit 51200kb"
+    (pbs.jobs / "killed").write_text(f"{killed}\n")
+    pbs.command += ["--retries", "0"]
+    run = pbs.start("splits=[TRAIN]")
+    os.killpg(pbs.pid(), signal.SIGKILL)
+    said = pbs.fails(run)
+    assert killed in said.splitlines()
+    assert ("Exit_status = 137" in said) == history
+    assert said.endswith(
+        "It had 1,000 MB and 20 minutes. If that was too little: --set-resources "
+        "scan_split:mem_mb=2000"
+    )
 
 
 def test_an_audit_has_a_job_for_some_thousand_images(
