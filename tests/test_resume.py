@@ -89,7 +89,7 @@ def test_a_training_that_resumes_with_other_rows_is_stopped(training: Training) 
             "These files differ: entries-TRAIN.npy.\n"
             "A training that resumes would read other images than those that are left of its "
             "epoch. To go on with the new files all the same, start it with --changed accept "
-            "before the --. To begin anew, choose another output folder, or remove <NOTE>.\n"
+            "before the --. To begin anew, choose another output folder.\n"
         )
 
 
@@ -233,7 +233,31 @@ def test_an_output_folder_that_cannot_be_written_is_a_warning(
     (tmp_path / "out").touch()
     monkeypatch.setenv(resume.OUTPUT, str(tmp_path / "out"))
     check(tmp_path, "TRAIN", ROWS)
-    assert "before this training resumes, nobody will notice." in caplog.text
+    assert "So the next start of this training cannot tell" in caplog.text
+
+
+def test_a_note_that_cannot_be_read_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(resume.OUTPUT, str(tmp_path))
+    check(tmp_path, "TRAIN", ROWS)
+    (note,) = (tmp_path / resume.FOLDER).iterdir()
+    note.unlink()
+    note.mkdir()
+    with pytest.raises(MetadataError, match=r"cannot be read \(Is a directory\)"):
+        check(tmp_path, "TRAIN", ROWS)
+
+
+def test_two_names_of_a_folder_have_one_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(resume.OUTPUT, str(tmp_path / "out"))
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "link").symlink_to("extra")
+    check(tmp_path / "extra", "TRAIN", ROWS)
+    resume._begun.clear()  # as in another process
+    with pytest.raises(MetadataError, match="has changed since this training began"):
+        check(tmp_path / "link", "TRAIN", ROWS._replace(files={"entries-TRAIN.npy": "other"}))
 
 
 REPLACED = """

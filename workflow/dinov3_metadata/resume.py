@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .disk import read_file, temporary_name
 from .errors import MetadataError, count, logger
-from .paths import StrPath, absolute, existing, file_name, path_of
+from .paths import StrPath, existing, file_name, path_of
 
 OUTPUT = "DINOV3_METADATA_OUTPUT"
 CHANGED = "DINOV3_METADATA_CHANGED"
@@ -91,7 +91,7 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         return
     from hashlib import sha256
 
-    extra = absolute(extra)
+    extra = os.path.realpath(extra)  # two names of one folder have one note
     # A training can read several splits, and those of several datasets.
     name = f"{split}-{sha256(os.fsencode(extra)).hexdigest()[:12]}.json"
     path = os.path.join(output, FOLDER, name)
@@ -101,41 +101,55 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
     now |= rows._asdict()
     try:
         then = _read(path)
-        if then is None:
+    except OSError as error:
+        raise MetadataError(
+            f"{path}, which says with which metadata this training began, cannot be read "
+            f"({error.strerror}). Make it readable; or, if the metadata has not changed since, "
+            "or to go on with it all the same, remove this file."
+        ) from None
+    if then is None:
+        try:
             _write(path, now, is_first=True)
             then = _read(path) or now
-        changed = sorted(
-            name
-            for name in {*then["files"], *rows.files}
-            if then["files"].get(name) != rows.files.get(name)
-        )
-        if not changed:
-            _begun.add(path)
+        except OSError as error:
+            _warn(path, error)
             return
-        accepted = os.environ.get(CHANGED) == "accept"
-        if accepted:
-            _write(path, now, is_first=False)
-    except OSError as error:
-        logger.warning(
-            "%s: %s. If the metadata changes before this training resumes, nobody will notice.",
-            path,
-            error.strerror,
-        )
+    changed = sorted(
+        name
+        for name in {*then["files"], *rows.files}
+        if then["files"].get(name) != rows.files.get(name)
+    )
+    if not changed:
+        _begun.add(path)
         return
     what = (
         f"The metadata of {split} in {extra} has changed since this training began:",
         [f"  {then['began']}: {_shown(then)}", f"  now: {_shown(now)}"],
         f"These files differ: {', '.join(changed)}.",
     )
+    accepted = os.environ.get(CHANGED) == "accept"
     if accepted or path in _begun:
         logger.warning("%s", MetadataError(*what, "It goes on with the new ones."))
+        if accepted:
+            try:
+                _write(path, now, is_first=False)
+            except OSError as error:
+                _warn(path, error)
         return
     raise MetadataError(
         *what,
         "A training that resumes would read other images than those that are left of its epoch. To "
         "go on with the new files all the same, start it with --changed accept before the --. To "
-        f"begin anew, choose another output folder, or remove {path}.",
+        "begin anew, choose another output folder.",
         _way_back(extra, split, then["files"], os.path.join(output, FOLDER, f"{split}-before")),
+    )
+
+
+def _warn(path: str, error: OSError) -> None:
+    """Say that the rows could not be noted."""
+    logger.warning(
+        "%s: %s. So the next start of this training cannot tell that it resumes with these files.",
+        *(path, error.strerror),
     )
 
 
@@ -158,7 +172,7 @@ def _read(path: str) -> dict[str, Any] | None:
     try:
         noted: dict[str, Any] = json.loads(read_file(path, SMALL))
         dict(noted["files"]), noted["began"], _shown(noted)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (LookupError, TypeError, ValueError, RecursionError, MemoryError):
         raise MetadataError(
