@@ -73,14 +73,14 @@ HELP = {
 class SlurmGuard(Telling):
     """The plugin's executor, with what it takes not to wait in vain."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ends = threading.Event()
         self._full: set[Any] = set()  # the jobs that Slurm does not take now
         self._reported: set[str] = set()  # the numbers of the jobs that have ended
         self._stuck: dict[str, float] = {}  # number -> since when its state is a dead end
         self._said: set[str] = set()  # warnings
         self._asked = self._news = time.monotonic()
-        super().__post_init__()
+        super().__init__(*args, **kwargs)  # it starts a thread that reads these
 
     def run_job(self, job: Any) -> None:
         """Submit a job, in a thread whose errors nobody would hear of."""
