@@ -41,10 +41,10 @@ def test_a_million_folders_of_one_image_count_as_folders() -> None:
 
 def test_images_are_those_of_the_scan_or_of_old_scans_or_a_mean(tmp_path: Path) -> None:
     extra = str(tmp_path / "extra")
-    assert images_of(extra, "TRAIN", "21-folders-0123456789ab") == 21 * 1300
+    assert images_of(extra, "TRAIN", "21-folders-0123456789ab", 21) == 21 * 1300
     images = [f"train/n01440764/n01440764_{i}.JPEG" for i in range(500)]
     root = make_tree(tmp_path / "root", images, "n01440764,tench\n")
     dump_extra(root, extra, splits=["TRAIN"])
     ((_, state),) = existing(extra, "scan", split="TRAIN")
-    assert 500 <= images_of(extra, "TRAIN", state["tree"]) < 1300
-    assert images_of(extra, "TRAIN", "1-folders-0123456789ab") >= 500
+    assert 500 <= images_of(extra, "TRAIN", state["tree"], 1) < 1300
+    assert 500 <= images_of(extra, "TRAIN", "1-folders-0123456789ab", 0) < 1300

@@ -8,15 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from snakemake.io import unpack
 
+from .addresses import LABELLED
 from .chain import OF_SPLIT, STAGES, TABLES, needs
+from .class_ids import class_ids_of
 from .disk import read_file
-from .errors import logger
+from .errors import MetadataError, logger
 from .extras import check_settings
 from .fingerprint import digest
 from .growth import images_of, memory, minutes, shares
@@ -49,6 +52,7 @@ class Binding:
 
     def __init__(self, workflow: Any, chain: Chain) -> None:
         self.workflow, self.chain, self.extra = workflow, chain, chain.extra
+        self._classes = dict[str, int]()
         in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
@@ -335,5 +339,18 @@ class Binding:
 
     def _size(self, wildcards: Mapping[str, str]) -> tuple[int, int]:
         """Estimate the images, and return the folders, of the split that a job is about."""
-        name = wildcards.get("tree") or wildcards["view"]
-        return images_of(self.extra, wildcards["split"], name), folder_count(name)
+        name, split = wildcards.get("tree") or wildcards["view"], wildcards["split"]
+        folders = max(folder_count(name), self._class_folders(split))
+        return images_of(self.extra, split, name, folders), folders
+
+    def _class_folders(self, split: str) -> int:
+        """Return the number of a split's classes, if it is not in DINOv3's layout: before the first
+        scan, the name of its scan counts only the folders above them."""
+        if split not in LABELLED or not (self.chain.tabled or self.chain.is_view):
+            return 0
+        if split not in self._classes:
+            used = self.chain.settings
+            with suppress(MetadataError, OSError):  # the scan will say so
+                found = class_ids_of(used.root, self.chain.layout, split, self.chain.folders)
+                self._classes[split] = len(found)
+        return self._classes.get(split, 0)

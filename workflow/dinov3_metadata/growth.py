@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 
-from .paths import existing, folder_count, path_of
+from .paths import existing, path_of
 
 MB, MB_PER_FOLDER = 1000, 0.01
 """Two processes of Snakemake with that of a stage; and the names, times and classes of a scan."""
@@ -35,19 +35,20 @@ MOST_SHARES = 1000  # that Snakemake can plan with ease
 
 
 @lru_cache  # old scans may be removed while jobs are submitted
-def images_of(extra: str, split: str, tree: str) -> int:
+def images_of(extra: str, split: str, tree: str, folders: int) -> int:
     """Estimate the images of a split: those of its scan. If it does not exist yet, those of old
-    scans, or 1,300 per folder as in ImageNet-1k.
+    scans or 1,300 per folder as in ImageNet-1k, whichever are more.
 
     Args:
         extra: The folder for the metadata.
         split: ``TRAIN``, ``VAL`` or ``TEST``.
         tree: The name of a scan or a view.
+        folders: The number of folders.
     """
     with suppress(OSError):
         return os.path.getsize(path_of(extra, "scan", split=split, tree=tree)) // 4
     old = (os.path.getsize(path) // 4 for path, _ in existing(extra, "scan", split=split))
-    return max([*old, 1300 * folder_count(tree)])
+    return max([*old, 1300 * folders])
 
 
 def memory(images: int, folders: int, *, names: bool = False, objects: bool = False) -> int:
