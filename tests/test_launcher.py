@@ -140,8 +140,8 @@ def test_the_root_of_another_dataset(tree: Path, extra: Path, tmp_path: Path) ->
     assert not started(done)
     assert done.stderr == (
         f"Error: The metadata of TRAIN in {extra} was made from {tree}, not from {other}. Correct "
-        "root or extra. Or, if you want to replace it: start with --make in place of --check to "
-        "bring it up to date.\n"
+        "root or extra. Or, to replace the metadata, run snakemake or dinov3_metadata.dump_extra "
+        "again.\n"
     )
     tree.rename(tmp_path / "moved")  # the same folders under another name
     (tmp_path / "moved/labels.txt").rename(tmp_path / "labels.txt")

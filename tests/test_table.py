@@ -10,11 +10,13 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from dinov3_metadata import guarding
 from dinov3_metadata.addresses import SPLITS, image_path, trailing_number
 from dinov3_metadata.checks.check import check
 from dinov3_metadata.dataset import ImageNetMetadata
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.loop import known_settings
+from dinov3_metadata.named import Split
 from dinov3_metadata.packed import order_of, trailing_numbers
 from dinov3_metadata.path_table import PathTable
 from dinov3_metadata.paths import file_name
@@ -390,8 +392,18 @@ def test_check_knows_a_dataset_that_moved(tmp_path: Path) -> None:
     assert check(root, extra).ok
     settings = known_settings(str(root), str(extra))
     assert (settings["root"], settings["view"]) == (str(root), "none")
+    for path in extra.glob("*-TRAIN.*"):
+        path.chmod(0o664)  # as the owner is told to run for a group
+    assert check(root, extra).ok
+    (root / "train/c/new.jpg").touch()
+    result = check(root, extra)
+    assert [finding.kind for finding in result.splits[0].findings] == ["stale"]
+    (root / "train/c/new.jpg").unlink()
     (root / "train/c/y.jpg").unlink()
     assert not check(root, extra).ok
+    os.utime(extra / "entries-TRAIN.npy")
+    with pytest.raises(MetadataError, match="not those that were published"):
+        guarding.check([Split("TRAIN", str(root), str(extra))])
 
 
 def test_a_view_and_a_table_take_over_each_others_numbers(tmp_path: Path) -> None:

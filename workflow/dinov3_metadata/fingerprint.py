@@ -386,8 +386,11 @@ def changed_since(
             changed |= {folder, path}
             continue
         if here:
-            states = record.folders.items()
-            named = {here(name) if os.path.isabs(name) else name: at for name, at in states}
+            named = {}
+            for name, at in record.folders.items():
+                if at and at.watched:
+                    at = at._replace(watched={here(one): was for one, was in at.watched.items()})
+                named[here(name) if os.path.isabs(name) else name] = at
             record = record._replace(folders=named)
         noted[folder] = record
         now = states_as_noted(folder, record.folders, state_of=state_of)

@@ -62,13 +62,7 @@ def _check_split(at: Split) -> None:
             f"The files of {split} in {extra} are not those that were published: another program "
             f"wrote or copied them. {FIX}"
         )
-    changed = changed_since_published(root, extra, split, about)
-    if changed and not is_same(root, about.root):
-        raise MetadataError(
-            f"The metadata of {split} in {extra} was made from {about.dataset}, not from {root}. "
-            f"Correct root or extra. Or, if you want to replace it: {FIX[0].lower()}{FIX[1:]}"
-        )
-    if changed:
+    if changed := changed_since_published(root, extra, split, about):
         raise MetadataError(
             f"{split}: {count(len(changed), 'folder or file has', 'folders and files have')} "
             f"changed since the metadata in {extra} was made, for instance {changed[0]}. {FIX}"

@@ -16,8 +16,9 @@ from .class_ids import class_ids_of
 from .disk import opened_folder
 from .documents import load, to_json
 from .errors import MetadataError
-from .files import write_atomically
+from .files import sha256, write_atomically
 from .fingerprint import digest, of_code
+from .formats import read_description
 from .layouts import Folders, part_of
 from .paths import (
     TABLED,
@@ -41,6 +42,8 @@ STATE_NAMES = {"split", "view", "tree", "selection", "sound", "labels", "numbere
 
 FileState = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in ns, and inode of a file."""
+
+FileStates = Mapping[str, FileState | None]
 
 
 @dataclass
@@ -175,9 +178,29 @@ def published_state(
     now = file_states(extra, split)
     for receipt in (receipts(extra) if known is None else known).values():
         noted = receipt.splits.get(split) if receipt else None
-        if noted and noted.files == now and noted.state.keys() >= STATE_NAMES:
+        if (
+            noted
+            and noted.state.keys() >= STATE_NAMES
+            and (noted.files == now or _have_same_bytes(extra, split, noted.files, now))
+        ):
             return noted
     return None
+
+
+def _have_same_bytes(extra: StrPath, split: str, noted: FileStates, now: FileStates) -> bool:
+    """Return whether files differ from what was noted in their ctime alone, as after a chmod, and
+    have the bytes that are described."""
+    lasting = [
+        {name: state and (*state[:2], state[3]) for name, state in states.items()}
+        for states in (noted, now)
+    ]
+    about = read_description(extra, split) if lasting[0] == lasting[1] else None
+    try:
+        return about is not None and all(
+            sha256(os.path.join(extra, name)) == file.sha256 for name, file in about.files.items()
+        )
+    except (MetadataError, OSError):
+        return False
 
 
 def records_of(

@@ -11,10 +11,10 @@ from functools import partial
 
 from .documents import load
 from .errors import MetadataError
-from .fingerprint import changed_since, read_record
+from .fingerprint import changed_since, folder_state, read_record
 from .formats import Description
 from .look import finds
-from .paths import StrPath, path_of, work_folder
+from .paths import StrPath, absolute, path_of, work_folder
 from .preflight import dataset_of, is_same
 from .published import changed_classes, published_state, records_of
 from .watched import Watched, image_states
@@ -33,8 +33,10 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
         about: The content of ``metadata-SPLIT.json``.
 
     Raises:
-        MetadataError: The work folder has no record of them.
+        MetadataError: The work folder has no record of them, or they are in another place and are
+            not those folders: the dataset is a copy, or another one.
     """
+    root = absolute(root)
     noted, moves = published_state(extra, split), _moves(root, about)
     here = partial(_here, moves)
     dataset, records = here(about.dataset), {}
@@ -51,6 +53,12 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
         raise MetadataError(
             f"{work_folder(extra)} has no record of the dataset from which the published metadata "
             f"of {split} was made. Run snakemake or dinov3_metadata.dump_extra again."
+        )
+    if moves and not _has_moved(records, here):
+        raise MetadataError(
+            f"The metadata of {split} in {extra} was made from {about.dataset}, not from "
+            f"{dataset}. Correct root or extra. Or, to replace the metadata, run snakemake or "
+            "dinov3_metadata.dump_extra again."
         )
     contents = {
         here(path) if finds(here(path)) else path: content
@@ -88,6 +96,22 @@ def _moves(root: str, about: Description) -> dict[str, str]:
     if about.root == about.dataset:
         return {about.dataset: root}
     return {about.root: root, about.dataset: dataset_of(root, about) or about.dataset}
+
+
+def _has_moved(records: Mapping[str, str], here: Callable[[str], str]) -> bool:
+    """Return whether a folder is the one that a record names, although at another path now.
+
+    Args:
+        records: Folder, where it is now -> the record of its state and of others.
+        here: Returns where a path is now.
+    """
+    for folder, path in records.items():
+        record = read_record(path)
+        for name, noted in record.folders.items() if record else ():
+            now = folder_state(os.path.join(folder, here(name) if os.path.isabs(name) else name))
+            if noted and now and (noted.names or noted.inode == now.inode):
+                return True
+    return False
 
 
 def _here(moves: Mapping[str, str], path: str) -> str:

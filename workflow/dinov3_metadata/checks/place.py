@@ -5,6 +5,7 @@ the classes with the dataset, because the view may be older than the dataset.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..addresses import SPLITS
@@ -125,11 +126,9 @@ def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
     """
     about, changed = files.about, None
     what = "the table of paths" if place.tabled else f"the view {place.root}"
-    if about and is_same(about.dataset, place.dataset):
-        try:
+    if about:
+        with suppress(MetadataError):  # there is no record, or this is a copy of the dataset
             changed = changed_since_published(place.root, extra, files.split, about)
-        except MetadataError:  # there is no record
-            changed = None
     if about is None or changed is None:
         files.notes.append(
             f"compared only with {what}, because {work_folder(extra)} has no record of the dataset"
@@ -138,7 +137,7 @@ def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
     again = "the table" if place.tabled else "the view"
     files.notes.append(f"checked against {what}, and {again} against the dataset")
     labels = about.labels.file if about.labels else ""
-    inside = f"{about.dataset}/", f"{about.dataset}/\0" if place.tabled else f"{place.root}/"
+    inside = f"{place.dataset}/", f"{place.dataset}/\0" if place.tabled else f"{place.root}/"
     return listed(
         "stale",
         [
