@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.access import hiding_umask, what_to_run
-from dinov3_metadata.log import refused
+from dinov3_metadata.access import hiding_umask, refused, what_to_run
 from dinov3_metadata.paths import WORK, work_folder
 from dinov3_metadata.replace import replaced_files
 from dinov3_metadata.run import dump_extra
@@ -127,6 +126,7 @@ def test_what_is_not_of_this_program_is_nobodys_to_open(
     foreign = Foreign(tmp_path, monkeypatch)
     for path in ("train/cat", "labels.txt", "gone/deep/run.lock"):
         assert foreign.said(tmp_path / path) == ""
+    monkeypatch.undo()
     error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "train"))
     assert str(refused(error)).endswith("Permission denied. Check its permissions.")
     error = PermissionError(errno.EACCES, "Permission denied")

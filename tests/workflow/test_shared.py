@@ -207,6 +207,40 @@ def test_a_check_names_what_this_person_may_not_read(view: str, tmp_path: Path) 
         assert once in done.stderr
         subprocess.run(["bash", "-euc", done.stderr.rpartition(" once: ")[2]], check=True)
     subprocess.run(command, check=True)
+    place.chmod(0o744)
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f" {place} belongs to {FIRST}, who must run this once: " in done.stderr
+
+
+def test_whoever_may_not_read_what_is_published_is_told_so(tmp_path: Path) -> None:
+    group = Group(tmp_path, 0o2775)
+    for before in (lambda: os.umask(0o077), group.give_to_first):
+        before()
+        try:
+            dump_extra(group.root, group.extra, labels="folders")
+        finally:
+            os.umask(0o022)
+    said = group.run(fails=True)
+    once = f"{group.extra}/entries-TRAIN.npy belongs to {FIRST}, who must run this once: chmod g+rw"
+    assert said.splitlines()[-1].count(once) == 1, said
+    opening = "from dinov3_metadata import ImageNetMetadata; import sys"
+    opening += "\nImageNetMetadata(*sys.argv[1:])"
+    folders = ["--root", group.root, "--extra", group.extra]
+    commands = {
+        "make": ["-m", "dinov3_metadata", "make", *folders],
+        "audit": ["-m", "dinov3_metadata", "audit", *folders],
+        "train": ["-m", "dinov3_metadata", "train", "--check", *folders, "--", "true"],
+        "open": ["-c", opening, group.root, group.extra],
+    }
+    for place in (group.extra / "entries-TRAIN.npy", group.extra):
+        for name, words in commands.items():
+            command = [*group.person(), sys.executable, *words]
+            done = subprocess.run(command, check=False, text=True, capture_output=True)
+            once = f" {place} belongs to {FIRST}, who must run this once: chmod g+r"
+            assert done.returncode == 1, name
+            assert once in done.stderr.splitlines()[-1], (name, done.stderr)
+        group.extra.chmod(0o700)
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o027])

@@ -11,15 +11,49 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import BinaryIO
 
-from .errors import logger
+from .errors import MetadataError, logger
 from .paths import MARK, PUBLIC, WORK, StrPath, is_work_file, work_folder
 
 ACL = "system.posix_acl_access"  # source: acl(5)
 DEFAULT_ACL = "system.posix_acl_default"
 OTHERS = stat.S_IRGRP | stat.S_IROTH
+
+HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
+HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
+
+
+def refused(error: OSError, reads: bool = False) -> MetadataError:
+    """Turn an error from the system into a MetadataError of one sentence.
+
+    Args:
+        error: The error.
+        reads: Whether nothing was to be written.
+    """
+    hint = HINTS.get(error.errno or 0, "")
+    path = os.fsdecode(error.filename or "A file")
+    if isinstance(error, PermissionError):
+        hint = ("" if reads else what_to_run(error)) or who_lets_read(path) or hint
+    return MetadataError(f"{path}: {error.strerror or error}.{hint}")
+
+
+def check_readable(paths: Iterable[StrPath], reads: bool = True) -> None:
+    """Refuse what this user may not read, which would otherwise look damaged or missing.
+
+    Args:
+        paths: Files and folders, which may be missing.
+        reads: See ``refused``.
+
+    Raises:
+        MetadataError: It names the first of them.
+    """
+    for path in paths:
+        if not os.access(path, os.R_OK | os.X_OK) and unreadable(path):
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            raise refused(error, reads)
 
 
 def keep_access(path: StrPath, folder: int, file: BinaryIO) -> None:

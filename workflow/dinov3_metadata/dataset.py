@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import resume
+from .access import check_readable
 from .addresses import LABELLED, SPLITS, image_path, split_folder
 from .disk import read_file
 from .errors import MetadataError, count, listing
@@ -22,7 +23,7 @@ from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .look import finds_folder
 from .path_table import PathTable
-from .paths import StrPath, absolute, array_names, file_name, path_of
+from .paths import StrPath, absolute, array_names, file_name, path_of, published_names
 from .preflight import view_of
 from .published import patiently
 from .selection import select_of
@@ -120,12 +121,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             raise ValueError(f"check is {check!r}, not 'stat' or None")
         self.extra = absolute(extra)
         self.split = split
+        check_readable(f"{self.extra}/{name}" for name in published_names(split))
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         if select is not None or holdout is not None:
             self._check_part(select, holdout)
         resume.check(self.extra, split, self._rows())
         root = os.path.expanduser(os.fspath(root)).rstrip("/") or "/"
         root = view_of(root, self._about) or root
+        check_readable([root])
         super().__init__(root, transforms, transform, target_transform)
         if self._about.table and not finds_folder(root):
             raise MetadataError(f"There is no folder {root}.")
@@ -135,6 +138,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self.loader, self._joint = loader, transforms is not None
         changed = check and changed_since_published(self.root, self.extra, split, self._about)
         if changed:
+            check_readable(changed)  # what cannot be looked at seems to have changed
             raise MetadataError(
                 f"{split}: {count(len(changed), 'folder or file has', 'folders and files have')} "
                 f"changed since the metadata in {self.extra} was made:",

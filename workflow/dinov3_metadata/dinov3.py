@@ -33,11 +33,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import resume
+from .access import check_readable, refused
 from .addresses import SPLITS, unescaped
 from .disk import read_file
 from .errors import MetadataError
 from .path_table import PathTable
-from .paths import StrPath, absolute, file_name, path_of
+from .paths import StrPath, absolute, file_name, path_of, published_names
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
@@ -119,7 +120,7 @@ def _described(extra: StrPath, split: str) -> resume.Rows:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise MetadataError(f"{path}: {error.strerror}.") from None
+        raise refused(error, reads=True) from None
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, MemoryError):
         pass  # the error is raised below
     if type(images) is not int or images < 0 or not {*map(type, files.values())} <= {str}:
@@ -170,6 +171,8 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
                     os.scandir(os.path.expanduser(self._extra_root)).close()
                 with suppress(OSError, MetadataError):
                     new = _described(self._extra_root, self.split.name)
+                folder = os.path.expanduser(self._extra_root)
+                check_readable(f"{folder}/{name}" for name in published_names(self.split.name))
             entries = self._get_entries()
             known = checked.get(id(entries))
             if known and known() is entries:

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
+from .access import check_readable
 from .addresses import SPLITS, split_folder
 from .errors import MetadataError, count
 from .formats import read_description
 from .look import finds, finds_folder
 from .named import Split
-from .paths import path_of, work_folder
+from .paths import folder_of, path_of, published_names, work_folder
 from .preflight import is_same, through_view, view_of
 from .published import patiently, published_state, receipts
 from .since import changed_since_published
@@ -40,6 +41,8 @@ def check(splits: Iterable[Split]) -> None:
         MetadataError: It is not.
     """
     for split in splits:
+        files = [f"{split.extra}/{name}" for name in published_names(split.split)]
+        check_readable([split.root, *files, folder_of(split.extra, "receipt")])
         patiently(split.extra, split.split, partial(_check_split, split))
 
 
@@ -62,7 +65,9 @@ def _check_split(at: Split) -> None:
             f"The files of {split} in {extra} are not those that were published: another program "
             f"wrote or copied them. {FIX}"
         )
-    if changed := changed_since_published(root, extra, split, about):
+    changed = changed_since_published(root, extra, split, about)
+    check_readable(changed)  # what cannot be looked at seems to have changed
+    if changed:
         raise MetadataError(
             f"{split}: {count(len(changed), 'folder or file has', 'folders and files have')} "
             f"changed since the metadata in {extra} was made, for instance {changed[0]}. {FIX}"

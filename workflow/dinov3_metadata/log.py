@@ -1,6 +1,5 @@
 """Log: write a stage's messages to its log and the terminal, and end it with a clear error."""
 
-import errno
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TextIO
 
-from .access import what_to_run, who_lets_read
+from .access import refused
 from .disk import create_anew, read_file
 from .errors import MetadataError, logger
 from .lock import lock_job
@@ -25,9 +24,6 @@ NO_MEMORY = (
 )
 
 PAUSE = 10  # s at least between two messages on the terminal about how far a stage has come
-
-HINTS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], " Make room and run the same command again.")
-HINTS |= dict.fromkeys([errno.EACCES, errno.EPERM, errno.EROFS], " Check its permissions.")
 
 
 @contextmanager
@@ -120,20 +116,6 @@ def ending_plainly() -> Iterator[None]:
         sys.exit(f"Error: {refused(error)}")
     except MemoryError:
         sys.exit(f"Error: {NO_MEMORY}")
-
-
-def refused(error: OSError, reads: bool = False) -> MetadataError:
-    """Turn an error from the system into a MetadataError of one sentence.
-
-    Args:
-        error: The error.
-        reads: Whether nothing was to be written.
-    """
-    hint = HINTS.get(error.errno or 0, "")
-    path = os.fsdecode(error.filename or "A file")
-    if isinstance(error, PermissionError):
-        hint = (who_lets_read(path) if reads else what_to_run(error)) or hint
-    return MetadataError(f"{path}: {error.strerror or error}.{hint}")
 
 
 def error_in(log_file: str) -> str | None:

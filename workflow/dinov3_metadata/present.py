@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from .access import check_readable
 from .addresses import LABELLED, SPLITS
 from .chain import STAGES, code_of, needs
 from .current import NUMBERED_BY, Present
@@ -18,7 +19,7 @@ from .fingerprint import digest, of_content
 from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import data_of_kaggle, find_folders, part_of, recognise
 from .look import finds, finds_folder
-from .paths import path_of, work_folder
+from .paths import path_of, published_names, work_folder
 from .preflight import (
     check_flat,
     check_folders,
@@ -74,6 +75,9 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
+        names = [name for split in SPLITS for name in published_names(split)]
+        files = [f"{self.extra}/{name}" for name in names]
+        check_readable([work_folder(self.extra), *files], reads=False)
         if settings.reuse and not finds_folder(work_folder(settings.reuse)):
             raise MetadataError(
                 f"config: reuse: {settings.reuse} has no metadata that this program made. Name the "

@@ -10,13 +10,14 @@ from importlib import import_module
 from typing import Any
 
 from . import progress
+from .access import refused
 from .chain import OF_SPLIT, STAGES, needs
 from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .extras import check_settings
 from .fingerprint import changed_since
 from .lock import locked
-from .log import NO_MEMORY, refused
+from .log import NO_MEMORY
 from .paths import StrPath, check_encoding, existing, folder_of, path_of
 from .present import Chain
 from .published import published_state
@@ -138,11 +139,11 @@ def _lasting(
     check_encoding()
     used = Settings(**given)
     check_settings(used)
-    chain = Chain(used)
     level = logger.level
     if "log_level" in given:
         logger.setLevel(used.log_level.upper())
     try:
+        chain = Chain(used)
         with locked(chain.extra):
             for said in filter(None, (chain.remark, chain.doubt)):
                 logger.warning("%s", said)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
+from ..access import refused
 from ..addresses import LABELLED
 from ..artefacts import Numbering
 from ..disk import open_regular
@@ -21,7 +22,6 @@ from ..formats import (
     versions,
 )
 from ..lock import locked
-from ..log import refused
 from ..paths import StrPath, array_names, file_name, path_of
 from ..published import file_states
 from ..readings import Naming

@@ -1,16 +1,15 @@
 """Check: say whether metadata files are right for a dataset now, whoever made them."""
 
-import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..access import unreadable
+from ..access import check_readable, refused
 from ..addresses import LABELLED, SPLITS, split_folder
 from ..errors import MetadataError, count
 from ..formats import differently_held_out, read_description
-from ..log import NO_MEMORY, refused
+from ..log import NO_MEMORY
 from ..look import finds, finds_folder
 from ..loop import known_settings, make_command
 from ..paths import (
@@ -94,26 +93,16 @@ def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: S
     """Do the same as ``check``, but return what the result was found out from, too."""
     dataset, extra = map(absolute, (root, extra))
     try:
-        _check_readable([dataset, extra])
+        check_readable([dataset, extra])
         splits = _splits_of(extra, splits)
         names = [name for split in splits for name in published_names(split)]
         rooms = [work_folder(extra), folder_of(extra, "receipt")]
-        _check_readable([*(f"{extra}/{name}" for name in names), *rooms])
+        check_readable([*(f"{extra}/{name}" for name in names), *rooms])
         return _judge(dataset, extra, splits, os.fspath(labels))
     except OSError as error:
         raise refused(error, reads=True) from error
     except MemoryError:
         raise MetadataError(NO_MEMORY) from None
-
-
-def _check_readable(paths: Iterable[str]) -> None:
-    """Refuse what this user may not read, which would otherwise look damaged or missing.
-
-    Raises:
-        PermissionError: It names the path.
-    """
-    for path in filter(unreadable, paths):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:

@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ..access import check_readable
 from ..addresses import SPLITS
 from ..class_ids import class_ids_of
 from ..errors import MetadataError
@@ -134,6 +135,7 @@ def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
             f"compared only with {what}, because {work_folder(extra)} has no record of the dataset"
         )
         return []
+    check_readable(changed)  # what cannot be looked at seems to have changed
     again = "the table" if place.tabled else "the view"
     files.notes.append(f"checked against {what}, and {again} against the dataset")
     labels = about.labels.file if about.labels else ""
