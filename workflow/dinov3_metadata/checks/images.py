@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from ..access import check_readable
 from ..addresses import LABELLED, index_of, is_image, split_folder, trailing_number
 from ..fingerprint import UNREAD, State, class_folders
 from ..look import in_threads
@@ -182,6 +183,7 @@ def _list_class(folder: str, split: str, class_id: str) -> _Part:
         linked = True
         return UNREAD  # so that links named like images are not followed here
 
+    check_readable([path])  # a folder can be listed although its files cannot be opened
     try:
         listed = list_folder(path, split, class_id, note_links)
     except (FileNotFoundError, NotADirectoryError):  # it vanished

@@ -88,6 +88,8 @@ def _there(place: Place, table: PathTable) -> Iterator[tuple[str, bool]]:
                 os.scandir(f"{place.dataset}/{folder}") as entries,
             ):
                 names[folder] = {entry.name for entry in entries if entry.is_file()}
+                if names[folder]:  # they can be listed although they cannot be opened
+                    os.stat(f"{place.dataset}/{folder}/{next(iter(names[folder]))}")
         yield folder, name in names[folder]
 
 
