@@ -32,7 +32,7 @@ class Group:
             home / "ex tra",
             home,
         )
-        self.extra.mkdir()
+        self.extra.mkdir(parents=True)
         os.chown(self.extra, -1, LAB)
         self.extra.chmod(mode)
 
@@ -208,6 +208,19 @@ def test_a_check_names_what_this_person_may_not_read(view: str, tmp_path: Path) 
         subprocess.run(["bash", "-euc", done.stderr.rpartition(" once: ")[2]], check=True)
     subprocess.run(command, check=True)
     place.chmod(0o744)
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f" {place} belongs to {FIRST}, who must run this once: " in done.stderr
+
+
+def test_a_class_folder_that_can_be_listed_but_not_entered_is_named(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "数据 set", ["train/猫 cat/猫 cat_1.JPEG"])
+    dump_extra(root, tmp_path, ["TRAIN"], labels="folders")
+    place = root / "train/猫 cat"
+    os.chown(place, FIRST, -1)
+    place.chmod(0o744)
+    words = ["-m", "dinov3_metadata", "check", "--root", root, "--extra", tmp_path]
+    command = [*Group(tmp_path / "other", 0o755).person(), sys.executable, *words]
     done = subprocess.run(command, check=False, text=True, capture_output=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert f" {place} belongs to {FIRST}, who must run this once: " in done.stderr
