@@ -460,6 +460,25 @@ def test_names_that_dinov3_cannot_rebuild_in_kaggles_folders_need_a_table(
     assert "ILSVRC/Data/CLS-LOC/train/n01/extra 7.png" in both.paths("TRAIN")
 
 
+@pytest.mark.parametrize("first", ["", "none"])
+def test_each_split_is_checked_in_the_way_it_was_made(
+    first: str, pair: Callable[..., Pair]
+) -> None:
+    both = pair(*KAGGLE, splits=[*SPLITS])
+    annotate(both.dataset)
+    root, extra = both.dataset, both.extras[""]
+    dump_extra(root, extra, SPLITS, view=first)
+    dump_extra(root, extra, view="" if first else "none")
+    for splits in (None, ["TEST"], ["TRAIN", "VAL"]):
+        assert check(root, extra, splits).ok
+    (extra / "entries-TEST.npy").write_bytes(b"")
+    result = check(root, extra)
+    assert [one.split for one in result.splits if not one.ok] == ["TEST"]
+    cures = [one.cure for one in result.splits[2].findings]
+    assert all(("--view none" in cure) == bool(first) for cure in cures)
+    assert "--splits TEST --" in cures[0]
+
+
 def test_a_folder_whose_name_ends_with_a_dot(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "set", ["train/a./b/1.jpg"])
     (root / "train/a./b/gone.jpg").symlink_to("nowhere")

@@ -54,7 +54,7 @@ def dump_split(dataset: Any, log: logging.Logger) -> None:
         MetadataError: See ``run.dump_extra``.
     """
     split, extra = dataset.split.name, os.path.abspath(dataset._extra_root)
-    settings = known_settings(os.path.abspath(dataset.root), extra)
+    settings = known_settings(os.path.abspath(dataset.root), extra, [split])
     chain = Chain(Settings(extra=extra, splits=[split], **settings))
     source = chain.now[split].source
     if not finds_folder(source):
@@ -114,7 +114,7 @@ def creating_entries(log: logging.Logger, split: str) -> Iterator[Callable[[Iter
         watchers.remove(watch)
 
 
-def known_settings(root: str, extra: str) -> dict[str, Any]:
+def known_settings(root: str, extra: str, splits: Sequence[str] = ()) -> dict[str, Any]:
     """Return the settings for a dataset whose metadata may have been made before.
 
     They are those that cannot be detected again, as the descriptions of its splits have them.
@@ -122,15 +122,17 @@ def known_settings(root: str, extra: str) -> dict[str, Any]:
     Args:
         root: The dataset's folder, or its view.
         extra: The folder for the metadata.
+        splits: Those to make. Where splits were made in different ways, these count.
     """
     settings: dict[str, Any] = {"root": root}
-    for split in SPLITS:
+    for split in sorted(SPLITS, key=lambda split: split in splits):
         about = read_description(extra, split)
         moved = dataset_of(root, about) if about else ""
         known = about and (is_same(root, about.root) or is_same(root, about.dataset))
         if about and (known or moved or about.table):
             dataset = moved or (root if about.table else about.dataset)
             settings |= {"root": dataset, "layout": about.layout}
+            settings.pop("view", "")
             if about.root != about.dataset:
                 settings["view"] = root if moved else about.root
             if about.table:

@@ -32,7 +32,7 @@ from .compare import compare_rows
 from .images import Images, list_images
 from .left_out import changed_lists, place_of_chosen, without_left_out
 from .numbering import Numbering, best_numbering, numbering_for, numbers_of
-from .place import Place, check_view, place_of
+from .place import Place, check_view, place_of, place_of_split
 from .reading import SplitFiles, read_split
 from .result import CheckResult, Finding, SplitCheck, finding, listed
 from .tabled import check_table, images_of_table
@@ -112,7 +112,8 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     if not (place.is_view or place.tabled):
         check_root(dataset)
     threads = os.cpu_count() or 1
-    disk = {split: _list(place, extra, split, threads) for split in splits}
+    made = {split: place_of_split(place, read_description(extra, split)) for split in splits}
+    disk = {split: _list(made[split], extra, split, threads) for split in splits}
     read = partial(_read_all, extra, disk)
     for split in splits:  # whichever is replaced meanwhile, all are read again
         read = partial(patiently, extra, split, read)
@@ -138,16 +139,17 @@ def _judge(dataset: str, extra: str, splits: list[str], labels: str) -> Judged:
     known = [_labels_of(place.dataset, one, labels) for one in files]
     found: dict[str, list[Finding]] = {}
     for one, names in zip(files, known, strict=True):
-        own = numbering_for(place, one.split, numbering)
+        own, at = numbering_for(place, one.split, numbering), made[one.split]
         found[one.split] = [
-            *(check_view(place, extra, one) if place.is_view or place.tabled else []),
+            *(check_view(at, extra, one) if at.is_view or at.tabled else []),
             *(check_table(extra, one.about) if one.about and one.about.table else []),
-            *_check_split(one, disk[one.split], own, numbers, names, place.root),
+            *_check_split(one, disk[one.split], own, numbers, names, at.root),
         ]
     every = [this for some in found.values() for this in some]
-    again = _make_command(place, extra, splits, labels, every) if every else ""
     checked = []
     for one in files:
+        alike = [split for split in splits if made[split] == made[one.split]]
+        again = _make_command(place, extra, alike, labels, every) if found[one.split] else ""
         done = [replace(this, cure=this.cure.format(make=again)) for this in found[one.split]]
         groups = one.rows.groups if one.rows and one.split in LABELLED else []
         classes = len({group.class_id for group in groups})
@@ -283,7 +285,7 @@ def _make_command(
         labels: The setting for the labels; ``auto`` for the one that they were made with.
         findings: What is wrong with all splits.
     """
-    settings = known_settings(place.dataset, extra)
+    settings = known_settings(place.dataset, extra, splits)
     if labels != "auto":
         settings["labels"] = labels
     elif settings.get("labels") not in (None, "folders") and not os.path.exists(settings["labels"]):

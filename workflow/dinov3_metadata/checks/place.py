@@ -6,13 +6,13 @@ the classes with the dataset, because the view may be older than the dataset.
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..access import check_readable
 from ..addresses import SPLITS
 from ..class_ids import class_ids_of
 from ..errors import MetadataError
-from ..formats import read_description
+from ..formats import Description, read_description
 from ..layouts import Folders, Part, has_images, part_of
 from ..look import finds, finds_folder
 from ..paths import work_folder
@@ -102,21 +102,42 @@ class Place:
 def place_of(root: str, extra: str) -> Place:
     """Return the place of the dataset that some metadata was made from.
 
+    It has the view, or the table of paths, of the first split with one; see ``place_of_split``.
+
     Args:
         root: The folder of the dataset, or its view.
         extra: The folder with the metadata files.
     """
-    for split in SPLITS:
-        about = read_description(extra, split)
-        if about and about.table:  # its paths are relative to root, wherever that is
-            return Place(root, root, about.layout, about.folders, tabled=True)
-        if about is None or about.root == about.dataset:
-            continue
-        if view := view_of(root, about):
-            return Place(root, view, about.layout, about.folders)
-        if is_same(root, about.root) and finds_folder(about.dataset):
-            return Place(about.dataset, root, about.layout, about.folders)
-    return Place(root, root, "imagenet")
+    described = [*filter(None, (read_description(extra, split) for split in SPLITS))]
+    behind = (
+        about.dataset
+        for about in described
+        if not (about.root == about.dataset or view_of(root, about))
+        and is_same(root, about.root)
+        and finds_folder(about.dataset)
+    )
+    dataset = next(behind, root)
+    place = Place(dataset, dataset, "imagenet")
+    for about in described[::-1]:
+        own = place_of_split(place, about)
+        if own.is_view or own.tabled:
+            folders = {**place.folders, **about.folders}
+            place = replace(own, layout=about.layout, folders=folders)
+    return place
+
+
+def place_of_split(place: Place, about: Description | None) -> Place:
+    """Return the place with the view, or the table of paths, with which a split was made.
+
+    Args:
+        place: The place of the dataset, which counts for a split without a description.
+        about: The content of ``metadata-SPLIT.json``.
+    """
+    if about is None:
+        return place
+    if about.table:  # its paths are relative to root, wherever that is
+        return replace(place, root=place.dataset, tabled=True)
+    return replace(place, root=view_of(place.dataset, about) or place.dataset, tabled=False)
 
 
 def check_view(place: Place, extra: str, files: SplitFiles) -> list[Finding]:
