@@ -479,6 +479,21 @@ def test_each_split_is_checked_in_the_way_it_was_made(
     assert "--splits TEST --" in cures[0]
 
 
+@pytest.mark.parametrize("folder", ["train", "ILSVRC/Data/CLS-LOC/train"])
+def test_the_image_with_dinov3_s_own_name_has_its_number(
+    folder: str, pair: Callable[..., Pair]
+) -> None:
+    names = ["n01_1.JPEG", "n01_1.jpg", "b/n01_1.JPEG", "n01_2.JPEG", "photo_2.png"]
+    names += ["n01_7.jpg", "n01_0007.JPEG"]
+    both = pair(*(f"{folder}/n01/{name}" for name in names), splits=["TRAIN"], labels="folders")
+    assert folder != "train" or both.run() == ""  # links give the same numbers
+    assert both.make("none") == ""
+    rows = np.load(both.extras["none"] / "entries-TRAIN.npy")["actual_index"].tolist()
+    numbers = dict(zip(both.paths("TRAIN"), rows, strict=True))
+    assert [numbers[f"{folder}/n01/n01_{i}.JPEG"] for i in (1, 2)] == [1, 2]
+    assert 7 not in rows  # neither name is DINOv3's
+
+
 def test_a_folder_whose_name_ends_with_a_dot(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "set", ["train/a./b/1.jpg"])
     (root / "train/a./b/gone.jpg").symlink_to("nowhere")

@@ -131,6 +131,22 @@ def index_of(split: str, class_id: str, name: str) -> int | None:
     return number if good else None
 
 
+def owner_of_number(split: str, class_id: str, images: Collection[str]) -> str:
+    """Return which of several images of a class has the number at the end of all their names: the
+    one with the name that DINOv3 uses for it, or the highest of these in the folders.
+
+    The result is empty if there is no such image, or if several are equally high.
+
+    Example:
+        >>> owner_of_number("TRAIN", "cat", ["a/cat_1.jpg", "a/cat_1.JPEG", "a/b/cat_1.JPEG"])
+        'a/cat_1.JPEG'
+    """
+    named = [one for one in images if index_of(split, class_id, os.path.basename(one)) is not None]
+    depth = min((one.count("/") for one in named), default=0)
+    highest = [one for one in named if one.count("/") == depth]
+    return highest[0] if len(highest) == 1 else ""
+
+
 def why_not_addressable(name: str, split: str, class_id: str, known: Collection[int]) -> str:
     """Return the reason why DINOv3 cannot open an image, as a phrase for a message.
 

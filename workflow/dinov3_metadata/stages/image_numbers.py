@@ -5,7 +5,6 @@ or removed, from when it is published. Links that were made by a run that publis
 count, see ``numbered``.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count as count_from
 from threading import Lock
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..addresses import LABELLED, image_name, index_of, trailing_number
+from ..addresses import LABELLED, image_name, index_of, owner_of_number, trailing_number
 from ..names import check_length
 from .links import ViewFolder
 
@@ -99,7 +98,8 @@ class ImageNumbers:
         """Link to the images of a class, and retire all other links in its folder.
 
         A new image takes the number at the end of its own name if no other image has or claims it,
-        and the smallest free number otherwise. The number of a published image that was removed is
+        or if only its name is the one that DINOv3 uses for this number, see
+        ``addresses.owner_of_number``; and the smallest free number otherwise. The number of a published image that was removed is
         reused only for an image that has this number in its name.
 
         Args:
@@ -130,11 +130,17 @@ class ImageNumbers:
                     others.discard(name)
             new = sorted(wanted - numbers.keys())
             own = [trailing_number(image) for image in new]
-            often = Counter(own)
-            held = {*filter(self._kept(class_id), map(trailing_number, others)), *known.values()}
-            free = (i for i in count_from() if not (i in used or i in often or i in held))
+            claims: dict[int | None, list[str]] = {}
             for image, number in zip(new, own, strict=True):
-                if number is None or number in used or often[number] > 1:
+                claims.setdefault(number, []).append(image)
+            owners = {
+                some[0] if len(some) == 1 else owner_of_number(self.split, class_id, some)
+                for some in claims.values()
+            }
+            held = {*filter(self._kept(class_id), map(trailing_number, others)), *known.values()}
+            free = (i for i in count_from() if not (i in used or i in claims or i in held))
+            for image, number in zip(new, own, strict=True):
+                if number is None or number in used or image not in owners:
                     number = next(free)
                 used.add(number)
                 name = image_name(self.split, class_id, number)

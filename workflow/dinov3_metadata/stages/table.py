@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..addresses import LABELLED, is_image, name_parts
+from ..addresses import LABELLED, is_image, name_parts, owner_of_number
 from ..artefacts import Scan
 from ..documents import Count
 from ..errors import SHOWN, count, logger
@@ -233,11 +233,10 @@ class Table(Source):
         new = np.flatnonzero(numbers < 0)
         own, used = trailing_numbers(rows.paths[new]), numbers[numbers >= 0]
         claimed, first, many = np.unique(own, return_index=True, return_counts=True)
-        alone = (many == 1) & (claimed >= 0)
-        if len(used):
-            alone &= ~np.isin(claimed, used)
         takes = np.zeros(len(new), bool)
-        takes[first[alone]] = True
+        takes[first[many == 1]] = True
+        takes[self._owners(class_id, rows.paths[new], own, claimed[many > 1])] = True
+        takes &= (own >= 0) & ~np.isin(own, used)
         numbers[new[takes]] = own[takes]
         if len(rest := new[~takes]):
             rest = rest[order_of(rows.paths[rest])]
@@ -254,6 +253,25 @@ class Table(Source):
         filled = found > 0
         others = _some(Rows(rows.paths, numbers, rows.special), rows.special)
         return Piece(found[filled], filled.sum(1), numbers[good].astype("<u4"), others)
+
+    def _owners(
+        self, class_id: str, paths: np.ndarray, own: np.ndarray, shared: np.ndarray
+    ) -> list[int]:
+        """Return which images take a number that several have at the end of their names.
+
+        Args:
+            class_id: The class; empty for TEST.
+            paths: (images,), ``S``.
+            own: (images,), ``<i8``: the number at the end of each name.
+            shared: The numbers that several have.
+        """
+        if not len(shared):
+            return []
+        claims: dict[int, dict[str, int]] = {}
+        for i in np.flatnonzero(np.isin(own, shared) & np.char.endswith(paths, b".JPEG")).tolist():
+            claims.setdefault(int(own[i]), {})[os.fsdecode(paths[i])] = i
+        owners = ((some, owner_of_number(self.split, class_id, some)) for some in claims.values())
+        return [some[owner] for some, owner in owners if owner]
 
     def _join(self, pieces: dict[str, Piece], found: Found) -> tuple[Scan, ImagePaths]:
         """Return all classes in the order of their ids, and what cannot be opened after them."""
