@@ -14,7 +14,7 @@ from dinov3_metadata import MetadataError, __version__, commands, dump_extra, sn
 from dinov3_metadata import __main__ as program
 from dinov3_metadata.config import is_good, with_defaults
 from dinov3_metadata.extras import check_installed
-from helpers import REPOSITORY
+from helpers import REPOSITORY, make_tree
 from PIL import Image
 
 Run = Callable[..., tuple[int, str, str]]
@@ -223,6 +223,18 @@ def test_audit_opens_each_image_in_processes(tree: Path, tmp_path: Path, run: Ru
     assert "not-an-image" in run("audit", *options)[1]
     code, _, error = run("audit", *options, "--fail-on", "zero-bytes")
     assert (code, "3 images with a problem" in error) == (1, True)
+
+
+@pytest.mark.parametrize("view", ["none", "my 链接"])
+def test_an_audit_finds_the_images_as_the_metadata_does(
+    view: str, tmp_path: Path, run: Run
+) -> None:
+    root, extra = make_tree(tmp_path / "my 图像", ["train/cat/a.jpg"]), tmp_path / "e"
+    options = ("--root", root, "--extra", extra, "--splits", "TRAIN")
+    own = view if view == "none" else tmp_path / view
+    assert run("make", *options, "--labels", "folders", "--view", own)[0] == 0
+    assert run("audit", *options)[0] == 0
+    assert not (extra / "view").exists()
 
 
 def test_what_is_missing_is_said_with_the_extra_that_brings_it(

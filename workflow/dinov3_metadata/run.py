@@ -16,12 +16,14 @@ from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .extras import check_settings
 from .fingerprint import changed_since
+from .formats import read_description
 from .lock import locked
 from .log import NO_MEMORY
-from .paths import StrPath, check_encoding, existing, folder_of, path_of
+from .paths import StrPath, absolute, check_encoding, existing, folder_of, path_of
+from .preflight import view_of
 from .present import Chain
 from .published import published_state
-from .settings import Settings, flatten
+from .settings import NO_VIEW, Settings, flatten
 
 ATTEMPTS = 3  # to find a dataset that stays the same, and an undamaged work folder
 
@@ -117,7 +119,8 @@ def audit_extra(
 ) -> Chain:
     """Open every image that is new or changed since the last audit, as ``snakemake audit`` does.
 
-    Nothing is published but the lists of the audit.
+    Nothing is published but the lists of the audit. Without the setting ``view``, the images are
+    found as the published metadata says, so that no view is made in place of a table of paths.
 
     Args:
         root, extra: See ``dump_extra``.
@@ -128,7 +131,21 @@ def audit_extra(
         MetadataError: Something is wrong that the user can fix, or an image has a problem that
             the setting ``fail_on`` names.
     """
+    if "view" not in settings:
+        splits = settings.get("splits", Settings.splits)
+        settings["view"] = _published_view(absolute(root), absolute(extra), splits)
     return _lasting(_run_audit, {"root": root, "extra": extra} | settings, threads)
+
+
+def _published_view(dataset: str, extra: str, splits: Iterable[str]) -> str:
+    """Return the setting ``view`` with which splits were published; empty if they have no view.
+
+    If one of them has a table of paths, no links are to be made for the others.
+    """
+    described = [*filter(None, (read_description(extra, split) for split in splits))]
+    if any(about.table for about in described):
+        return NO_VIEW
+    return next(filter(None, (view_of(dataset, about) for about in described)), "")
 
 
 def _lasting(

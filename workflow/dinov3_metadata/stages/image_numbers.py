@@ -99,8 +99,9 @@ class ImageNumbers:
 
         A new image takes the number at the end of its own name if no other image has or claims it,
         or if only its name is the one that DINOv3 uses for this number, see
-        ``addresses.owner_of_number``; and the smallest free number otherwise. The number of a published image that was removed is
-        reused only for an image that has this number in its name.
+        ``addresses.owner_of_number``; and the smallest free number otherwise. The number of a
+        published image that was removed is reused only for an image that has this number in its
+        name.
 
         Args:
             class_id: The class; empty for TEST.
