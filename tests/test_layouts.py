@@ -148,7 +148,7 @@ def test_images_with_dinov3_s_names_are_not_linked_one_by_one(tmp_path: Path) ->
     (made.root / "imagenet21k_train/n01/photo.jpg").touch()
     with pytest.raises(MetadataError, match=r"imagenet21k_train\. It opens only") as raised:
         made.run()
-    assert "view" not in str(raised.value)
+    assert "or `view: none` to find all images by a table of their paths" in str(raised.value)
 
 
 TWO = ["train/cat/1.jpg", "valid/cat/2.jpg", "validation/cat/3.jpg"]
