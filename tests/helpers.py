@@ -253,6 +253,24 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
+def scheduler(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Run a scheduler of a cluster by the script in a folder of tests; gives its own folder."""
+    folder = tmp_path_factory.mktemp(name)
+    with alone(tmp_path_factory):  # apt-get can run only once at a time
+        cluster = subprocess.Popen(
+            [REPOSITORY / f"tests/{name}/cluster.sh", folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        said = cluster.stdout.readline()
+    with cluster:
+        assert said == "ready\n", said + cluster.stdout.read()
+        yield folder
+        cluster.stdin.close()
+
+
+@contextmanager
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Let in one process of pytest-xdist at a time; gives them a common folder."""
     folder = tmp_path_factory.getbasetemp()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, alone, digests, make_tree
+from helpers import REPOSITORY, digests, make_tree, scheduler
 
 if os.geteuid() != 0:
     pytest.skip("only root can start a Grid Engine", allow_module_level=True)
@@ -26,19 +26,8 @@ STAGES = ("scan_split", "dump_entries", "dump_class_arrays", "verify")
 @pytest.fixture(scope="module")
 def sge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Start a Grid Engine that runs until the tests have finished; gives its programs."""
-    folder = tmp_path_factory.mktemp("sge")
-    with alone(tmp_path_factory):  # apt-get can run only once at a time
-        cluster = subprocess.Popen(
-            [REPOSITORY / "tests/sge/cluster.sh", folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        said = cluster.stdout.readline()
-    with cluster:
-        assert said == "ready\n", said + cluster.stdout.read()
+    with scheduler("sge", tmp_path_factory) as folder:
         yield folder / "bin"
-        cluster.stdin.close()
 
 
 class Cluster:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from dinov3_metadata import dump_extra
-from helpers import REPOSITORY, alone, digests, make_tree
+from helpers import REPOSITORY, digests, make_tree, scheduler
 from test_dinov3 import STAND_IN
 
 if os.geteuid() != 0:
@@ -31,19 +31,8 @@ IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3"]
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Start a Slurm that runs until the tests have finished; gives its configuration file."""
-    folder = tmp_path_factory.mktemp("slurm")
-    with alone(tmp_path_factory):  # apt-get can run only once at a time
-        cluster = subprocess.Popen(
-            [REPOSITORY / "tests/slurm/cluster.sh", folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        said = cluster.stdout.readline()
-    with cluster:
-        assert said == "ready\n", said + cluster.stdout.read()
+    with scheduler("slurm", tmp_path_factory) as folder:
         yield folder / "slurm.conf"
-        cluster.stdin.close()
 
 
 class Cluster:
