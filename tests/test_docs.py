@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 from dinov3_metadata import __version__, walk
+from dinov3_metadata.access import refused
 from dinov3_metadata.config import settings_of
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.disk import make_folder
 from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.files import read_array_back, write_atomically
 from dinov3_metadata.lock import lock_run
-from dinov3_metadata.log import refused
 from dinov3_metadata.paths import folder_of, path_of
 from dinov3_metadata.preflight import check_folders, check_layout
 from dinov3_metadata.report.pages import draw_report

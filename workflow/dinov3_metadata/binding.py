@@ -26,12 +26,7 @@ from .growth import images_of, memory, minutes, shares
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import folder_count, house, path_of, pattern
-from .preflight import (
-    check_cluster_paths,
-    check_seen,
-    check_slurm_extra,
-    one_word,
-)
+from .preflight import check_cluster_paths, check_seen, check_slurm_extra, one_word
 from .present import Chain
 from .workdir import check_workdir
 
@@ -52,7 +47,6 @@ class Binding:
 
     def __init__(self, workflow: Any, chain: Chain) -> None:
         self.workflow, self.chain, self.extra = workflow, chain, chain.extra
-        self._classes = dict[str, int]()
         in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
@@ -340,17 +334,16 @@ class Binding:
     def _size(self, wildcards: Mapping[str, str]) -> tuple[int, int]:
         """Estimate the images, and return the folders, of the split that a job is about."""
         name, split = wildcards.get("tree") or wildcards["view"], wildcards["split"]
-        folders = max(folder_count(name), self._class_folders(split))
+        folders = max(folder_count(name), self._classes.get(split, 0))
         return images_of(self.extra, split, name, folders), folders
 
-    def _class_folders(self, split: str) -> int:
-        """Return the number of a split's classes, if it is not in DINOv3's layout: before the first
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        """Split -> the number of its classes, where it is not in DINOv3's layout: before the first
         scan, the name of its scan counts only the folders above them."""
-        if split not in LABELLED or not (self.chain.tabled or self.chain.is_view):
-            return 0
-        if split not in self._classes:
-            used = self.chain.settings
+        chain, found = self.chain, dict[str, int]()
+        for split in LABELLED if chain.tabled or chain.is_view else ():
             with suppress(MetadataError, OSError):  # the scan will say so
-                found = class_ids_of(used.root, self.chain.layout, split, self.chain.folders)
-                self._classes[split] = len(found)
-        return self._classes.get(split, 0)
+                ids = class_ids_of(chain.dataset, chain.layout, split, chain.folders)
+                found[split] = len(ids)
+        return found

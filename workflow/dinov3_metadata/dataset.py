@@ -23,7 +23,7 @@ from .formats import Description, entries_dtype, npy_header, read_description
 from .images import load_image
 from .look import finds_folder
 from .path_table import PathTable
-from .paths import StrPath, absolute, array_names, file_name, path_of, published_names
+from .paths import StrPath, absolute, array_names, file_name, path_of, published_paths
 from .preflight import view_of
 from .published import patiently
 from .selection import select_of
@@ -121,7 +121,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             raise ValueError(f"check is {check!r}, not 'stat' or None")
         self.extra = absolute(extra)
         self.split = split
-        check_readable(f"{self.extra}/{name}" for name in published_names(split))
+        check_readable(published_paths(self.extra, split))
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         if select is not None or holdout is not None:
             self._check_part(select, holdout)

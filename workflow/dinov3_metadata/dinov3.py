@@ -38,7 +38,7 @@ from .addresses import SPLITS, unescaped
 from .disk import read_file
 from .errors import MetadataError
 from .path_table import PathTable
-from .paths import StrPath, absolute, file_name, path_of, published_names
+from .paths import StrPath, absolute, file_name, path_of, published_paths
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
@@ -167,12 +167,12 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
         while True:
             new = None  # what is mapped here and now
             if getattr(self, "_entries", None) is None:
+                folder, split = os.path.expanduser(self._extra_root), self.split.name
                 with suppress(OSError):  # opening it makes an NFS client ask for the current files
-                    os.scandir(os.path.expanduser(self._extra_root)).close()
+                    os.scandir(folder).close()
                 with suppress(OSError, MetadataError):
-                    new = _described(self._extra_root, self.split.name)
-                folder = os.path.expanduser(self._extra_root)
-                check_readable(f"{folder}/{name}" for name in published_names(self.split.name))
+                    new = _described(folder, split)
+                check_readable(published_paths(folder, split))
             entries = self._get_entries()
             known = checked.get(id(entries))
             if known and known() is entries:
@@ -188,7 +188,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
             if error is None:
                 if new:
                     self._entries = None  # if these are other rows, the next call says so, too
-                    resume.check(os.path.expanduser(self._extra_root), self.split.name, new)
+                    resume.check(folder, split, new)
                     self._entries = entries
                 vars(self).pop(_SHA256, None)
                 tables[self] = table

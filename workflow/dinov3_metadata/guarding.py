@@ -16,7 +16,7 @@ from .errors import MetadataError, count
 from .formats import read_description
 from .look import finds, finds_folder
 from .named import Split
-from .paths import folder_of, path_of, published_names, work_folder
+from .paths import folder_of, path_of, published_paths, work_folder
 from .preflight import is_same, through_view, view_of
 from .published import patiently, published_state, receipts
 from .since import changed_since_published
@@ -41,7 +41,7 @@ def check(splits: Iterable[Split]) -> None:
         MetadataError: It is not.
     """
     for split in splits:
-        files = [f"{split.extra}/{name}" for name in published_names(split.split)]
+        files = published_paths(split.extra, split.split)
         check_readable([split.root, *files, folder_of(split.extra, "receipt")])
         patiently(split.extra, split.split, partial(_check_split, split))
 

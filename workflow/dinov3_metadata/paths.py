@@ -222,6 +222,11 @@ def published_names(split: str) -> list[str]:
     ]
 
 
+def published_paths(extra: StrPath, *splits: str) -> list[str]:
+    """Return the paths of the published files of some splits, which need not exist."""
+    return [os.path.join(extra, name) for split in splits for name in published_names(split)]
+
+
 def chosen_name(state: Mapping[str, str], what: str = "images") -> str:
     """Return the name of the file with the images of a split that are published, or with what was
     left out.

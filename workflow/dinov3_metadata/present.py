@@ -19,7 +19,7 @@ from .fingerprint import digest, of_content
 from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import data_of_kaggle, find_folders, part_of, recognise
 from .look import finds, finds_folder
-from .paths import path_of, published_names, work_folder
+from .paths import path_of, published_paths, work_folder
 from .preflight import (
     check_flat,
     check_folders,
@@ -75,8 +75,7 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
-        names = [name for split in SPLITS for name in published_names(split)]
-        files = [f"{self.extra}/{name}" for name in names]
+        files = published_paths(self.extra, *SPLITS)
         check_readable([work_folder(self.extra), *files], reads=False)
         if settings.reuse and not finds_folder(work_folder(settings.reuse)):
             raise MetadataError(

@@ -16,7 +16,7 @@ from .formats import Description
 from .look import finds
 from .paths import StrPath, absolute, path_of, work_folder
 from .preflight import dataset_of, is_same
-from .published import changed_classes, published_state, records_of
+from .published import Noted, changed_classes, published_state, records_of
 from .watched import Watched, image_states
 
 
@@ -67,22 +67,28 @@ def changed_since_published(root: str, extra: str, split: str, about: Descriptio
     changed = {
         *changed_since(records, contents, here),
         *changed_classes(dataset, about.layout, noted.classes, about.folders),
-        *repaired(extra, split, here),
+        *_repaired(extra, noted, here),
     }
     if moves and root != dataset:
         changed |= {*_dead_links(path_of(extra, "view", **noted.state), here, dataset)}
     return sorted(changed)
 
 
-def repaired(extra: StrPath, split: str, here: Callable[[str], str] = str) -> list[str]:
-    """Return the images that were left out by an audit and that have changed since.
+def repaired(extra: StrPath, split: str) -> list[str]:
+    """Return the images that were left out by an audit and that have changed since."""
+    noted = published_state(extra, split)
+    return _repaired(extra, noted, str) if noted else []
+
+
+def _repaired(extra: StrPath, noted: Noted, here: Callable[[str], str]) -> list[str]:
+    """Do the same as ``repaired``, from what a receipt says.
 
     Args:
-        extra, split: The folder with the metadata files, and the split.
+        extra: The folder with the metadata files.
+        noted: What the receipt says about the split.
         here: Returns where a path is now.
     """
-    noted = published_state(extra, split)
-    if not noted or noted.state["sound"] == "all":
+    if noted.state["sound"] == "all":
         return []
     watched = load(Watched, path_of(extra, "watched", **noted.state))
     images = {here(path): state for path, state in watched.images.items()} if watched else {}

@@ -51,19 +51,8 @@ COARSE = {"beegfs", "ext2", "ext3", "hfs", "hfsplus", "lustre", "mfs", "sshfs"}
 they were copied within a second."""
 
 REAL = LOCAL | {
-    *(
-        "beegfs",
-        "ceph",
-        "ceph-fuse",
-        "glusterfs",
-        "gpfs",
-        "juicefs",
-        "lustre",
-        "mfs",
-        "nfs",
-        "nfs4",
-    ),
-    *("sshfs", "virtiofs"),
+    *("beegfs", "ceph", "ceph-fuse", "glusterfs", "gpfs", "juicefs", "lustre", "mfs", "nfs"),
+    *("nfs4", "sshfs", "virtiofs"),
 }
 """File systems whose folders have the time of their last change. If all of them changed just now,
 then ``chmod -R`` or an unpacked archive did it."""

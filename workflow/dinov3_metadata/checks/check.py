@@ -18,7 +18,7 @@ from ..paths import (
     file_name,
     folder_of,
     path_of,
-    published_names,
+    published_paths,
     work_folder,
 )
 from ..preflight import check_root, find_labels, is_same
@@ -95,9 +95,8 @@ def judge(root: StrPath, extra: StrPath, splits: Sequence[str] | None, labels: S
     try:
         check_readable([dataset, extra])
         splits = _splits_of(extra, splits)
-        names = [name for split in splits for name in published_names(split)]
         rooms = [work_folder(extra), folder_of(extra, "receipt")]
-        check_readable([*(f"{extra}/{name}" for name in names), *rooms])
+        check_readable([*published_paths(extra, *splits), *rooms])
         return _judge(dataset, extra, splits, os.fspath(labels))
     except OSError as error:
         raise refused(error, reads=True) from error
@@ -177,11 +176,7 @@ def _splits_of(extra: str, splits: Sequence[str] | None) -> list[str]:
     for split in splits or ():
         if split not in SPLITS:
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
-    found = [
-        split
-        for split in SPLITS
-        if any(os.path.lexists(os.path.join(extra, name)) for name in published_names(split))
-    ]
+    found = [split for split in SPLITS if any(map(os.path.lexists, published_paths(extra, split)))]
     missing = [split for split in splits or () if split not in found]
     if missing or not found:
         name = file_name("entries", split=missing[0] if missing else "SPLIT")
