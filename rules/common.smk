@@ -29,6 +29,7 @@ from dinov3_metadata.binding import Binding
 from dinov3_metadata.config import check_config, check_file, prepare, settings_of, with_defaults
 from dinov3_metadata.demo import make_demo
 from dinov3_metadata.extras import check_installed
+from dinov3_metadata.jobs import workflow_profile
 from dinov3_metadata.log import ending_plainly, escape
 from dinov3_metadata.paths import WILDCARDS, check_encoding
 from dinov3_metadata.present import Chain
@@ -46,6 +47,8 @@ if not IS_MODULE:
 config = with_defaults(prepare(config))  # another object: an importer's config stays as it is
 with ending_plainly():
     check_workdir(Path.cwd())
+    if not IS_MODULE:
+        workflow_profile(sys.argv[1:])
     check_config(config)
     settings = settings_of(config, IS_MODULE)
     if IS_MODULE:

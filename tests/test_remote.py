@@ -51,7 +51,8 @@ def words(said: str, log: str = ".snakemake/slurm_logs/数 据/7.log", aux_log: 
 def test_the_error_in_the_log_of_a_job_is_shown_with_its_host() -> None:
     said = words("Error: TRAIN: 2 images cannot be opened:\n  a.JPEG\n  b.JPEG")
     assert said.splitlines() == [
-        "The log of the job, which ran on host n2, .snakemake/slurm_logs/数 据/7.log:",
+        "The log of the job, which ran on host n2, "
+        f"{os.getcwd()}/.snakemake/slurm_logs/数 据/7.log:",
         "Error: TRAIN: 2 images cannot be opened:",
         "  a.JPEG",
         "  b.JPEG",
@@ -88,7 +89,7 @@ def test_a_job_that_never_began_has_no_host() -> None:
 
     Path("own.log").write_text("Error: job 7 could not start: No such file\n")
     TOLD.append(("", "own.log", JOB))
-    assert last_words(0).splitlines()[0] == "The log of the job, own.log:"
+    assert last_words(0).splitlines()[0] == f"The log of the job, {os.getcwd()}/own.log:"
     assert "If it exists here, its host does not see it" in last_words(0)
 
 
@@ -123,8 +124,8 @@ def test_a_job_that_was_killed_is_told_what_to_give_it(error: str, more: str) ->
     last = words(error, "own.log", "own.log").splitlines()[-2:]
     assert last == [
         error,
-        "It had 1,002 MB and 20 minutes. If that was too little: --set-resources "
-        f"scan_split:{more}",
+        "It had 1,002 MB and 20 minutes. If that was too little, and nobody deleted the job: "
+        f"--set-resources scan_split:{more}",
     ]
 
 

@@ -16,11 +16,8 @@ import yaml
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata import __main__ as program
 from dinov3_metadata.artefacts import Scan
-from dinov3_metadata.chain import STAGES
 from dinov3_metadata.errors import DamagedError, logger
 from dinov3_metadata.paths import existing, path_of
-from dinov3_metadata.preflight import one_word
-from dinov3_metadata.present import Chain
 from dinov3_metadata.run import run_stage
 from dinov3_metadata.settings import Settings
 from helpers import LABELS, REPOSITORY, digests, exchange, file_states, make_tree
@@ -446,17 +443,6 @@ def test_a_layout_that_there_is_not_ends_the_command_as_any_wrong_option_does(
     )
     assert done.returncode == 2
     assert "invalid choice: 'foo'" in done.stderr
-
-
-def test_a_word_that_no_command_can_have_is_refused(tree: Path, tmp_path: Path) -> None:
-    chain = Chain(Settings(str(tree), str(tmp_path / "extra")))
-    given = STAGES["publish"].given(chain, "")
-    call = {"rule": "publish", "extra": chain.extra, "state": {}, "given": given}
-    assert json.loads(one_word(call)) == call
-    longest = "/" + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 2000  # 4,000 bytes, as a path may have
-    one_word({"rule": "publish", "extra": longest, "given": [longest] * 6})
-    with pytest.raises(MetadataError, match="are too long together"):
-        one_word({"given": ["\x01" * 4000] * 6})
 
 
 def test_an_interrupted_command_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,35 @@ def test_a_limit_on_submitted_jobs_is_waited_out(
     assert "(AssocMaxSubmitJobLimit). The run waits" in warning
 
 
+@pytest.mark.parametrize(
+    ("limit", "queue", "ends"),
+    [
+        ("AssocMaxSubmitJobLimit", [" \n", ""], True),
+        ("QOSMaxSubmitJobPerUserLimit", ["8 PENDING", "", "8 RUNNING", "", ""], True),
+        ("AssocGrpSubmitJobsLimit", ["", ""], False),  # others of the group may have jobs
+        ("AssocMaxSubmitJobLimit", [OSError(), OSError(), OSError()], False),
+    ],
+)
+def test_a_limit_that_lets_no_job_in_is_not_waited_out(
+    guarded: Callable, limit: str, queue: list[Any], ends: bool
+) -> None:
+    tries = []
+
+    def run_job(self: Any, job: Any) -> None:
+        tries.append(job)
+        if len(tries) <= len(queue):
+            self._report_job_error_threadsafe(Info(job=job), f"sbatch: error: {limit}")
+
+    executor = guarded(run_job=run_job)
+    with (
+        patch("dinov3_metadata.slurm_guard.AGAIN", 0),
+        patch("dinov3_metadata.slurm_guard.ask", side_effect=queue),
+    ):
+        executor.run_job(Group())
+    assert len(tries) == len(queue) + (not ends)
+    assert [said.splitlines()[0] for said in executor.said] == [f"sbatch: error: {limit}"] * ends
+
+
 def test_a_job_that_waits_for_a_limit_ends_with_the_run(guarded: Callable) -> None:
     executor = guarded(
         run_job=lambda self, job: self._report_job_error_threadsafe(Info(job=job), "MaxSubmitJobs"),

@@ -130,6 +130,8 @@ def test_a_job_that_is_refused(tree: Path, plugin: Callable, tmp_path: Path) -> 
         "The job asks for 8 cores, 1000 MB and 20 minutes: see the top of your profile's "
         "config.yaml.",
     ]
+    said = pbs.fails(pbs.start("--default-resources", "mem_mb=2000"))
+    assert "The profile's submit command needs qsub_extra, which some jobs lack" in said
     (pbs.home / "bin/qsub").unlink()
     assert "\nError: There is no qsub on this host" in pbs.fails()
 
@@ -150,8 +152,8 @@ def test_a_job_that_had_too_little_memory(
     assert killed in said.splitlines()
     assert ("Exit_status = 137" in said) == history
     assert said.endswith(
-        "It had 1,000 MB and 20 minutes. If that was too little: --set-resources "
-        "scan_split:mem_mb=2000"
+        "It had 1,000 MB and 20 minutes. If that was too little, and nobody deleted the job: "
+        "--set-resources scan_split:mem_mb=2000"
     )
 
 

@@ -308,6 +308,10 @@ def test_the_state_of_another_persons_runs_is_not_written(tmp_path: Path) -> Non
     os.chown(state / "incomplete", FIRST, -1)
     said = group.run(fails=True).splitlines()[-1]
     assert said.startswith(f"Error: You cannot write in {state}/incomplete, where Snakemake keeps ")
+    (state / "incomplete").rmdir()
+    os.chown(state, FIRST, -1)  # without the folders that Snakemake would make in it
+    said = group.run(fails=True).splitlines()[-1]
+    assert said.startswith(f"Error: You cannot write in {state}, where Snakemake keeps ")
 
 
 def acl_for(group: int, rights: int) -> bytes:

@@ -5,6 +5,7 @@ in rules/common.smk, because Snakemake would parse them anew at every start.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,15 +24,25 @@ from .errors import MetadataError, logger
 from .extras import check_settings
 from .fingerprint import digest
 from .growth import images_of, memory, minutes, shares
+from .jobs import (
+    check_amount,
+    check_cluster_paths,
+    check_seen,
+    check_slurm_extra,
+    check_submitting,
+    one_word,
+)
 from .lock import lock_run
 from .log import ending_plainly
 from .paths import folder_count, house, path_of, pattern
-from .preflight import check_cluster_paths, check_seen, check_slurm_extra, one_word
 from .present import Chain
 from .workdir import check_workdir
 
 RUN = "DINOV3_METADATA_RUN"
 """The start of the name of the environment variable that tells a job to which run it belongs."""
+
+AMOUNTS = {"mem_mb", "runtime"}
+"""The resources that each job of ours has, whatever the scheduler."""
 
 SCRIPT = house() / "workflow/scripts/run_stage.py"
 PACKAGES = Path(__file__).parents[1]
@@ -53,6 +64,8 @@ class Binding:
             check_settings(chain.settings)
         if self._run:
             check_seen(self.extra)
+        if workflow.is_main_process:
+            self._check_amounts()
 
     def complete(self) -> None:
         """Let `all` be the default target. Each Snakefile asks for this at its end, because a
@@ -190,6 +203,16 @@ class Binding:
         needed = [scan for scan in scans if not os.path.exists(scan)]
         return max(1, (self.workflow.resource_settings.cores or 1) // max(1, len(needed)))
 
+    def _check_amounts(self) -> None:
+        """Refuse memory, minutes and threads that are no numbers."""
+        used = self.workflow.resource_settings
+        for rule, threads in used.overwrite_threads.items():
+            check_amount("threads", evaluated(threads), rule)
+        given = {**used.overwrite_resources, "default-resources": used.default_resources or {}}
+        for of, resources in given.items():
+            for name in AMOUNTS & {*resources}:
+                check_amount(name, evaluated(resources[name]), of)
+
     def check_cluster(self) -> None:
         """Refuse what a cluster cannot handle, before any job is submitted, and listen to it."""
         workflow, used = self.workflow, self.chain.settings
@@ -201,6 +224,10 @@ class Binding:
         from .remote import hear, hear_command
 
         if workflow.executor_plugin.name != "slurm":
+            command = getattr(workflow.executor_settings, "submit_cmd", None) or ""
+            names = {*re.findall(r"{resources\.(\w+)}", command)}
+            remote = (rule for rule in workflow.rules if not workflow.is_local(rule))
+            check_submitting(name for rule in remote for name in names - {*rule.resources})
             hear_command(workflow.executor_settings)
             hear(workflow.executor_plugin)
             return
@@ -347,3 +374,22 @@ class Binding:
                 ids = class_ids_of(chain.dataset, chain.layout, split, chain.folders)
                 found[split] = len(ids)
         return found
+
+
+def evaluated(amount: Any) -> object:
+    """Return the number of a resource of Snakemake, which may be an expression such as
+    ``attempt * 1000``; the text of one that has none.
+
+    One that asks for the files of a job counts as 1, because they are not known yet.
+    """
+    if not hasattr(amount, "evaluate"):
+        return amount
+    if re.search("input|wildcards", str(amount.raw)):
+        return 1
+    known = {"input": (), "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
+    try:
+        return amount.evaluate({}, **known).value
+    except Exception as error:
+        if amount.raw is None:  # for instance, of the defaults of Snakemake itself
+            return 1 if "input" in str(error) else str(error)
+        return amount.raw

@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from .errors import MetadataError, did_you_mean
+from .errors import MetadataError
 from .extras import check_installed
+from .jobs import workflow_profile
 from .options import Parser
 from .paths import absolute, house
 from .paths import snakefile as path_of_snakefile
@@ -37,8 +38,7 @@ EXECUTORS = {
 def snakemake(arguments: list[str]) -> NoReturn:
     """Run our Snakefile with Snakemake's own options, in the current folder.
 
-    A ``config.yaml`` there counts, unless the options name another. ``--workflow-profile`` takes
-    the names of our profiles, too.
+    A ``config.yaml`` there counts, unless the options name another.
 
     Raises:
         MetadataError: Snakemake or the executor of a profile is not installed, there is no such
@@ -48,7 +48,10 @@ def snakemake(arguments: list[str]) -> NoReturn:
     from .config import check_file
 
     absolute(".")  # where it was deleted, Snakemake ends in a traceback
-    words = ["--snakefile", path_of_snakefile(), *map(_profile, ["", *arguments], arguments)]
+    profile = Path(workflow_profile(arguments))
+    if profile.parent == house() / "profiles" and profile.name in EXECUTORS:
+        check_installed(*EXECUTORS[profile.name], f"The profile {profile.name}")
+    words = ["--snakefile", path_of_snakefile(), *arguments]
     own = Path("config.yaml")
     named = any(word.split("=")[0] in ("--configfile", "--configfiles") for word in arguments)
     if os.path.lexists(own) and not named:
@@ -59,23 +62,6 @@ def snakemake(arguments: list[str]) -> NoReturn:
         with suppress(OSError):
             stream.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
-
-
-def _profile(before: str, word: str) -> str:
-    """Return a word of a command line, with the name of one of our profiles as its path."""
-    option, equals, name = word.rpartition("=")
-    if "--workflow-profile" not in (option, before) or name == "none" or os.path.exists(name):
-        return word
-    ours = house() / "profiles"
-    if not (ours / name).is_dir():
-        known = sorted(path.name for path in ours.iterdir())
-        raise MetadataError(
-            f"There is no profile {name!r}, neither here nor among ours: {', '.join(known)}."
-            f"{did_you_mean(name, known)}"
-        )
-    if name in EXECUTORS:
-        check_installed(*EXECUTORS[name], f"The profile {name}")
-    return f"{option}{equals}{ours / name}"
 
 
 def report(arguments: list[str]) -> NoReturn:

@@ -1,13 +1,9 @@
 """Preflight: check the folders, the layout and the labels setting before a run starts."""
 
-import json
 import os
-import re
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from .addresses import SPLITS, is_image, split_folder
 from .errors import MetadataError
@@ -26,13 +22,12 @@ from .layouts import (
     top_of_kaggle,
 )
 from .look import finds, finds_folder
-from .paths import LABEL_FILES, MARK, StrPath, path_of, work_folder
+from .paths import LABEL_FILES, MARK, StrPath
 
 MAPPING = LABEL_FILES[1]
 """Kaggle's labels file, which lies beside ``ILSVRC``."""
 
 LOOKED_AT = 1000  # files of a folder to look at for images at most
-LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 LONGEST = 2500  # most bytes of a path; Snakemake's record of it is a third longer, below 4096
 
 
@@ -327,72 +322,3 @@ def _inside_split(extra: str, folder: str) -> MetadataError:
         f"config: extra: {extra} is in the split folder {folder}. Choose root itself or a folder "
         "elsewhere."
     )
-
-
-def check_cluster_paths(paths: Iterable[str]) -> None:
-    """Check paths that Snakemake puts into job scripts, between Python's quotes, not a shell's.
-
-    Raises:
-        MetadataError: It could not pass on one of them.
-    """
-    for path in paths:
-        if {"'", "\\"} & set(path) or not path.isprintable():
-            raise MetadataError(
-                f"{path!r} contains a quote, a backslash or an unprintable character, which "
-                "Snakemake cannot pass on to the jobs of a cluster. Use a path without these."
-            )
-
-
-def check_seen(extra: str) -> None:
-    """Check that the host of a job sees the files of its run.
-
-    Otherwise Snakemake would wait for them (``latency-wait``) and end as if all were well.
-
-    Raises:
-        MetadataError: It does not.
-    """
-    work = work_folder(extra)
-    for folder in (os.path.dirname(os.path.abspath(extra)), extra, work):
-        with suppress(OSError):  # an NFS client may remember what was there before the run
-            os.close(os.open(folder, os.O_RDONLY))
-    if not os.path.exists(path_of(extra, "run")):
-        raise MetadataError(
-            f"Host {os.uname().nodename}, where this job runs, does not see {work}, although its "
-            "run is in progress. All hosts must see it at this path."
-        )
-
-
-def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> None:
-    """Check options for sbatch. The Slurm plugin would refuse them in a thread that dies, and the
-    run would wait forever.
-
-    Args:
-        extras: The values of ``slurm_extra``.
-        forbidden: Regular expression of an option -> what the plugin sets by it.
-
-    Raises:
-        MetadataError: There is an option that the plugin refuses.
-    """
-    for extra in extras:
-        for option, what in forbidden.items():
-            if found := re.search(option, extra):
-                raise MetadataError(
-                    f"slurm_extra must not contain {found[0]}: the Slurm plugin sets the {what} "
-                    "itself. See the top of profiles/slurm/config.yaml."
-                )
-
-
-def one_word(call: dict[str, Any]) -> str:
-    """Return what a job needs as JSON.
-
-    Raises:
-        MetadataError: It is longer than a word of a command may be: see execve(2), MAX_ARG_STRLEN.
-    """
-    word = json.dumps(call)
-    if len(shlex.quote(word)) > LONGEST_WORD:
-        raise MetadataError(
-            "The paths of root, extra and labels are too long together: a job would need "
-            f"{len(word):,} characters to name them, but Linux allows {LONGEST_WORD:,}. Use "
-            "shorter paths, for instance by a link."
-        )
-    return word

@@ -160,8 +160,8 @@ def _more(job: Any, said: str) -> list[str]:
     had = {name: job.resources.get(name) for name in KILLED}
     more = " ".join(f"{stage_of(job)}:{name}={2 * had[name]}" for name in lacked)
     return [
-        f"It had {had['mem_mb']:,} MB and {had['runtime']:,} minutes. If that was too little: "
-        f"--set-resources {more}"
+        f"It had {had['mem_mb']:,} MB and {had['runtime']:,} minutes. If that was too little, and "
+        f"nobody deleted the job: --set-resources {more}"
     ]
 
 
@@ -180,4 +180,4 @@ def _reasons(path: str) -> list[str]:
             "this program must have the same paths on all hosts."
         )
     ran = f", which ran on host {host}" if host else ""
-    return [f"The log of the job{ran}, {path}:", *lines] if lines else []
+    return [f"The log of the job{ran}, {os.path.abspath(path)}:", *lines] if lines else []

@@ -76,6 +76,7 @@ class SlurmGuard(Telling):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ends = threading.Event()
         self._full: set[Any] = set()  # the jobs that Slurm does not take now
+        self._alone: set[Any] = set()  # those of them that wait for no other job of the user's
         self._reported: set[str] = set()  # the numbers of the jobs that have ended
         self._stuck: dict[str, float] = {}  # number -> since when its state is a dead end
         self._said: set[str] = set()  # warnings
@@ -96,7 +97,8 @@ class SlurmGuard(Telling):
 
     def _report_job_error_threadsafe(self, job_info: Any, msg: str) -> None:
         """Report a job that could not be submitted, unless it is to be submitted again."""
-        if not (found := FULL.search(msg)):
+        found = FULL.search(msg)
+        if not found or self._waits_for_none(job_info.job, found[0]):
             msg = refusal(job_info.job, told(msg))
             super()._report_job_error_threadsafe(job_info, msg)
             return
@@ -105,6 +107,18 @@ class SlurmGuard(Telling):
             f"Slurm takes no more jobs of yours at the moment ({found[0]}). The run waits until "
             "one of them has ended. Ctrl-C ends it."
         )
+
+    def _waits_for_none(self, job: Any, limit: str) -> bool:
+        """Return whether the user has had no job in the queue at two tries in a row, so that a
+        limit on the user's own jobs lets none in: there is no end to wait for."""
+        with suppress(OSError, subprocess.SubprocessError):
+            if "Max" in limit and not ask("squeue", "--me", "--noheader").strip():
+                if job in self._alone:
+                    return True
+                self._alone.add(job)
+                return False
+        self._alone.discard(job)
+        return False
 
     def cancel(self) -> None:
         self._ends.set()

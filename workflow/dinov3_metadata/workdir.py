@@ -8,7 +8,14 @@ from pathlib import Path
 
 from .errors import MetadataError
 
-WRITTEN = ("", "incomplete", "iocache", "metadata")
+MADE = (
+    *("auxiliary", "conda", "conda-archive", "incomplete", "iocache", "locks", "metadata"),
+    *("shadow", "singularity"),
+)
+"""The folders that Snakemake makes in its own at each start, if they are not there."""
+
+WRITTEN = ("incomplete", "iocache", "metadata")
+"""Those in which a run writes."""
 
 
 def check_workdir(folder: Path, writes: bool = False) -> None:
@@ -16,15 +23,17 @@ def check_workdir(folder: Path, writes: bool = False) -> None:
 
     Args:
         folder: The working folder.
-        writes: Whether Snakemake will write in its folder. It always makes it.
+        writes: Whether Snakemake will write in its folder. It always makes it, and those in it.
 
     Raises:
         MetadataError: It cannot.
     """
     state = folder / ".snakemake"
-    places = [state / name for name in WRITTEN if writes] if state.is_dir() else [folder]
+    places = [folder] if not state.exists() else []
+    if writes or not all((state / name).is_dir() for name in MADE):
+        places += [state, *(state / name for name in WRITTEN if writes)]
     for place in places:
-        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+        if os.path.lexists(place) and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             raise MetadataError(
                 f"You cannot write in {place}, where Snakemake keeps its state. Use a working "
                 "folder of your own: run the same command with --directory <FOLDER>. Relative "
