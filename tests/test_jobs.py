@@ -10,6 +10,7 @@ from dinov3_metadata.errors import MetadataError
 from dinov3_metadata.jobs import one_word, workflow_profile
 from dinov3_metadata.present import Chain
 from dinov3_metadata.settings import Settings
+from dinov3_metadata.summary import failures
 from helpers import REPOSITORY
 
 
@@ -78,3 +79,8 @@ def test_numbers_may_be_expressions(snakemake: Callable, tree: Path, tmp_path: P
     words = ["--set-resources", *(f"scan_split:{one}" for one in amounts)]
     words += ["verify:runtime=9*attempt", "verify:mem_mb=input.size_mb+1", "--set-threads"]
     snakemake("--dry-run", *words, "verify=1", root=tree, extra=tmp_path / "extra")
+
+
+def test_a_work_folder_that_vanished_during_a_run_is_named(tmp_path: Path) -> None:
+    said = failures(tmp_path / "gone", [])
+    assert f"{tmp_path}/gone/.dinov3-metadata/run.lock is gone: during the run" in said

@@ -248,6 +248,13 @@ def failures(extra: StrPath, logs: Iterable[str]) -> str:
         logs: The files of Snakemake's own log. Only they show that a run was interrupted while its
             jobs waited.
     """
+    if not os.path.exists(run := path_of(extra, "run")):
+        return show(
+            [
+                f"{run} is gone: during the run, the folder was removed, or its file system was "
+                "unmounted. Bring it back, and run the same command again."
+            ]
+        )
     found = errors(extra)
     if not found:
         said = "".join(read_file(path).decode(errors="replace") for path in logs)
@@ -258,7 +265,7 @@ def failures(extra: StrPath, logs: Iterable[str]) -> str:
         else:
             from .remote import last_words  # only a failure needs it
 
-            found = [last_words(os.path.getmtime(path_of(extra, "run"))) or SILENT]
+            found = [last_words(os.path.getmtime(run)) or SILENT]
     return show(found)
 
 
