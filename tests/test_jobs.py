@@ -84,3 +84,11 @@ def test_numbers_may_be_expressions(snakemake: Callable, tree: Path, tmp_path: P
 def test_a_work_folder_that_vanished_during_a_run_is_named(tmp_path: Path) -> None:
     said = failures(tmp_path / "gone", [])
     assert f"{tmp_path}/gone/.dinov3-metadata/run.lock is gone: during the run" in said
+
+
+@pytest.mark.needs("snakemake")
+def test_a_rule_that_is_misspelt_is_not_ignored(snakemake: Callable, tree: Path) -> None:
+    options = ["--set-resources", "scan_spilt:mem_mb=4000", "--set-threads", "train=2"]
+    said = snakemake(*options, fails=True, root=tree, extra=tree).stdout
+    assert "Error: There is no rule 'scan_spilt'" in said
+    assert said.rstrip().endswith("Did you mean 'scan_split'?")

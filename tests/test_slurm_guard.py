@@ -229,6 +229,13 @@ def test_no_job_is_forgotten_while_slurm_does_not_answer(
     ]
 
 
+def test_a_run_says_why_its_job_waits(guarded: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    waits = {"7": ("PENDING", "AssocGrpCpuLimit")}
+    with patch("dinov3_metadata.slurm_guard.SILENCE", 0):
+        assert look(guarded(check_active_jobs=nothing), waits, waits) == []
+    assert caplog.messages == ["Slurm job 7 waits: AssocGrpCpuLimit. Ctrl-C ends the run."]
+
+
 def test_a_job_that_somebody_holds_is_named_once(
     guarded: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:

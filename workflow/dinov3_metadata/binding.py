@@ -27,6 +27,7 @@ from .growth import images_of, memory, minutes, shares
 from .jobs import (
     check_amount,
     check_cluster_paths,
+    check_rules,
     check_seen,
     check_slurm_extra,
     check_submitting,
@@ -206,6 +207,7 @@ class Binding:
     def _check_amounts(self) -> None:
         """Refuse memory, minutes and threads that are no numbers."""
         used = self.workflow.resource_settings
+        check_rules({*used.overwrite_threads, *used.overwrite_resources}, STAGES)
         for rule, threads in used.overwrite_threads.items():
             check_amount("threads", evaluated(threads), rule)
         given = {**used.overwrite_resources, "default-resources": used.default_resources or {}}

@@ -71,6 +71,24 @@ def check_slurm_extra(extras: Iterable[str], forbidden: Mapping[str, str]) -> No
                 )
 
 
+def check_rules(named: Iterable[str], known: Iterable[str]) -> None:
+    """Check the rules for which somebody set something. Snakemake would ignore an unknown one.
+
+    Args:
+        named: Their names. Those of a workflow around this one are other ones.
+        known: The rules of this program.
+
+    Raises:
+        MetadataError: One is spelt almost like a rule of ours.
+    """
+    for rule in sorted({*named} - {*known}):
+        if meant := did_you_mean(rule, known):
+            raise MetadataError(
+                f"There is no rule {rule!r} for which --set-resources or --set-threads could set "
+                f"anything.{meant}"
+            )
+
+
 def check_amount(name: str, value: object, of: str) -> None:
     """Check what somebody set for the jobs of a rule. Snakemake would call it a mistake in ours.
 

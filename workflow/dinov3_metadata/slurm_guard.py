@@ -30,6 +30,8 @@ AGAIN = 10  # s until a job is submitted again that did not pass such a limit
 
 SLOWEST = 30  # s between two looks at the jobs, at most
 
+SILENCE = 60  # s until a run says why a job of it waits
+
 PATIENCE = 30  # s until a state counts from which no job comes back by itself
 
 FINAL = (
@@ -165,6 +167,8 @@ class SlurmGuard(Telling):
             self._stuck.pop(number, None)
             if "Held" in reason:
                 self._say_once(f"Slurm job {number} is held ({reason}): scontrol release {number}")
+            elif state == "PENDING" and time.monotonic() > self._news + SILENCE:
+                self._say_once(f"Slurm job {number} waits: {reason}. Ctrl-C ends the run.")
         elif time.monotonic() > self._stuck.setdefault(number, time.monotonic()) + PATIENCE:
             if state == "COMPLETED" or (not state and DONE in text_of(job.aux["slurm_logfile"])):
                 self.report_job_success(job)
