@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from snakemake.io import unpack
 
 from .addresses import LABELLED
-from .chain import OF_SPLIT, STAGES, TABLES, needs
+from .chain import OF_SPLIT, TABLES, needs, stages_of
 from .class_ids import class_ids_of
 from .disk import read_file
 from .errors import MetadataError, logger
@@ -58,6 +58,7 @@ class Binding:
 
     def __init__(self, workflow: Any, chain: Chain) -> None:
         self.workflow, self.chain, self.extra = workflow, chain, chain.extra
+        self.stages = stages_of(chain.splits[0])
         in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
@@ -84,12 +85,14 @@ class Binding:
     def reads(self, rule: str) -> Any:
         """Return a function from wildcards to the files that a stage reads, by their names."""
         return unpack(
-            lambda wildcards: self._files(STAGES[rule].reads, self._state_of_job(rule, wildcards))
+            lambda wildcards: self._files(
+                self.stages[rule].reads, self._state_of_job(rule, wildcards)
+            )
         )
 
     def makes(self, rule: str) -> dict[str, str]:
         """Return the files that a stage makes, by their names."""
-        names = STAGES[rule].makes
+        names = self.stages[rule].makes
         return {name: self.where(name) for name in names if self.chain.tabled or name not in TABLES}
 
     def command(self, rule: str) -> Callable[..., list[str]]:
@@ -98,7 +101,7 @@ class Binding:
 
         def words(wildcards: Any, output: Any, threads: int) -> list[str]:
             state = self._state_of_job(rule, wildcards)
-            given = STAGES[rule].given(self.chain, state.get("split", ""))
+            given = self.stages[rule].given(self.chain, state.get("split", ""))
             if rule == "audit_split":
                 given["shares"] = self._shares(wildcards)
             call = {
@@ -157,7 +160,7 @@ class Binding:
 
     def verified(self, wildcards: Any) -> list[str]:
         """Return the files that must exist before anything is published."""
-        names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
+        names = [name for rule in OF_SPLIT for name in self.stages[rule].makes]
         return [path for state in self._states() for path in self._files(names, state).values()]
 
     def artefacts(self, wildcards: Any) -> list[str]:
@@ -296,7 +299,7 @@ class Binding:
         _ = self._lock
         self.check_run()
         state = dict(wildcards.items())
-        if "view" in STAGES[rule].reads:
+        if "view" in self.stages[rule].reads:
             state["view"] = self.chain.now[state["split"]].view.name
         return state
 

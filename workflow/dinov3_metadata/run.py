@@ -11,7 +11,7 @@ from typing import Any
 
 from . import progress
 from .access import refused
-from .chain import OF_SPLIT, STAGES, needs
+from .chain import OF_SPLIT, STAGES, needs, stages_of
 from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .extras import check_settings
@@ -43,7 +43,7 @@ def run_stage(
     Raises:
         MetadataError: See the function of the stage.
     """
-    stage = STAGES[rule]
+    stage = stages_of(state.get("split", ""))[rule]
     for wildcard in stage.clears:
         others = folder_of(extra, stage.makes[0], wildcard, **state)
         remove_folders(others, {state[wildcard]})
@@ -227,7 +227,7 @@ def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) ->
     """Run those of some stages whose files do not exist, and those that come after them."""
     state, ran = chain.now[split].state, set[str]()
     for rule in rules:
-        stage = STAGES[rule]
+        stage = stages_of(split)[rule]
         names = [name for name in stage.makes if needs(name, state)]
         files = [path_of(chain.extra, name, **state) for name in names]
         missing = not all(map(os.path.exists, files))
@@ -238,10 +238,11 @@ def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) ->
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
     now = chain.now[split]
-    if "{why}" in STAGES[rule].says:  # the others have nothing to say but that they run
+    stage = stages_of(split)[rule]
+    if "{why}" in stage.says:  # the others have nothing to say but that they run
         logger.info("%s", chain.says(rule, split))
     try:
-        run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
+        run_stage(rule, chain.extra, now.state, stage.given(chain, split), threads)
     except MetadataError as error:
         if rule == "verify" and changed_since(now.records, now.contents):  # this explains the error
             raise DatasetChangedError(error.args) from None
