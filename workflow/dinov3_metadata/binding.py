@@ -36,6 +36,7 @@ from .lock import lock_run
 from .log import ending_plainly
 from .paths import folder_count, house, path_of, pattern
 from .present import Chain
+from .tarred import check_no_tars
 from .workdir import check_workdir
 
 RUN = "DINOV3_METADATA_RUN"
@@ -343,6 +344,8 @@ class Binding:
         """Return the files that show that an audit of each split has finished: one that was asked
         for at some time, or one that a publication needs."""
         self._states()
+        with ending_plainly():
+            check_no_tars(self.chain.layout)
         audit = "-".join(filter(None, [self.chain.audit, time_of_audit]))
         return [
             path_of(self.extra, "audited", audit=audit, **self.chain.now[split].place_of_audit)

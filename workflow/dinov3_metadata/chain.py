@@ -334,6 +334,7 @@ STAGES = {
 }
 """Rule -> stage, in an order in which the stages can run."""
 
+TARRED = ("stages/tars", "tar_headers", "tar_scan", "tar_windows", "tars")
 _DIFFER: dict[str, dict[str, Any]] = {
     "scan_split": {
         "says": "Read the tars: {why}",
@@ -345,20 +346,17 @@ _DIFFER: dict[str, dict[str, Any]] = {
             "settings": chain.now[split].scan_settings,
             "empty_classes": chain.settings.empty_classes,
         },
-        "code": ("stages/tars", "tar_headers", "tar_scan", "tar_windows", "tars"),
     },
     "dump_entries": {
         "says": "Write the entries",
         "after": ("scan_split",),
         "reads": ("scan",),
         "makes": ("new_entries",),
-        "code": ("stages/tars", "tar_scan"),
     },
     "dump_class_arrays": {
         "says": "Write the class ids",
         "reads": ("scan",),
         "makes": ("new_class_ids",),
-        "code": ("stages/tars", "tar_scan"),
     },
     "verify": {
         "says": "Verify the entries",
@@ -368,12 +366,11 @@ _DIFFER: dict[str, dict[str, Any]] = {
             "level": chain.settings.level,
             "sample": chain.settings.sample,
         },
-        "code": ("stages/tars", "tar_headers", "tar_scan"),
     },
 }
 
 OF_TARS = {
-    rule: STAGES[rule]._replace(module="tars", splits=(TARS,), clears=(), **differ)
+    rule: STAGES[rule]._replace(module="tars", code=TARRED, splits=(TARS,), clears=(), **differ)
     for rule, differ in _DIFFER.items()
 }
 """The stages of a dataset of tars that differ from those of others."""

@@ -102,24 +102,6 @@ def entries_dtype(class_id_length: int, class_name_length: int) -> np.dtype:
     )
 
 
-def tar_entries_dtype(class_id_length: int, filename_length: int) -> np.dtype:
-    """Return the dtype of a row of the entries of tars, for texts of up to some code points.
-
-    Source: ``ImageNet22k._dump_entries`` in facebookresearch/dinov3.
-    """
-    import numpy as np
-
-    return np.dtype(
-        [
-            ("class_index", "<u4"),
-            ("class_id", f"<U{class_id_length}"),
-            ("start_offset", "<u4"),
-            ("end_offset", "<u4"),
-            ("filename", f"<U{filename_length}"),
-        ]
-    )
-
-
 def npy_header(dtype: np.dtype, rows: int) -> bytes:
     """Return the header of an ``.npy`` file, version 1.0, of ``rows`` elements of ``dtype``."""
     from numpy.lib import format as npy

@@ -15,7 +15,7 @@ from .addresses import LABELLED, SPLITS, TARS
 from .chain import code_of, needs, stages_of
 from .current import NUMBERED_BY, Present
 from .errors import MetadataError
-from .fingerprint import digest, of_content
+from .fingerprint import digest, of_content, tar_names
 from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import data_of_kaggle, find_folders, part_of, recognise
 from .look import finds, finds_folder
@@ -92,10 +92,10 @@ class Chain:
         self.layout = settings.layout
         if settings.layout == "auto":
             self.layout = recognise(self.dataset, folders)
-        check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if self.layout == "tars":
             self._find_tars()
             return
+        check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
             needed = settings.holdout or "TRAIN" in settings.splits
             check_root(self.dataset, "TRAIN" in folders or not needed)
@@ -130,6 +130,11 @@ class Chain:
     def _find_tars(self) -> None:
         """Set the attributes for a dataset of tars."""
         check_tar_settings(self.settings)
+        if not tar_names(self.dataset):
+            raise MetadataError(
+                f"config: layout: there is no tar in {self.dataset}, such as n01440764.tar. Name the "
+                "folder that contains one tar for each class."
+            )
         self.folders, self.labels, self.without = {}, "", ()
         self.root, self.is_view, self.tabled = self.dataset, False, False
         self.now, self.splits = {TARS: PresentTars(self)}, (TARS,)

@@ -24,6 +24,7 @@ from .preflight import view_of
 from .present import Chain
 from .published import published_state
 from .settings import NO_VIEW, Settings, flatten
+from .tarred import check_no_tars
 
 ATTEMPTS = 3  # to find a dataset that stays the same, and an undamaged work folder
 
@@ -215,6 +216,7 @@ def _run(chain: Chain, threads: int) -> None:
 
 def _run_audit(chain: Chain, threads: int) -> None:
     """Audit each split anew, as pixels can change while their folders do not."""
+    check_no_tars(chain.layout)
     now = f"-{time.time_ns():x}"
     for split in chain.splits:
         _run_needed(chain, split, BEFORE_AUDIT, threads)

@@ -44,6 +44,8 @@ class TarScan(Mapping[str, "np.ndarray"]):
     def __getitem__(self, class_id: str) -> np.ndarray:
         from numpy.lib import format as npy
 
+        if class_id not in self:
+            raise KeyError(class_id)
         with reading_back(self.path), self._file.open(class_id + SUFFIX) as member:
             rows: np.ndarray = npy.read_array(member, allow_pickle=False)
             if rows.dtype.names != ("start", "end", "gzipped", "name") or rows.ndim != 1:
@@ -67,6 +69,24 @@ class TarScan(Mapping[str, "np.ndarray"]):
         """Copy the scan to ``path``."""
         with open_regular(self.path) as file, write_atomically(path) as out:
             shutil.copyfileobj(file, out, 1 << 20)
+
+
+def entries_dtype(class_id_length: int, filename_length: int) -> np.dtype:
+    """Return the dtype of a row of the entries of tars, for texts of up to some code points.
+
+    Source: ``ImageNet22k._dump_entries`` in facebookresearch/dinov3.
+    """
+    import numpy as np
+
+    return np.dtype(
+        [
+            ("class_index", "<u4"),
+            ("class_id", f"<U{class_id_length}"),
+            ("start_offset", "<u4"),
+            ("end_offset", "<u4"),
+            ("filename", f"<U{filename_length}"),
+        ]
+    )
 
 
 def rows_of(members: Members) -> np.ndarray:

@@ -38,6 +38,22 @@ def check_tar_settings(settings: Settings) -> None:
             )
 
 
+def check_no_tars(layout: str) -> None:
+    """Refuse what is not there for tars: audits and searches for duplicates.
+
+    Args:
+        layout: The layout of the dataset.
+
+    Raises:
+        MetadataError: It is that of tars.
+    """
+    if layout == "tars":
+        raise MetadataError(
+            "The images in tars cannot be audited in place. Unpack the tars into folders, and audit "
+            "those."
+        )
+
+
 class PresentTars(Present):
     """The current state of the tars in a folder."""
 

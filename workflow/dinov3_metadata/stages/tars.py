@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -17,12 +16,12 @@ from ..documents import Count
 from ..errors import DatasetChangedError, MetadataError, count, listing, logger
 from ..files import read_array_back, sha256, write_atomically
 from ..fingerprint import Others, Record, last_records, read_record, tar_states, write_record
-from ..formats import FileDigest, npy_header, tar_entries_dtype
+from ..formats import FileDigest, npy_header
 from ..look import in_threads
 from ..paths import StrPath, existing, path_of
 from ..progress import progress
 from ..tar_headers import BLOCK, HeaderError, read_header
-from ..tar_scan import TarScan, rows_of, write_scan
+from ..tar_scan import TarScan, entries_dtype, rows_of, write_scan
 from ..tars import Members, check_offsets, list_members
 
 SUFFIX = ".tar"
@@ -129,10 +128,10 @@ def _last_scan(
     extra: StrPath, split: str, settings: str
 ) -> tuple[Record, TarScan] | tuple[None, None]:
     """Return the newest scan with the same settings that can be read."""
-    paths = (path for path, _ in existing(extra, "folders", split=split))
-    for path, record in last_records(paths, settings):
+    places = dict(existing(extra, "folders", split=split))
+    for path, record in last_records(places, settings):
         try:
-            return record, TarScan(Path(path).with_name("scan.npz"))
+            return record, TarScan(path_of(extra, "scan", **places[path]))
         except MetadataError:
             continue
     return None, None
@@ -155,7 +154,7 @@ def dump_entries(*, scan: StrPath, new_entries: StrPath) -> None:
     for rows in found.values():
         images += len(rows)
         width = max(width, names_of(rows).itemsize // 4)
-    dtype = tar_entries_dtype(max(map(len, found), default=0), width)
+    dtype = entries_dtype(max(map(len, found), default=0), width)
     with write_atomically(new_entries, images * dtype.itemsize) as file:
         file.write(npy_header(dtype, images))
         for index, class_id in enumerate(progress(found, len(found), "entries")):
@@ -164,7 +163,7 @@ def dump_entries(*, scan: StrPath, new_entries: StrPath) -> None:
 
 
 def entries_of(rows: np.ndarray, index: int, class_id: str, dtype: np.dtype) -> np.ndarray:
-    """Return the entries of a class, (images,) of ``formats.tar_entries_dtype``."""
+    """Return the entries of a class, (images,) of ``tar_scan.entries_dtype``."""
     entries = np.zeros(len(rows), dtype)
     entries["class_index"], entries["class_id"] = index, class_id
     entries["start_offset"], entries["end_offset"] = rows["start"], rows["end"]
