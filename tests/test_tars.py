@@ -204,3 +204,19 @@ def test_numbers_in_both_forms() -> None:
     assert number(b"0000017\0") == number(b"     17 ") == 15
     assert number(b"\x80" + (1 << 40).to_bytes(11, "big")) == 1 << 40
     assert number(b"000008\0\0") == number(b"\xff" * 12) == -1
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (["n01440764.tar", "n01443537.tar"], "contains tars, as ILSVRC2012_img_train.tar does"),
+        (["0001.jpg", "0001.cls", "0002.jpg", "0002.cls"], "is a shard of WebDataset"),
+    ],
+)
+def test_tars_that_are_made_for_something_else(
+    members: list[str], said: str, tmp_path: Path
+) -> None:
+    data = b"n01440764" * 99
+    tar = write_tar(tmp_path / "n1.tar", [(name, data) for name in members])
+    with pytest.raises(MetadataError, match=said):
+        list_members(tar)

@@ -132,8 +132,8 @@ class Chain:
         check_tar_settings(self.settings)
         if not tar_names(self.dataset):
             raise MetadataError(
-                f"config: layout: there is no tar in {self.dataset}, such as n01440764.tar. Name the "
-                "folder that contains one tar for each class."
+                f"config: layout: there is no tar in {self.dataset}, such as n01440764.tar. Name "
+                "the folder that contains one tar for each class."
             )
         self.folders, self.labels, self.without = {}, "", ()
         self.root, self.is_view, self.tabled = self.dataset, False, False

@@ -49,8 +49,8 @@ def check_no_tars(layout: str) -> None:
     """
     if layout == "tars":
         raise MetadataError(
-            "The images in tars cannot be audited in place. Unpack the tars into folders, and audit "
-            "those."
+            "The images in tars cannot be audited in place. Unpack the tars into folders, and "
+            "audit those."
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -258,6 +259,24 @@ class Walk:
             f"{self.tar} is not a tar: it begins with {begin!r}, where {expected} was expected."
         )
 
+    def _check_kind(self, letters: NDArray[np.uint8], images: int) -> None:
+        """Refuse tars that are made for something else, by the names of the files in them.
+
+        Raises:
+            MetadataError: The tar contains tars, or is a shard of WebDataset.
+        """
+        if not images and has_suffix(letters, [".tar"]).any():
+            raise MetadataError(
+                f"{self.tar} contains tars, as ILSVRC2012_img_train.tar does. Unpack this level "
+                f"alone, and name the folder with the tars: mkdir tars && tar -xf {self.tar} -C tars"
+            )
+        if images and has_suffix(letters, [".cls"]).sum() >= images:
+            raise MetadataError(
+                f"{self.tar} is a shard of WebDataset, whose classes are in files beside the "
+                "images (.cls). DINOv3 reads tars of one class each: unpack the shards into "
+                "folders by class."
+            )
+
     def images(self) -> Members:
         """Return the images among the members, once all are found."""
         if not self.runs:
@@ -273,6 +292,7 @@ class Walk:
         images &= files & ~hidden
         known = images & (names == UNREADABLE.encode())
         kept = images & ~known
+        self._check_kind(letters[files], int(kept.sum()))
         counts = {
             **self.left_out,
             "hidden files": int(hidden.sum()),
@@ -306,14 +326,16 @@ def is_hidden(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return hidden
 
 
-def has_suffix(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which names have the suffix of an image, see ``addresses.is_image``."""
+def has_suffix(
+    letters: NDArray[np.uint8], suffixes: Sequence[str] = IMG_EXTENSIONS
+) -> NDArray[np.bool_]:
+    """Return which names have a suffix, by default that of an image: ``addresses.is_image``."""
     lengths = np.count_nonzero(letters, axis=1)
     places = np.maximum(lengths[:, None] + np.arange(-8, 0), 0)
     tails = np.take_along_axis(letters, places, axis=1) | np.uint8(0x20)  # in small letters
     words = np.ascontiguousarray(tails).view("<u8")[:, 0]
     found = np.zeros(len(letters), bool)
-    for suffix in IMG_EXTENSIONS:
+    for suffix in suffixes:
         rest = np.uint64(8 * (8 - len(suffix)))
         wanted = int.from_bytes(suffix.encode(), "little")
         found |= (words >> rest == wanted) & (lengths >= len(suffix))
