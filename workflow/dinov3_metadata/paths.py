@@ -49,7 +49,7 @@ WILDCARDS = {
     "time": "[0-9]+",
     "receipt": "receipt-[0-9a-f]{12}",
     "stamp": "[0-9a-f]{16}",
-    "file": "[a-z-]+(?:-[A-Z]+)?[.](?:npy|json)",
+    "file": "(?:[a-z-]+-[A-Z]+|duplicates|entries|class-ids|metadata)[.](?:npy|json)",
     "page": "[a-z0-9-]+[.](?:html|rst)",
 }
 """Wildcard -> the regular expression that its values match."""
@@ -366,9 +366,11 @@ def state_of(path: StrPath) -> Place | None:
     """
     extra = extra_of(path)
     below = os.path.relpath(path, extra)
-    for name, relative in FILES.items():
-        if found := re.fullmatch(_regex(relative), below):
-            return Place(extra, name, found.groupdict())
+    with_split = f"-{TARS}.".join(below.rsplit(".", 1))  # see _relative
+    for text in (below, *([] if "/" in below else [with_split])):
+        for name, relative in FILES.items():
+            if found := re.fullmatch(_regex(relative), text):
+                return Place(extra, name, found.groupdict())
     return None
 
 

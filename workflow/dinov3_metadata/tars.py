@@ -268,7 +268,7 @@ class Walk:
         if not images and has_suffix(letters, [".tar"]).any():
             raise MetadataError(
                 f"{self.tar} contains tars, as ILSVRC2012_img_train.tar does. Unpack this level "
-                f"alone, and name the folder with the tars: mkdir tars && tar -xf {self.tar} -C tars"
+                f"alone, and name the new folder: mkdir tars && tar -xf {self.tar} -C tars"
             )
         if images and has_suffix(letters, [".cls"]).sum() >= images:
             raise MetadataError(
