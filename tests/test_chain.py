@@ -10,13 +10,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.addresses import SPLITS
-from dinov3_metadata.chain import COMMON, OF_SPLIT, SILENT, STAGES, needs
+from dinov3_metadata.addresses import SPLITS, TARS
+from dinov3_metadata.chain import COMMON, OF_SPLIT, OF_TARS, SILENT, STAGES, needs
 from dinov3_metadata.paths import FILES
 from dinov3_metadata.present import Chain
 from dinov3_metadata.run import dump_extra
 from dinov3_metadata.settings import Settings
 from helpers import REPOSITORY, make_tree
+from tarring import write_tar
 
 PACKAGE = REPOSITORY / "workflow/dinov3_metadata"
 HELPERS = {("publish", "changes"), ("publish", "sweep"), ("sweep", "links"), ("view", "links")}
@@ -76,6 +77,17 @@ def test_the_table_gives_a_stage_what_it_takes(chain: Chain, rule: str, split: s
         inspect.signature(function).bind(**dict.fromkeys(names), **given)
 
 
+@pytest.mark.parametrize("rule", OF_TARS)
+def test_the_table_gives_a_stage_of_tars_what_it_takes(rule: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "root/n1.tar", [("1.JPEG", b"")])
+    chain, stage = Chain(Settings(str(tmp_path / "root"), str(tmp_path / "extra"))), OF_TARS[rule]
+    function = getattr(import_module(f"dinov3_metadata.stages.{stage.module}"), rule)
+    names = [*stage.reads, *stage.makes, *stage.wildcards, *(["threads"] if stage.threads else [])]
+    inspect.signature(function).bind(**dict.fromkeys(names), **stage.given(chain, TARS))
+    used = {one for one in in_house(loaded("dinov3_metadata.stages.tars")) if "layouts/" not in one}
+    assert used <= {*COMMON, *SILENT, *stage.code, "stages/__init__"}
+
+
 @pytest.mark.parametrize("rule", STAGES)
 def test_each_name_of_the_table_is_that_of_a_file(rule: str) -> None:
     stage = STAGES[rule]
@@ -128,7 +140,7 @@ def test_a_new_version_of_any_module_of_a_stage_counts(rule: str) -> None:
     silent |= {name for name in used if name.startswith("layouts/")}  # see Present.view_settings
     if rule == "publish":  # these come after the publication
         silent |= {"stages/changes", "stages/link_texts", "stages/links", "stages/sweep"}
-        silent |= {"packed", "readdir", "walk"}
+        silent |= {"packed", "readdir", "tar_scan", "walk"}
     assert used <= {*COMMON, *stage.code} | silent
 
 

@@ -31,6 +31,7 @@ from dinov3_metadata.stages.scan import scan_images
 from dinov3_metadata.stages.verify import check_files, verify
 from dinov3_metadata.stages.view import View
 from helpers import FILES, LABELS, REPOSITORY, copy_repository, dump, make_tree
+from tarring import write_tar
 
 TREE = f"3-folders-{12 * '0'}"
 ERRORS = REPOSITORY / "docs/errors.md"
@@ -523,6 +524,7 @@ def test_each_command_runs(document: str, tmp_path: Path) -> None:
     annotations.write_text("val_0.JPEG\tn01440764\t0\t0\t1\t1\n")
     (house / "my.yaml").write_text(f"root: {data}\nextra: {tmp_path / 'extra'}\n")
     names = {"ROOT": data, "DATA": data, "EXTRA": tmp_path / "extra", "COMMAND": "python -c pass"}
+    names["TARS"] = write_tar(tmp_path / "tars/n01440764.tar", [("1.JPEG", b"")]).parent
     names |= {"CHECKOUT": house, "PHOTOS": tmp_path / "photos"}
     make_tree(tmp_path / "photos", [f"train/{one}/{i}.jpg" for one in "ab" for i in range(99)])
     (tmp_path / "photos/labels.txt").unlink()

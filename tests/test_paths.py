@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dinov3_metadata.addresses import SPLITS
+from dinov3_metadata.addresses import SPLITS, TARS
 from dinov3_metadata.paths import (
     FILES,
     OWN,
@@ -105,7 +105,8 @@ def test_existing_files_are_those_whose_path_is_in_the_table(tmp_path: Path) -> 
 
 
 def test_what_is_ours_in_the_work_folder_follows_from_the_table() -> None:
-    rooms = {*SPLITS, "labels", "numbering", "views", "audit", "duplicates", "published", "report"}
+    rooms = {*SPLITS, TARS, "labels", "numbering", "views", "audit", "duplicates"}
+    rooms |= {"published", "report"}
     assert rooms == ROOMS
     for name in (f"2-folders-{'0' * 12}", f"labels-none-{'0' * 12}", f"kept-{'0' * 12}"):
         assert re.fullmatch(STATE, name)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 LABELLED = ("TRAIN", "VAL")  # splits with one folder per class; TEST is one flat folder
+TARS = "TARS"  # takes the place of the splits in a dataset of tars, which has none
 
 MAX_INDEX = 2**32 - 1  # actual_index is stored as <u4
 
@@ -32,8 +33,9 @@ OTHER_IMAGES = (  # compiled by the few runs that need it
 
 
 def split_folder(split: str) -> str:
-    """Return the name of a split's folder in root: ``train``, ``val`` or ``test``."""
-    return split.lower()
+    """Return the name of a split's folder in root: ``train``, ``val`` or ``test``. Tars are in root
+    itself."""
+    return "" if split == TARS else split.lower()
 
 
 def is_image(name: str) -> bool:

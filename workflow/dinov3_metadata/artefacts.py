@@ -311,7 +311,7 @@ class Report:
         files: Published name of each array -> size and digest.
         checks: What was checked, one sentence each.
         verified: The time of the check, in UTC.
-        numbering, notes, empty_classes, selection: See ``formats.Description``.
+        numbering, notes, empty_classes, selection, gzipped: See ``formats.Description``.
     """
 
     split: str
@@ -329,6 +329,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     empty_classes: Count = NONE
     selection: Selection | None = None
+    gzipped: list[Count] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse a report whose files are not those of its split.

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from snakemake.io import unpack
 
 from .addresses import LABELLED
-from .chain import OF_SPLIT, STAGES, TABLES, needs
+from .chain import OF_SPLIT, TABLES, needs, stages_of
 from .class_ids import class_ids_of
 from .disk import read_file
 from .errors import MetadataError, logger
@@ -37,6 +37,7 @@ from .lock import lock_run
 from .log import ending_plainly
 from .paths import folder_count, house, path_of, pattern
 from .present import Chain
+from .tarred import check_no_tars
 from .workdir import check_workdir
 
 RUN = "DINOV3_METADATA_RUN"
@@ -59,6 +60,7 @@ class Binding:
 
     def __init__(self, workflow: Any, chain: Chain) -> None:
         self.workflow, self.chain, self.extra = workflow, chain, chain.extra
+        self.stages = stages_of(chain.splits[0])
         in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
         self.python = "python" if in_conda else sys.executable
         if not in_conda:
@@ -85,12 +87,14 @@ class Binding:
     def reads(self, rule: str) -> Any:
         """Return a function from wildcards to the files that a stage reads, by their names."""
         return unpack(
-            lambda wildcards: self._files(STAGES[rule].reads, self._state_of_job(rule, wildcards))
+            lambda wildcards: self._files(
+                self.stages[rule].reads, self._state_of_job(rule, wildcards)
+            )
         )
 
     def makes(self, rule: str) -> dict[str, str]:
         """Return the files that a stage makes, by their names."""
-        names = STAGES[rule].makes
+        names = self.stages[rule].makes
         return {name: self.where(name) for name in names if self.chain.tabled or name not in TABLES}
 
     def command(self, rule: str) -> Callable[..., list[str]]:
@@ -99,7 +103,7 @@ class Binding:
 
         def words(wildcards: Any, output: Any, threads: int) -> list[str]:
             state = self._state_of_job(rule, wildcards)
-            given = STAGES[rule].given(self.chain, state.get("split", ""))
+            given = self.stages[rule].given(self.chain, state.get("split", ""))
             if rule == "audit_split":
                 given["shares"] = self._shares(wildcards)
             call = {
@@ -158,7 +162,7 @@ class Binding:
 
     def verified(self, wildcards: Any) -> list[str]:
         """Return the files that must exist before anything is published."""
-        names = [name for rule in OF_SPLIT for name in STAGES[rule].makes]
+        names = [name for rule in OF_SPLIT for name in self.stages[rule].makes]
         return [path for state in self._states() for path in self._files(names, state).values()]
 
     def artefacts(self, wildcards: Any) -> list[str]:
@@ -298,7 +302,7 @@ class Binding:
         _ = self._lock
         self.check_run()
         state = dict(wildcards.items())
-        if "view" in STAGES[rule].reads:
+        if "view" in self.stages[rule].reads:
             state["view"] = self.chain.now[state["split"]].view.name
         return state
 
@@ -342,6 +346,8 @@ class Binding:
         """Return the files that show that an audit of each split has finished: one that was asked
         for at some time, or one that a publication needs."""
         self._states()
+        with ending_plainly():
+            check_no_tars(self.chain.layout)
         audit = "-".join(filter(None, [self.chain.audit, time_of_audit]))
         return [
             path_of(self.extra, "audited", audit=audit, **self.chain.now[split].place_of_audit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .addresses import LABELLED, SPLITS
+from .addresses import LABELLED, SPLITS, TARS
 from .fingerprint import of_code
 from .paths import TABLED
 from .published import CODE
@@ -334,6 +334,53 @@ STAGES = {
 }
 """Rule -> stage, in an order in which the stages can run."""
 
+TARRED = ("stages/tars", "tar_headers", "tar_scan", "tar_windows", "tars")
+_DIFFER: dict[str, dict[str, Any]] = {
+    "scan_split": {
+        "says": "Read the tars: {why}",
+        "after": (),
+        "reads": (),
+        "makes": ("scan", "folders"),
+        "given": lambda chain, split: {
+            "root": chain.root,
+            "settings": chain.now[split].scan_settings,
+            "empty_classes": chain.settings.empty_classes,
+        },
+    },
+    "dump_entries": {
+        "says": "Write the entries",
+        "after": ("scan_split",),
+        "reads": ("scan",),
+        "makes": ("new_entries",),
+    },
+    "dump_class_arrays": {
+        "says": "Write the class ids",
+        "reads": ("scan",),
+        "makes": ("new_class_ids",),
+    },
+    "verify": {
+        "says": "Verify the entries",
+        "reads": ("scan", "folders", "new_entries", "new_class_ids"),
+        "given": lambda chain, split: {
+            "root": chain.root,
+            "level": chain.settings.level,
+            "sample": chain.settings.sample,
+        },
+    },
+}
+
+OF_TARS = {
+    rule: STAGES[rule]._replace(module="tars", code=TARRED, splits=(TARS,), clears=(), **differ)
+    for rule, differ in _DIFFER.items()
+}
+"""The stages of a dataset of tars that differ from those of others."""
+
+
+def stages_of(split: str) -> dict[str, Stage]:
+    """Return rule -> stage for a split, or for tars."""
+    return {**STAGES, **OF_TARS} if split == TARS else STAGES
+
+
 OF_SPLIT = tuple(rule for rule, stage in STAGES.items() if stage.splits and not stage.on_demand)
 """The rules whose files must exist for each split before ``publish`` runs once for all splits."""
 
@@ -344,9 +391,10 @@ MAKERS = {name: stage for stage in STAGES.values() for name in stage.makes}
 """Name in ``paths.FILES`` -> the stage that makes the file."""
 
 
-def code_of(*rules: str) -> str:
+def code_of(*rules: str, split: str = "") -> str:
     """Return the fingerprint of the code of some stages."""
-    return of_code(*sorted({*COMMON, *(module for rule in rules for module in STAGES[rule].code)}))
+    stages = stages_of(split)
+    return of_code(*sorted({*COMMON, *(module for rule in rules for module in stages[rule].code)}))
 
 
 def of_layout(layout: str) -> str:
@@ -359,6 +407,8 @@ def needs(name: str, state: dict[str, str]) -> bool:
     """Return whether a split in some state needs a file: one with this stage, with a
     view or a table of paths, with a selection, or numbered by other classes than those of its own
     scan."""
+    if state.get("split") == TARS:
+        return any(name in stage.makes for stage in OF_TARS.values())
     if name == "view":
         return bool(state.get("view"))
     for rule, wildcard in (("select_images", "selection"), ("select_sound", "sound")):

@@ -42,6 +42,8 @@ from .paths import StrPath, absolute, file_name, path_of, published_paths
 from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
+OF_TARS = tuple(f"{name}_22k" for name in MODULES)
+"""The modules of ``ImageNet22k``, see ``imagenet22k``."""
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
 _SHA256 = "_paths_sha256"
@@ -94,7 +96,7 @@ def use_metadata_lengths(extra: StrPath | None = None, output_dir: StrPath | Non
         os.environ[resume.OUTPUT] = absolute(output_dir)
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     sys.meta_path.insert(0, _Finder(lambda module: _try_to_patch(module, lengths)))
-    for name in MODULES:
+    for name in (*MODULES, *OF_TARS):
         if name in sys.modules:
             _patch(sys.modules[name], lengths)
 
@@ -140,7 +142,12 @@ def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
 
 def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits; and let
-    it read images by the table of their paths, if there is one."""
+    it read images by the table of their paths, if there is one. Or mend ``ImageNet22k``."""
+    if module.__name__ in OF_TARS:
+        from . import imagenet22k  # only such trainings need it
+
+        imagenet22k.patch(module, _described)
+        return
     try:
         dataset, split = module.ImageNet, module.ImageNet.Split
         known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
@@ -390,13 +397,14 @@ def _forget(checked: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref
 
 
 class _Finder(MetaPathFinder):
-    """An import hook that calls a function with each of ``MODULES`` after its import."""
+    """An import hook that calls a function with each of these modules after its import."""
 
     def __init__(self, then: Callable[[ModuleType], None]) -> None:
         self.then = then
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in MODULES:
+        known = (*MODULES, *OF_TARS)
+        if name not in known:
             return None
         others = [
             finder
@@ -410,7 +418,7 @@ class _Finder(MetaPathFinder):
 
             def exec_module(module: ModuleType) -> None:
                 run(module)
-                if module.__name__ in MODULES:  # all modules of a zip file share one loader
+                if module.__name__ in known:  # all modules of a zip file share one loader
                     self.then(module)
 
             vars(spec.loader)["exec_module"] = exec_module

@@ -150,6 +150,46 @@ def folder_state(folder: StrPath, trust_timestamps: bool = True) -> State:
         return None
 
 
+def tar_state(path: StrPath) -> State:
+    """Return the state of a tar: its times, its inode and, as ``names``, its size."""
+    try:
+        found = ask(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.mode):
+        return None
+    return FolderState(found.mtime, found.ctime, found.inode, f"{TAR}{found.size}")
+
+
+def tar_names(folder: StrPath) -> list[str]:
+    """Return the sorted names of the tars in a folder, without hidden ones; nothing if it cannot be
+    listed."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(".tar")]
+    except OSError:
+        return []
+    return sorted((name for name in names if name[0] != "."), key=lambda name: name[: -len(".tar")])
+
+
+def tar_states(folder: StrPath) -> dict[str, State]:
+    """Return the states of the tars in a folder and, under the empty string, what they are called.
+
+    The times of the folder do not count, because it may be that for the metadata, too.
+    """
+    names = tar_names(folder)
+    states = in_threads(tar_state, [os.path.join(folder, name) for name in names])
+    return {"": _called(names), **dict(zip(names, states, strict=True))}
+
+
+def _called(names: list[str]) -> FolderState:
+    return FolderState(names=f"{TARS}{digest(names)}")
+
+
+TAR, TARS = "tar of ", "tars "
+"""How ``names`` begins in the state of a tar, and in that of a folder of tars."""
+
+
 def state_as_noted(
     folder: StrPath,
     noted: State,
@@ -165,6 +205,10 @@ def state_as_noted(
         state_of: Returns the state of a folder that links lead into. A function that remembers its
             results saves time where many links lead into the same folder.
     """
+    if noted and noted.names.startswith(TAR):
+        return tar_state(folder)
+    if noted and noted.names.startswith(TARS):
+        return _called(tar_names(folder))
     by_names = noted is not None and bool(noted.names)
     state = folder_state(folder, trust_timestamps and not by_names)
     if noted and noted.watched and state and has_times(state):

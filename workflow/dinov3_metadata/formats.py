@@ -169,6 +169,7 @@ class Description:
         selection: What was left out by the setting ``select``; None if nothing could be.
         select: That setting, without what makes no difference to the split.
         holdout: Which images of TRAIN are VAL, if VAL is a part of TRAIN; otherwise None.
+        gzipped: The rows whose images are compressed by gzip, in tars.
     """
 
     split: str
@@ -190,6 +191,7 @@ class Description:
     selection: Selection | None = None
     select: dict[str, Any] = field(default_factory=dict)
     holdout: Holdout | None = None
+    gzipped: list[Count] = field(default_factory=list)
 
     @property
     def table(self) -> str:

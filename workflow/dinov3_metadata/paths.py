@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Union
 
-from .addresses import LABELLED, SPLITS
+from .addresses import LABELLED, SPLITS, TARS
 from .errors import MetadataError
 
 StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
@@ -34,7 +34,7 @@ MARK = ".dinov3-view"
 """The name of a file in the folder of a view, which shows that its links are not a dataset."""
 
 WILDCARDS = {
-    "split": "|".join(SPLITS),
+    "split": "|".join((*SPLITS, TARS)),
     "view": "[0-9]+-folders-[0-9a-f]{12}",
     "tree": f"[0-9]+-folders-[0-9a-f]{{12}}(?:{TABLED})?",
     "selection": "all|select-[0-9a-f]{12}",
@@ -49,7 +49,7 @@ WILDCARDS = {
     "time": "[0-9]+",
     "receipt": "receipt-[0-9a-f]{12}",
     "stamp": "[0-9a-f]{16}",
-    "file": "[a-z-]+-[A-Z]+[.](?:npy|json)|duplicates[.]json",
+    "file": "(?:[a-z-]+-[A-Z]+|duplicates|entries|class-ids|metadata)[.](?:npy|json)",
     "page": "[a-z0-9-]+[.](?:html|rst)",
 }
 """Wildcard -> the regular expression that its values match."""
@@ -173,7 +173,16 @@ def path_of(extra: StrPath, name: str, **state: str) -> str:
         >>> path_of("/extra", "changes", split="VAL")
         '/extra/.dinov3-metadata/published/VAL.json'
     """
-    return f"{os.fspath(extra).rstrip('/')}/{FILES[name].format_map(state)}"
+    return f"{os.fspath(extra).rstrip('/')}/{_relative(name, state)}"
+
+
+def _relative(name: str, state: Mapping[str, str]) -> str:
+    """Return the path of a file below the folder for the metadata. The published files of tars have
+    the names that the reference gives them, without a split."""
+    text = FILES[name]
+    if state.get("split") == TARS and "/" not in text:
+        text = text.replace("-{split}", "")
+    return text.format_map(state)
 
 
 def folder_of(extra: StrPath, name: str, upto: str = "", **state: str) -> str:
@@ -197,12 +206,13 @@ def folder_of(extra: StrPath, name: str, upto: str = "", **state: str) -> str:
 
 def file_name(name: str, **state: str) -> str:
     """Return the last component of a file's path, for instance ``entries-TRAIN.npy``."""
-    return FILES[name].rpartition("/")[2].format_map(state)
+    return _relative(name, state).rpartition("/")[2]
 
 
 def array_names(split: str) -> list[str]:
-    """Return the file names of a split's arrays: entries; if labelled, class ids and names, too."""
-    names = ARRAYS if split in LABELLED else ARRAYS[:1]
+    """Return the file names of a split's arrays: entries; if labelled, class ids and names, too;
+    for tars, entries and class ids."""
+    names = ARRAYS if split in LABELLED else ARRAYS[:2] if split == TARS else ARRAYS[:1]
     return [file_name(name, split=split) for name in names]
 
 
@@ -356,9 +366,11 @@ def state_of(path: StrPath) -> Place | None:
     """
     extra = extra_of(path)
     below = os.path.relpath(path, extra)
-    for name, relative in FILES.items():
-        if found := re.fullmatch(_regex(relative), below):
-            return Place(extra, name, found.groupdict())
+    with_split = f"-{TARS}.".join(below.rsplit(".", 1))  # see _relative
+    for text in (below, *([] if "/" in below else [with_split])):
+        for name, relative in FILES.items():
+            if found := re.fullmatch(_regex(relative), text):
+                return Place(extra, name, found.groupdict())
     return None
 
 
@@ -390,7 +402,7 @@ STATE = "|".join(
 """The regular expression for the names of the folders in the work folder that each hold one state's
 files. These expressions are compiled by the few runs that need them."""
 
-ROOMS = {*SPLITS, *(part for part in PARTS - KEPT if "{" not in part)}
+ROOMS = {*SPLITS, TARS, *(part for part in PARTS - KEPT if "{" not in part)}
 """The names of the other folders in the work folder."""
 
 TEMPORARY = r"[.][0-9a-f]{12}-[0-9a-f]{32}[.]tmp"
@@ -403,4 +415,5 @@ OWN = "|".join(
 """The same for this program's files in the work folder."""
 
 PUBLIC = "|".join(_regex(path, file_only=True) for path in FILES.values() if "/" not in path)
+PUBLIC += "|" + "|".join(map(re.escape, (*array_names(TARS), file_name("metadata", split=TARS))))
 """The same for the published files."""

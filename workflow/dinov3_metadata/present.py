@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Any
 
 from .access import check_readable
-from .addresses import LABELLED, SPLITS
-from .chain import STAGES, code_of, needs
+from .addresses import LABELLED, SPLITS, TARS
+from .chain import code_of, needs, stages_of
 from .current import NUMBERED_BY, Present
 from .errors import MetadataError
-from .fingerprint import digest, of_content
+from .fingerprint import digest, of_content, tar_names
 from .formats import GROUPS, PROBLEMS, read_audit_summary
 from .layouts import data_of_kaggle, find_folders, part_of, recognise
 from .look import finds, finds_folder
@@ -34,6 +34,7 @@ from .published import (
     receipts,
 )
 from .settings import NO_VIEW, Settings
+from .tarred import PresentTars, check_tar_settings
 
 
 class Chain:
@@ -75,7 +76,7 @@ class Chain:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.dataset, self.extra = settings, settings.root, settings.extra
         check_folders(self.dataset, self.extra)
-        files = published_paths(self.extra, *SPLITS)
+        files = published_paths(self.extra, *SPLITS, TARS)
         check_readable([work_folder(self.extra), *files], reads=False)
         if settings.reuse and not finds_folder(work_folder(settings.reuse)):
             raise MetadataError(
@@ -91,6 +92,9 @@ class Chain:
         self.layout = settings.layout
         if settings.layout == "auto":
             self.layout = recognise(self.dataset, folders)
+        if self.layout == "tars":
+            self._find_tars()
+            return
         check_layout(self.layout, self.dataset, self.extra, folders, bool(settings.folders))
         if (settings.layout, self.layout) == ("auto", "imagenet"):
             needed = settings.holdout or "TRAIN" in settings.splits
@@ -122,6 +126,18 @@ class Chain:
         ]
         self.splits = tuple(there) or tuple(settings.splits)
         self.without = tuple(split for split in settings.splits if split not in self.splits)
+
+    def _find_tars(self) -> None:
+        """Set the attributes for a dataset of tars."""
+        check_tar_settings(self.settings)
+        if not tar_names(self.dataset):
+            raise MetadataError(
+                f"config: layout: there is no tar in {self.dataset}, such as n01440764.tar. Name "
+                "the folder that contains one tar for each class."
+            )
+        self.folders, self.labels, self.without = {}, "", ()
+        self.root, self.is_view, self.tabled = self.dataset, False, False
+        self.now, self.splits = {TARS: PresentTars(self)}, (TARS,)
 
     @property
     def instead_of_labels(self) -> str:
@@ -246,4 +262,4 @@ class Chain:
         why = ""
         if rule in ("link_view", "scan_split"):
             why = (self.now[split].view if rule == "link_view" else self.now[split].tree).why
-        return STAGES[rule].says.format(split=split, why=why, scatteritem=scatteritem)
+        return stages_of(split)[rule].says.format(split=split, why=why, scatteritem=scatteritem)

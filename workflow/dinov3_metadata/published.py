@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from .addresses import SPLITS, split_folder
+from .addresses import SPLITS, TARS, split_folder
 from .class_ids import class_ids_of
 from .disk import opened_folder
 from .documents import load, to_json
@@ -156,7 +156,7 @@ def write_receipt(
         split: noted
         for receipt in known.values()
         for split, noted in (receipt.splits if receipt else {}).items()
-        if split in SPLITS and noted.files == file_states(extra, split)
+        if split in (*SPLITS, TARS) and noted.files == file_states(extra, split)
     }
     for split, state in states.items():
         files = file_states(extra, split)

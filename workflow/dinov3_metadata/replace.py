@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .access import copy_access, keep_access
-from .addresses import SPLITS
+from .addresses import SPLITS, TARS
 from .disk import (
     create,
     create_anew,
@@ -365,7 +365,7 @@ def _holds_arrays(extra: StrPath, stamp: str) -> bool:
 
     Otherwise they are only files of an audit, which no training maps.
     """
-    published = {name for split in SPLITS for name in published_names(split)}
+    published = {name for split in (*SPLITS, TARS) for name in published_names(split)}
     return not published.isdisjoint(_sizes(extra, stamp))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import progress
 from .access import refused
-from .chain import OF_SPLIT, STAGES, needs
+from .chain import OF_SPLIT, STAGES, needs, stages_of
 from .disk import make_folder, remove_file, remove_folders
 from .errors import DamagedError, DatasetChangedError, MetadataError, logger
 from .extras import check_settings
@@ -24,6 +24,7 @@ from .preflight import view_of
 from .present import Chain
 from .published import published_state
 from .settings import NO_VIEW, Settings, flatten
+from .tarred import check_no_tars
 
 ATTEMPTS = 3  # to find a dataset that stays the same, and an undamaged work folder
 
@@ -43,7 +44,7 @@ def run_stage(
     Raises:
         MetadataError: See the function of the stage.
     """
-    stage = STAGES[rule]
+    stage = stages_of(state.get("split", ""))[rule]
     for wildcard in stage.clears:
         others = folder_of(extra, stage.makes[0], wildcard, **state)
         remove_folders(others, {state[wildcard]})
@@ -215,6 +216,7 @@ def _run(chain: Chain, threads: int) -> None:
 
 def _run_audit(chain: Chain, threads: int) -> None:
     """Audit each split anew, as pixels can change while their folders do not."""
+    check_no_tars(chain.layout)
     now = f"-{time.time_ns():x}"
     for split in chain.splits:
         _run_needed(chain, split, BEFORE_AUDIT, threads)
@@ -227,7 +229,7 @@ def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) ->
     """Run those of some stages whose files do not exist, and those that come after them."""
     state, ran = chain.now[split].state, set[str]()
     for rule in rules:
-        stage = STAGES[rule]
+        stage = stages_of(split)[rule]
         names = [name for name in stage.makes if needs(name, state)]
         files = [path_of(chain.extra, name, **state) for name in names]
         missing = not all(map(os.path.exists, files))
@@ -238,10 +240,11 @@ def _run_needed(chain: Chain, split: str, rules: Iterable[str], threads: int) ->
 
 def _run_one(chain: Chain, split: str, rule: str, threads: int) -> None:
     now = chain.now[split]
-    if "{why}" in STAGES[rule].says:  # the others have nothing to say but that they run
+    stage = stages_of(split)[rule]
+    if "{why}" in stage.says:  # the others have nothing to say but that they run
         logger.info("%s", chain.says(rule, split))
     try:
-        run_stage(rule, chain.extra, now.state, STAGES[rule].given(chain, split), threads)
+        run_stage(rule, chain.extra, now.state, stage.given(chain, split), threads)
     except MetadataError as error:
         if rule == "verify" and changed_since(now.records, now.contents):  # this explains the error
             raise DatasetChangedError(error.args) from None

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 
-from .addresses import LABELLED, SPLITS, escaped, split_folder
+from .addresses import LABELLED, SPLITS, TARS, escaped, split_folder
 from .chain import STAGES
 from .disk import read_file
 from .errors import count, printable
@@ -24,7 +24,7 @@ from .formats import (
 )
 from .layouts import part_of
 from .log import INTERRUPTED, error_in
-from .paths import MARK, StrPath, existing, path_of
+from .paths import MARK, StrPath, array_names, existing, file_name, path_of
 from .present import Chain
 from .replace import kept_size
 from .settings import Settings
@@ -86,6 +86,8 @@ def summarise(chain: Chain) -> str:
         notes.append(f"  {extra}/view is no longer used: delete it when no training reads it")
     table = ",paths" if chain.tabled else ""
     files = f"{{entries,class-ids,class-names{table}}}-SPLIT.npy, metadata-SPLIT.json"
+    if splits == (TARS,):
+        files = ", ".join([*array_names(TARS), file_name("metadata", split=TARS)])
     notes += [*_numbering(extra), *_holdout(extra), *_leaks(chain)]
     kept, room = kept_size(extra)
     if kept:
@@ -185,12 +187,14 @@ def _numbering(extra: StrPath) -> list[str]:
 
 def _leaks(chain: Chain) -> list[str]:
     """Return a warning if earlier splits were not compared with those of this run."""
+    if "leak" not in chain.settings.select_audit:
+        return []
     others = [
         one
         for one in SPLITS[: SPLITS.index(chain.splits[-1])]
         if one not in chain.splits and read_description(chain.extra, one)
     ]
-    if not others or "leak" not in chain.settings.select_audit:
+    if not others:
         return []
     now, names = " and ".join(chain.splits), " and ".join(others)
     return [f"  {names}: not compared with {now} as it is now. Make all of them in one run."]
@@ -237,7 +241,8 @@ def dataset_path(split: str, root: StrPath, extra: StrPath) -> str:
         'ImageNet:split=VAL:root=/data/imagenet:extra=/data/extra'
     """
     folders = (escaped(os.fspath(path)) for path in (root, extra))
-    return "ImageNet:split={}:root={}:extra={}".format(split, *folders)
+    name = "ImageNet22k" if split == TARS else f"ImageNet:split={split}"
+    return "{}:root={}:extra={}".format(name, *folders)
 
 
 def failures(extra: StrPath, logs: Iterable[str]) -> str:

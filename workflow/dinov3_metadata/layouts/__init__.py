@@ -8,7 +8,7 @@ import os
 from ..addresses import LABELLED
 from ..holdout import Holdout
 from ..paths import StrPath
-from . import flat, folder, imagenet, kaggle, tiny_imagenet
+from . import flat, folder, imagenet, kaggle, tars, tiny_imagenet
 from .kaggle import SOLUTION, data_of_kaggle, top_of_kaggle
 from .part import (
     SYSTEM,
@@ -54,10 +54,11 @@ LAYOUTS: dict[str, Layout] = {
     "tiny-imagenet": tiny_imagenet,
     "folder": folder,
     "flat": flat,
+    "tars": tars,
 }
 """Name in config.yaml -> module."""
 
-TRIED = ("tiny-imagenet", "imagenet", "kaggle", "folder", "flat")
+TRIED = ("tiny-imagenet", "imagenet", "kaggle", "folder", "flat", "tars")
 """The order in which ``recognise`` tries them: Tiny ImageNet's own files tell more than names of
 images, which another layout may have, too."""
 

@@ -2,16 +2,19 @@
 
 import numpy as np
 
+from ..addresses import TARS
 from ..artefacts import Scan
 from ..documents import Count, to_json
 from ..errors import MetadataError
 from ..files import write_atomically
 from ..formats import Changes
 from ..paths import StrPath, path_of
+from ..tar_scan import TarScan
 
 
-def compare(before: Scan | None, after: Scan) -> Changes:
-    """Compare two scans of a split. An image is identified by its class and its number.
+def compare(before: Scan | TarScan | None, after: Scan | TarScan) -> Changes:
+    """Compare two scans of a split. An image is identified by its class and its number; one in a
+    tar by its place and its name.
 
     Args:
         before: The scan that was published last; None if there is none.
@@ -21,9 +24,9 @@ def compare(before: Scan | None, after: Scan) -> Changes:
         The classes and images that were added and removed.
     """
     old, new = (scan.by_class() if scan else {} for scan in (before, after))
-    nothing = np.empty(0, "<u4")
     classes: dict[str, tuple[Count, Count]] = {}
     for class_id in sorted(old.keys() | new.keys()):
+        nothing = (old[class_id] if class_id in old else new[class_id])[:0]
         was, now = old.get(class_id, nothing), new.get(class_id, nothing)
         if not np.array_equal(was, now):
             classes[class_id] = _missing(now, was), _missing(was, now)
@@ -42,7 +45,7 @@ def _missing(some: np.ndarray, others: np.ndarray) -> Count:
     return Count(len(np.setdiff1d(some, others, assume_unique=True)))
 
 
-def compare_with_last(scan: Scan, extra: StrPath, split: str) -> Changes:
+def compare_with_last(scan: Scan | TarScan, extra: StrPath, split: str) -> Changes:
     """Compare a scan with the scan that was published last.
 
     Args:
@@ -55,13 +58,14 @@ def compare_with_last(scan: Scan, extra: StrPath, split: str) -> Changes:
         first publication.
     """
     try:
-        before = Scan.load(path_of(extra, "last_scan", split=split))
+        load = TarScan if split == TARS else Scan.load
+        before = load(path_of(extra, "last_scan", split=split))
     except MetadataError:
         before = None
     return compare(before, scan)
 
 
-def note_changes(changes: Changes, scan: Scan, extra: StrPath, split: str) -> None:
+def note_changes(changes: Changes, scan: Scan | TarScan, extra: StrPath, split: str) -> None:
     """Write down what a publication changed, and keep its scan for comparison with the next one."""
     with write_atomically(path_of(extra, "changes", split=split)) as file:
         file.write(to_json(changes, indent=1))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from ..addresses import LABELLED
+from ..addresses import LABELLED, TARS
 from ..artefacts import Report, Scan
 from ..disk import (
     make_folder,
@@ -27,6 +27,7 @@ from ..fingerprint import changed_since
 from ..formats import SMALL, Description, FileDigest, versions
 from ..holdout import Holdout
 from ..paths import (
+    ARRAYS,
     StrPath,
     chosen_name,
     file_name,
@@ -37,6 +38,7 @@ from ..paths import (
 )
 from ..published import changed_classes, is_true, receipts, records_of, write_receipt
 from ..replace import Writer, keep_replaced, replaced_files
+from ..tar_scan import TarScan
 from .changes import compare_with_last, note_changes
 from .sweep import sweep
 
@@ -114,10 +116,13 @@ def publish(
     size = 0
     for split, state in pending.items():
         report = reports[split]
-        folder = folder_of(extra, "new_entries", **state)
+        made = {
+            file_name(kind, split=split): path_of(extra, f"new_{kind}", **state)
+            for kind in (*ARRAYS, "paths")
+        }
         for name, new in report.files.items():
             if not _is(_free(extra, name), new):
-                writers[name] = partial(_copy, f"{folder}/{name}", new.sha256)
+                writers[name] = partial(_copy, made[name], new.sha256)
                 size += new.bytes
         held = Holdout(holdout, Count(seed)) if holdout and split in LABELLED else None
         description = describe(report, root, dataset, layout, folders, select.get(split), held)
@@ -131,7 +136,9 @@ def publish(
                 writers[name] = partial(_copy, path, new.sha256)
                 size += new.bytes
     scans = {
-        split: Scan.load(path_of(extra, chosen_name(state), **state))
+        split: (TarScan if split == TARS else Scan.load)(
+            path_of(extra, chosen_name(state), **state)
+        )
         for split, state in pending.items()
     }
     changes = {split: compare_with_last(scan, extra, split) for split, scan in scans.items()}
