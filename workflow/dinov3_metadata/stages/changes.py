@@ -42,6 +42,8 @@ def compare(before: Scan | TarScan | None, after: Scan | TarScan) -> Changes:
 
 def _missing(some: np.ndarray, others: np.ndarray) -> Count:
     """Return how many images of ``some`` are not in ``others``."""
+    if not len(others):
+        return Count(len(some))
     return Count(len(np.setdiff1d(some, others, assume_unique=True)))
 
 

@@ -229,15 +229,17 @@ def verify(
     step = max(1, len(entries) // sample) if level == "sample" else 1
     if ids.tolist() != [*found]:
         wrong.append("the class ids differ from the names of the tars")
-    for index, class_id in enumerate(progress(found, len(found), "verify")):
-        rows = found[class_id]
-        new = entries[start : start + len(rows)]
-        if not np.array_equal(new, entries_of(rows, index, class_id, entries.dtype)):
-            wrong.append(f"the entries of {class_id} differ from its scan")
-        gzipped += (np.flatnonzero(rows["gzipped"]) + start).tolist()
-        looked_at = rows[(-start) % step :: step]
-        wrong += _wrong_headers(f"{root}/{class_id}{SUFFIX}", looked_at)
-        start += len(rows)
+    with open_regular(new_entries) as file:  # mapped pages would stay in memory
+        file.seek(entries.offset)
+        for index, class_id in enumerate(progress(found, len(found), "verify")):
+            rows = found[class_id]
+            expected = entries_of(rows, index, class_id, entries.dtype).tobytes()
+            if file.read(len(expected)) != expected:
+                wrong.append(f"the entries of {class_id} differ from its scan")
+            gzipped += (np.flatnonzero(rows["gzipped"]) + start).tolist()
+            looked_at = rows[(-start) % step :: step]
+            wrong += _wrong_headers(f"{root}/{class_id}{SUFFIX}", looked_at)
+            start += len(rows)
     if start != len(entries):
         wrong.append(f"there are {len(entries):,} entries of {start:,} images")
     if wrong:
