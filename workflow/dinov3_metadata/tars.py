@@ -34,7 +34,7 @@ from .tar_headers import (
     quoted,
     read_header,
 )
-from .tar_windows import ALONE, Run, Window, follow, trimmed
+from .tar_windows import ALONE, Run, Window, follow
 
 FIRST = 1 << 16  # bytes to read at once, at the beginning
 WINDOW = 1 << 22  # the same, where members are small
@@ -141,13 +141,15 @@ class Walk:
         Raises:
             MetadataError: See ``list_members``.
         """
-        at, span, room = 0, FIRST, memoryview(bytearray(WINDOW))
+        at, span, room = 0, FIRST, np.empty(WINDOW, np.uint8).data
         while at < self.size:
             first, before = at, self.found
             if span == ALONE and not self.said and (run := follow(self.file, at)):
                 at = self._add(run)
             else:
                 got = os.preadv(self.file, [room[:span]], at)
+                if span == FIRST == got and room[:got].tobytes().count(b"ustar") > FIRST // SPARSE:
+                    got += os.preadv(self.file, [room[got:]], at + got)
                 window = Window(room[:got], at)
                 # The next window tells how the data after a last block begins, if there is any.
                 while at + ALONE <= window.end or at == first <= window.end - BLOCK:
@@ -265,7 +267,7 @@ class Walk:
         )
 
     def _check_kind(self, letters: NDArray[np.uint8], images: int) -> None:
-        """Refuse tars that are made for something else, by the names of the files in them.
+        """Refuse tars that are made for something else, by the names of their other files.
 
         Raises:
             MetadataError: The tar contains tars, or is a shard of WebDataset.
@@ -289,7 +291,7 @@ class Walk:
             return Members(np.zeros(0, "<U1"), none, none, none.astype(bool), {})
         names, begins, starts, _, data = map(np.concatenate, zip(*self.runs, strict=True))
         ends = np.append(begins[1:], np.uint64(self.end))
-        letters = trimmed(names.view(np.uint8).reshape(len(names), -1))
+        letters = names.view(np.uint8).reshape(len(names), -1)
         files = letters[:, 0] != 0
         hidden = files & is_hidden(letters)
         images = has_suffix(letters)
@@ -297,7 +299,7 @@ class Walk:
         images &= files & ~hidden
         known = images & (names == UNREADABLE.encode())
         kept = images & ~known
-        self._check_kind(letters[files], int(kept.sum()))
+        self._check_kind(letters[files & ~images], int(kept.sum()))
         counts = {
             **self.left_out,
             "hidden files": int(hidden.sum()),
@@ -337,17 +339,18 @@ def has_suffix(
     tails = eights[np.arange(many) * width + lengths] | np.uint64(0x2020202020202020)
     found = np.zeros(many, bool)
     for suffix in suffixes:
-        if not found.all():
-            rest = np.uint64(8 * (8 - len(suffix)))
-            wanted = int.from_bytes(suffix.encode(), "little")
-            found |= (tails >> rest == wanted) & (lengths >= len(suffix))
+        rest = np.uint64(8 * (8 - len(suffix)))
+        wanted = int.from_bytes(suffix.encode(), "little")
+        found |= (tails >> rest == wanted) & (lengths >= len(suffix))
+        if found.all():
+            break
     return found
 
 
 def has_magic(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which data begins as that of an image."""
     found = np.zeros(len(data), bool)
-    for magic in MAGIC:
+    for magic in MAGIC if len(data) else ():
         found |= (data[:, : len(magic)] == np.frombuffer(magic, np.uint8)).all(axis=1)
     return found
 

@@ -17,7 +17,7 @@ from ..errors import DatasetChangedError, MetadataError, count, listing, logger
 from ..files import read_array_back, sha256, write_atomically
 from ..fingerprint import Others, Record, last_records, read_record, tar_states, write_record
 from ..formats import FileDigest, npy_header
-from ..look import in_threads
+from ..look import in_threads, waiting_ns
 from ..paths import StrPath, existing, path_of
 from ..progress import progress
 from ..tar_headers import BLOCK, HeaderError, read_header
@@ -59,7 +59,7 @@ def scan_split(
     known, before = _last_scan(extra, split, settings)
     fresh = [name for name in names if not known or known.folders.get(name) != states[name]]
     read = partial(_read, root)
-    found = in_threads(read, fresh, threads)
+    found = in_threads(read, fresh, threads, waiting_ns)
     broken: list[MetadataError] = []
     others: dict[str, Others] = {}
     logger.info("%s read, %d as before", count(len(fresh), "tar"), len(names) - len(fresh))
