@@ -12,6 +12,7 @@ import pytest
 from dinov3_metadata.addresses import is_image
 from dinov3_metadata.errors import DatasetChangedError, MetadataError
 from dinov3_metadata.tar_headers import BLOCK, number, padded, quoted
+from dinov3_metadata.tar_windows import follow, plain_files
 from dinov3_metadata.tars import LARGEST, Members, check_offsets, list_members
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,6 +172,37 @@ def test_a_wrong_checksum_among_many(size: int, field: int, tmp_path: Path) -> N
         file.write(bytes([before[0] ^ 1]))
     with pytest.raises(MetadataError, match=f"damaged at byte {at:,}, where the checksum"):
         list_members(tar)
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_plain_headers_are_read_together(size: int, tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [size, 9, 3 << 20] * 50)
+    with tar.open("rb") as file:
+        headers = b"".join(os.pread(file.fileno(), BLOCK, at) for at in list_members(tar).starts)
+        assert len(follow(file.fileno(), 0).names) == 150
+    names, sizes = plain_files(np.frombuffer(headers, np.uint8).reshape(-1, BLOCK))
+    assert sizes.tolist() == [size, 9, 3 << 20] * 50
+    assert names.tolist() == [b"%d.JPEG" % k for k in range(150)]
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_an_empty_file_has_none_of_the_data_that_follows(size: int, tmp_path: Path) -> None:
+    members = [("1.JPEG", image(size)), ("empty", b""), ("BM.JPEG", image(size))] * 100
+    found = list_members(write_tar(tmp_path / "n1.tar", members))
+    assert found.left_out == {"files that are no images": 100}
+
+
+def test_large_members_without_an_end(tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [70_000] * 5)
+    os.truncate(tar, 5 * (BLOCK + padded(70_000)))
+    assert len(list_members(tar).names) == 5
+
+
+def test_hidden_is_what_begins_with_a_dot(tmp_path: Path) -> None:
+    hidden = [".a.JPEG", "..a.JPEG", "n1/.a.JPEG", "n1/...JPEG", ".n1/a.JPEG", "./._a.JPEG"]
+    shown = ["./a.JPEG", "../a.JPEG", "n1/./a.JPEG", "a.b.JPEG", "n1./a.JPEG"]
+    members = [(name, b"") for name in hidden + shown]
+    assert list_members(write_tar(tmp_path / "n1.tar", members)).names.tolist() == shown
 
 
 def test_a_suffix_is_that_of_one_name(tmp_path: Path) -> None:
