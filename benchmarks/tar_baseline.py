@@ -18,7 +18,7 @@ ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8"}
 
 def dump(root: str, extra: str) -> None:
     """Write the metadata of all tars in the steps of DINOv3's ``ImageNet22k``."""
-    # 1. The listings, which its README asks for.
+    # 1. The listings that it reads.
     class_ids = sorted(name[:-4] for name in os.listdir(root) if name.endswith(".tar"))
     os.makedirs(f"{extra}/blocks", exist_ok=True)
     for class_id in class_ids:
