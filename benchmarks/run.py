@@ -25,9 +25,9 @@ from typing import NamedTuple
 HERE = Path(__file__).absolute().parent
 sys.path.insert(0, str(HERE.parent / "workflow"))  # this checkout, whatever is installed
 
-from dinov3_metadata.addresses import image_name  # noqa: E402
+from dinov3_metadata.addresses import TARS, image_name  # noqa: E402
 from dinov3_metadata.paths import array_names  # noqa: E402
-from trees import build, class_id  # noqa: E402
+from trees import build, build_tars, class_id  # noqa: E402
 
 PYTHON = sys.executable
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -45,6 +45,7 @@ class Run(NamedTuple):
     seconds: float  # from start to end
     inside: float  # as printed by the process: only the work itself
     megabytes: float  # resident memory of the largest process
+    cpu: float  # seconds on a processor, of all processes
 
 
 Row = tuple[str, str, str, str, str, str]
@@ -68,7 +69,7 @@ def run(*command: object, cwd: Path | None = None) -> Run:
         sys.exit(f"{said}\nfailed: {process.args}")
     printed = re.search(r"^\d+\.\d+$", said, re.MULTILINE)
     inside = float(printed[0]) if printed else seconds
-    return Run(seconds, inside, usage.ru_maxrss / 1e3)
+    return Run(seconds, inside, usage.ru_maxrss / 1e3, usage.ru_utime + usage.ru_stime)
 
 
 def alternate(times: int, contenders: dict[str, Callable[[], Run]]) -> dict[str, list[Run]]:
@@ -275,6 +276,51 @@ def slow_file_system(bench: Bench, times: int) -> Row:
     return compare(f"{what} against 1", many, single, 0.1)
 
 
+def tars(work: Path, classes: int, images: int, times: int) -> list[Row]:
+    """Return the rows of datasets of tars."""
+    root, ours, other = work / f"tars-{images}", work / "tars-ours", work / "tars-other"
+    build_tars(root, classes, images)
+
+    def emptied(folder: Path) -> Path:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    runs = alternate(
+        times,
+        {
+            "ours": lambda: run(PYTHON, HERE / "tar_library.py", root, emptied(ours)),
+            "GNU tar": lambda: run(PYTHON, HERE / "tar_baseline.py", root, emptied(other)),
+        },
+    )
+    for name in array_names(TARS):
+        subprocess.run(["cmp", ours / name, other / name], check=True)
+    slow = alternate(
+        times,
+        {
+            threads: lambda threads=threads: run(
+                PYTHON, HERE / "tar_library.py", root, threads, "slow"
+            )
+            for threads in ("1", "16")
+        },
+    )
+    what = f"tars, {images:,} images in {classes:,}"
+    our, their = (max(one.megabytes for one in runs[who]) for who in ("ours", "GNU tar"))
+    memory = f"{our:,.0f} MB", f"{their:,.0f} MB", f"{our / their:.3f}"
+    cpu = ([one.cpu for one in runs[who]] for who in ("ours", "GNU tar"))
+    return [
+        compare(f"{what}, against `tar -tR`", inside(runs["ours"]), inside(runs["GNU tar"]), 0.15),
+        compare(f"{what}: processor, against `tar -tR`", *cpu, 0.15),
+        (f"{what}: largest process", *memory, "≤ 200 MB", f"{times}"),
+        compare(
+            f"{what}, read with 5 ms a call, 16 threads against 1",
+            inside(slow["16"]),
+            inside(slow["1"]),
+            0.1,
+        ),
+    ]
+
+
 def nothing_to_do(bench: Bench, times: int, goal: float) -> Row:
     """Compare our chain with an empty one when everything is up to date."""
     bench.empty(bench.other)
@@ -376,6 +422,7 @@ def main() -> None:
         rows.append(slow_file_system(bench, times))
         rows += opening(bench, times)
         rows += checking(bench, times)
+        rows += tars(work, CLASSES_1K, images_1k["TRAIN"], times)
         points = growth(work, sizes, times)
         bench = Bench(work, f"22k{size}", CLASSES_22K, images_22k)
         more, points[images_22k["TRAIN"]] = imagenet_22k(bench, -(-times // 2))

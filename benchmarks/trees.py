@@ -1,10 +1,14 @@
-"""Trees: build datasets of any size in DINOv3's layout, from hard links to a few files."""
+"""Trees: build datasets of any size in DINOv3's layout, from hard links to a few files,
+or of tars."""
 
 import os
 import shutil
+import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from io import BytesIO
 from pathlib import Path
+from random import Random
 
 from dinov3_metadata.addresses import image_name
 from PIL import Image
@@ -42,6 +46,29 @@ def build(root: Path, classes: int, images: dict[str, int]) -> None:
             list(pool.map(partial(_fill, root, split), parts, starts, starts[1:], chunksize=50))
     rows = (f"{class_id(i)},{class_name(i)}\n" for i in range(classes))
     (root / "labels.txt").write_text("".join(rows))
+
+
+def build_tars(root: Path, classes: int, images: int) -> None:
+    """Build a tar for each class, with small images: from 0.8 to 2.6 kB.
+
+    Args:
+        root: The folder of the tars. If it is complete already, it is not changed.
+        classes: The number of classes.
+        images: The total number of images, which are spread evenly over the classes.
+    """
+    if (root / "complete").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    random = Random(0)
+    pixels = b"\xff\xd8\xff" + random.randbytes(4096)
+    for i in range(classes):
+        with tarfile.open(root / f"{class_id(i)}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+            for number in range(images * i // classes, images * (i + 1) // classes):
+                member = tarfile.TarInfo(f"{class_id(i)}_{number}.JPEG")
+                member.size, member.mtime = random.randrange(800, 2600), 1300000000
+                tar.addfile(member, BytesIO(pixels))
+    (root / "complete").touch()
 
 
 def _fill(root: Path, split: str, part: str, start: int, end: int) -> None:

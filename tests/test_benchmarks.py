@@ -44,4 +44,12 @@ def test_the_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert python("checking.py", what, root, tmp_path / "extra") > 0
     for who, what in (("ours", "workers"), ("ours", "access"), ("ImageFolder", "first")):
         python("open.py", who, root, tmp_path / "extra", what)
+    trees.build_tars(tmp_path / "tars", 3, 50)
+    for program in ("tar_library.py", "tar_baseline.py"):
+        folder = tmp_path / program
+        folder.mkdir()
+        assert python(program, tmp_path / "tars", folder) > 0
+        assert len([*folder.glob("*.npy")]) == 2
+    assert digests(tmp_path / "tar_library.py") == digests(tmp_path / "tar_baseline.py")
+    assert python("tar_library.py", tmp_path / "tars", 2, "slow") > 3 * 4 * 0.005 / 2
     assert max(path.stat().st_nlink for path in root.rglob("*.JPEG")) <= 8

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from dinov3_metadata.addresses import is_image
 from dinov3_metadata.errors import DatasetChangedError, MetadataError
-from dinov3_metadata.tar_headers import BLOCK, number, quoted
+from dinov3_metadata.tar_headers import BLOCK, number, padded, quoted
+from dinov3_metadata.tar_windows import follow, plain_files
 from dinov3_metadata.tars import LARGEST, Members, check_offsets, list_members
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,102 @@ def test_invented_tars(
     except ValueError:  # ustar has no room for the name
         return
     check(tar)
+
+
+def write_holes(tar: Path, sizes: list[int], name: str = "{}.JPEG") -> Path:
+    """Write members whose data is a hole, so that they can be of any size."""
+    with tar.open("wb") as file:
+        for k, size in enumerate(sizes):
+            member = tarfile.TarInfo(name.format(k))
+            member.size = size
+            file.write(member.tobuf(tarfile.GNU_FORMAT))
+            file.seek(padded(size), os.SEEK_CUR)
+        file.write(bytes(2 * BLOCK))
+    return tar
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [3 << 20, 1, 5 << 20, 2 << 20, (2 << 20) - 1],  # from 2 MiB on, with more digits
+        [70_000] * 600,  # of which each header is read alone
+        [70_000] * 300 + [100] * 3000 + [70_000] * 10,
+        [9 << 30, 1, 70_000],  # in binary
+    ],
+)
+def test_members_of_any_size(sizes: list[int], tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", sizes)
+    found, lines = list_members(tar), gnu_lines(tar)
+    assert [*zip(found.starts, found.names, strict=True)] == lines[:-1]
+    assert found.ends.tolist() == [start for start, _ in lines[1:]]
+
+
+def change_header(tar: Path, at: int, field: int, content: bytes) -> None:
+    """Overwrite bytes of a header, and mend its checksum."""
+    data = bytearray(tar.read_bytes())
+    data[at + field : at + field + len(content)] = content
+    data[at + 148 : at + 156] = b" " * 8
+    data[at + 148 : at + 155] = b"%06o\0" % sum(data[at : at + BLOCK])
+    tar.write_bytes(data)
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_a_name_ends_at_its_zero(size: int, tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [size] * 300, "long name {}.JPEG")
+    change_header(tar, 200 * (BLOCK + padded(size)), 0, b"a.JPEG\0")
+    assert list_members(tar).names[200] == "a.JPEG" == gnu_lines(tar)[200][1]
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+@pytest.mark.parametrize("field", [3, 130, 150, 250, 511])  # name, size, checksum, user, end
+def test_a_wrong_checksum_among_many(size: int, field: int, tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [size] * 400)
+    at = 300 * (BLOCK + padded(size))
+    with tar.open("r+b") as file:
+        file.seek(at + field)
+        before = file.read(1)
+        file.seek(at + field)
+        file.write(bytes([before[0] ^ 1]))
+    with pytest.raises(MetadataError, match=f"damaged at byte {at:,}, where the checksum"):
+        list_members(tar)
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_plain_headers_are_read_together(size: int, tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [size, 9, 3 << 20] * 50)
+    with tar.open("rb") as file:
+        headers = b"".join(os.pread(file.fileno(), BLOCK, at) for at in list_members(tar).starts)
+        assert len(follow(file.fileno(), 0).names) == 150
+    names, sizes = plain_files(np.frombuffer(headers, np.uint8).reshape(-1, BLOCK))
+    assert sizes.tolist() == [size, 9, 3 << 20] * 50
+    assert names.tolist() == [b"%d.JPEG" % k for k in range(150)]
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_an_empty_file_has_none_of_the_data_that_follows(size: int, tmp_path: Path) -> None:
+    members = [("1.JPEG", image(size)), ("empty", b""), ("BM.JPEG", image(size))] * 100
+    found = list_members(write_tar(tmp_path / "n1.tar", members))
+    assert found.left_out == {"files that are no images": 100}
+
+
+def test_large_members_without_an_end(tmp_path: Path) -> None:
+    tar = write_holes(tmp_path / "n1.tar", [70_000] * 5)
+    os.truncate(tar, 5 * (BLOCK + padded(70_000)))
+    assert len(list_members(tar).names) == 5
+
+
+def test_hidden_is_what_begins_with_a_dot(tmp_path: Path) -> None:
+    hidden = [".a.JPEG", "..a.JPEG", "n1/.a.JPEG", "n1/...JPEG", ".n1/a.JPEG", "./._a.JPEG"]
+    shown = ["./a.JPEG", "../a.JPEG", "n1/./a.JPEG", "a.b.JPEG", "n1./a.JPEG"]
+    members = [(name, b"") for name in hidden + shown]
+    assert list_members(write_tar(tmp_path / "n1.tar", members)).names.tolist() == shown
+
+
+def test_a_suffix_is_that_of_one_name(tmp_path: Path) -> None:
+    members = [("aaaa.jp", b"text"), ("g", b"text"), ("1.JPG", b"text"), (".png", b"text")]
+    found = list_members(write_tar(tmp_path / "n1.tar", members))
+    assert found.names.tolist() == ["1.JPG"]
+    assert found.left_out == {"files that are no images": 2, "hidden files": 1}
 
 
 def test_gzip_is_found_by_the_first_bytes(tmp_path: Path) -> None:

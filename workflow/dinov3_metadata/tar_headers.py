@@ -59,7 +59,7 @@ def read_header(block: bytes) -> Header:
     prefix = block[345:500]
     told = number(stored)
     rest = block[:148] + b" " * 8 + block[156:]
-    if told not in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):
+    if told != sum(rest) and told != sum(rest) - 256 * sum(byte > 127 for byte in rest):
         raise HeaderError("the checksum of a header")  # old programs add up signed bytes
     length = number(size)
     if length < 0:

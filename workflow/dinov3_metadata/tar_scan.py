@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from .tars import Members
 
-SUFFIX = ".npy"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal scans are equal files
 
 
@@ -29,7 +28,9 @@ class TarScan(Mapping[str, "np.ndarray"]):
     The classes are sorted. Each array is read when it is asked for.
 
     Args:
-        path: A file that ``writing`` made, an ``.npz`` with an array a class.
+        path: A file of ``write_scan``: a zip with the rows of each class as they are in memory, and
+            the width of their names as its comment. To read headers as in an ``.npz`` would take
+            longer than to read the rows.
 
     Raises:
         DamagedError: It is damaged.
@@ -39,18 +40,16 @@ class TarScan(Mapping[str, "np.ndarray"]):
         self.path = path
         with reading_back(path):
             self._file = ZipFile(open_regular(path))
-        self.class_ids = [name.removesuffix(SUFFIX) for name in self._file.namelist()]
+        self.class_ids = self._file.namelist()
 
     def __getitem__(self, class_id: str) -> np.ndarray:
-        from numpy.lib import format as npy
+        import numpy as np
 
         if class_id not in self:
             raise KeyError(class_id)
-        with reading_back(self.path), self._file.open(class_id + SUFFIX) as member:
-            rows: np.ndarray = npy.read_array(member, allow_pickle=False)
-            if rows.dtype.names != ("start", "end", "gzipped", "name") or rows.ndim != 1:
-                raise ValueError("it has another form")
-            return rows
+        with reading_back(self.path):
+            comment = self._file.getinfo(class_id).comment
+            return np.frombuffer(self._file.read(class_id), rows_dtype(int(comment)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.class_ids)
@@ -59,7 +58,7 @@ class TarScan(Mapping[str, "np.ndarray"]):
         return len(self.class_ids)
 
     def __contains__(self, class_id: object) -> bool:
-        return f"{class_id}{SUFFIX}" in self._file.NameToInfo
+        return class_id in self._file.NameToInfo
 
     def by_class(self) -> Mapping[str, np.ndarray]:
         """Return class -> what distinguishes its images from one another: all of their rows."""
@@ -89,13 +88,27 @@ def entries_dtype(class_id_length: int, filename_length: int) -> np.dtype:
     )
 
 
+def rows_dtype(name_length: int) -> np.dtype:
+    """Return the dtype of a row of a ``TarScan``, for names of up to some bytes."""
+    import numpy as np
+
+    return np.dtype(
+        [("start", "<u4"), ("end", "<u4"), ("gzipped", "?"), ("name", f"S{name_length}")]
+    )
+
+
 def rows_of(members: Members) -> np.ndarray:
     """Return the images of a tar as ``TarScan`` has them."""
     import numpy as np
 
-    names = np.char.encode(members.names, "utf-8") if len(members.names) else np.zeros(0, "S1")
-    kinds = [("start", "<u4"), ("end", "<u4"), ("gzipped", "?"), ("name", names.dtype)]
-    rows = np.empty(len(names), kinds)
+    names = np.zeros(0, "S1")
+    if many := len(members.names):
+        letters = members.names.view("<u4").reshape(many, -1)
+        if letters.max() < 128:
+            names = letters.astype(np.uint8).view(f"S{letters.shape[1]}")[:, 0]
+        else:
+            names = np.char.encode(members.names, "utf-8")
+    rows = np.empty(many, rows_dtype(names.itemsize))
     rows["start"], rows["end"] = members.starts, members.ends
     rows["gzipped"], rows["name"] = members.gzipped, names
     return rows
@@ -109,9 +122,8 @@ def write_scan(path: StrPath, class_ids: Sequence[str], arrays: Iterator[np.ndar
         class_ids: The classes, sorted.
         arrays: The rows of each, see ``rows_of``.
     """
-    from numpy.lib import format as npy
-
     with write_atomically(path) as file, ZipFile(file, "w", ZIP_STORED) as out:
         for class_id, rows in zip(class_ids, arrays, strict=True):
-            with out.open(ZipInfo(class_id + SUFFIX, EPOCH), "w", force_zip64=True) as member:
-                npy.write_array(member, rows, allow_pickle=False)
+            info = ZipInfo(class_id, EPOCH)
+            info.comment = b"%d" % rows.dtype["name"].itemsize
+            out.writestr(info, rows.tobytes())

@@ -1,16 +1,19 @@
-"""Tar windows: find the headers of many small members at once, in a part of a tar."""
+"""Tar windows: find the headers of many plain files in a tar at once."""
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tar_headers import BLOCK
+from .tar_headers import BLOCK, padded
 
-USTAR = int.from_bytes(b"ust", "little"), int.from_bytes(b"ar", "little")
-LOW = np.uint64(0x00FF00FF00FF00FF)  # every other byte
+ALONE = 2 * BLOCK  # bytes to read for a header that is read alone, with the beginning of its data
+FOLLOWED = 256  # most headers that are read so before they are looked at
+UST, AR = int.from_bytes(b"ust", "little"), int.from_bytes(b"ar", "little")
+ZEROS = np.uint32(int.from_bytes(b"0000", "little"))
 
 
 class Run(NamedTuple):
@@ -36,17 +39,14 @@ class Window:
     Args:
         content: Its bytes. They may be overwritten once the next window is read.
         at: Where it begins in the tar.
-        looks: Whether to look for many headers at once.
 
     Attributes:
         end: Where it ends in the tar.
     """
 
-    def __init__(self, content: memoryview, at: int, looks: bool) -> None:
+    def __init__(self, content: memoryview, at: int) -> None:
         self.content, self.at, self.end = content, at, at + len(content)
-        self.blocks = self.after = self.breaks = np.zeros(0, np.int64)
-        if looks:
-            self._look()
+        self._look()
 
     def block(self, at: int) -> bytes:
         """Return the block at a byte of the tar."""
@@ -60,18 +60,15 @@ class Window:
         """
         many = len(self.content) // BLOCK
         blocks = np.frombuffer(self.content, np.uint8, many * BLOCK).reshape(many, BLOCK)
-        found = np.flatnonzero(blocks[:-1, 257] == ord("u"))  # the data after the last is unknown
-        headers = blocks[found]
-        words = headers.view("<u4")  # a header has each of its numbers and its magic in whole words
-        sizes, checksums = octal(words[:, 31:34], 11), octal(words[:, 37:39], 6)
-        plain = (words[:, 64] >> 8 == USTAR[0]) & (words[:, 65] & 0xFFFF == USTAR[1])
-        plain &= (headers[:, 156] == ord("0")) | (headers[:, 156] == 0)
-        plain &= (headers[:, 0] != 0) & (headers[:, 99] == 0) & (headers[:, 345] == 0)
-        plain &= (sizes >= 0) & (checksums == sums(headers))
-        self.headers, self.data = headers[plain], blocks[found + 1, :8][plain]
-        self.data[sizes[plain] == 0] = 0
-        self.blocks = found[plain]
-        self.after = self.blocks + 1 - -sizes[plain] // BLOCK
+        magic = blocks.view("<u4")[:-1, 64] >> 8  # the data after the last block is unknown
+        found = np.flatnonzero(magic == UST)
+        names, sizes = plain_files(blocks.take(found, axis=0))
+        is_plain = sizes >= 0
+        if not is_plain.all():
+            found, names, sizes = found[is_plain], names[is_plain], sizes[is_plain]
+        self.names, self.data = names, blocks[found + 1, :8]
+        self.data[sizes == 0] = 0
+        self.blocks, self.after = found, found + 1 - -sizes // BLOCK
         is_last = np.append(self.after[:-1] != self.blocks[1:], True)
         self.breaks = np.flatnonzero(is_last)
 
@@ -84,44 +81,120 @@ class Window:
         last = self.breaks[np.searchsorted(self.breaks, first)]
         run = slice(first, last + 1)
         starts = (self.blocks[run] * BLOCK + self.at).astype(np.uint64)
-        return Run(
-            np.ascontiguousarray(self.headers[run, :100]).view("S100")[:, 0],
-            starts,
-            starts,
-            (self.after[run] * BLOCK + self.at).astype(np.uint64),
-            self.data[run],
-        )
+        ends = (self.after[run] * BLOCK + self.at).astype(np.uint64)
+        return Run(self.names[run], starts, starts, ends, self.data[run])
 
 
-def octal(words: NDArray[np.uint32], digits: int) -> NDArray[np.int64]:
-    """Return numbers in octal digits, before a zero or a blank; -1 for anything else.
+def follow(file: int, at: int) -> Run | None:
+    """Return the plain files from a byte of a tar on, of which only the headers are read.
 
     Args:
-        words: (numbers, words): the bytes of each, four in a word.
-        digits: How many digits there are; what follows the zero or blank does not count.
+        file: The descriptor of the tar.
+        at: Where the first of them begins.
+
+    Returns:
+        At most ``FOLLOWED`` of them; None if there is none.
     """
-    value, wrong = np.zeros(len(words), np.int64), np.zeros(len(words), bool)
-    for column, word in enumerate(words.T):
-        inside = min(digits - 4 * column, 4)  # how many bytes of this word are digits
-        if inside < 4:
-            wrong |= (word >> np.uint32(8 * inside)) & np.uint32(0xDF) != 0
-        mask = np.uint32((1 << 8 * inside) - 1)
-        word = (word ^ np.uint32(0x30303030)) & mask
-        wrong |= word & np.uint32(0xF8F8F8F8) != 0
-        pairs = (word << np.uint32(3) | word >> np.uint32(8)) & np.uint32(0x003F003F)
-        four = (pairs << np.uint32(6) | pairs >> np.uint32(16)) & np.uint32(0xFFF)
-        value = value << 3 * inside | four >> np.uint32(3 * (4 - inside))
+    starts, read = [at], list[bytes]()
+    while len(read) < FOLLOWED:
+        block = os.pread(file, ALONE, starts[-1])
+        if len(block) < ALONE or block[156] not in b"0\0":
+            break
+        try:
+            size = int(block[124:135], 8)  # what is wrong with it is found below
+        except ValueError:
+            break
+        if size < 0:
+            break
+        read.append(block)
+        starts.append(starts[-1] + BLOCK + padded(size))
+    blocks = np.frombuffer(b"".join(read), np.uint8).reshape(-1, ALONE)
+    names, sizes = plain_files(np.ascontiguousarray(blocks[:, :BLOCK]))
+    many = int(np.argmin(np.append(sizes, -1) >= 0))
+    if not many:
+        return None
+    offsets, data = np.array(starts[: many + 1], np.uint64), blocks[:many, BLOCK : BLOCK + 8].copy()
+    data[sizes[:many] == 0] = 0
+    return Run(names[:many], offsets[:-1], offsets[:-1], offsets[1:], data)
+
+
+def plain_files(headers: NDArray[np.uint8]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """Return what the headers of plain files say.
+
+    Args:
+        headers: (headers, 512), contiguous.
+
+    Returns:
+        (headers,), ``S``: the name of each file.
+        (headers,): how many bytes of data follow; -1 if this is no header of a plain file, or is
+        damaged, or does not have the whole name. ``read_header`` tells these apart.
+    """
+    words = headers.view("<u4")  # a header has each of its numbers and its magic in whole words
+    plain = (words[:, 64] >> 8 == UST) & (words[:, 65] & 0xFFFF == AR)
+    plain &= (headers[:, 156] == ord("0")) | (headers[:, 156] == 0)
+    plain &= (headers[:, 0] != 0) & (headers[:, 99] == 0) & (headers[:, 345] == 0)
+    names = trimmed(headers[:, :100])
+    has_more = names != 0
+    plain &= ~(has_more[:, 1:] > has_more[:, :-1]).any(axis=1)  # nothing after the end of a name
+    sizes = octal(joined(words[:, 32], words[:, 33]))
+    if (words[:, 31] != ZEROS).any():  # four more digits before these
+        more = octal(joined(ZEROS, words[:, 31]) >> np.uint64(8))
+        sizes[more < 0] = -1
+        sizes[sizes >= 0] |= more[sizes >= 0] << 21
+    stored = joined(words[:, 37], words[:, 38])
+    plain &= octal(stored << np.uint64(8) | np.uint64(ord("0"))) == sums(headers, stored)
+    sizes[~plain] = -1
+    return names.view(f"S{names.shape[1]}")[:, 0], sizes
+
+
+def trimmed(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return names without what is zero in all of them at their ends, contiguous.
+
+    Args:
+        letters: (names, longest possible name).
+    """
+    width = int(np.flatnonzero(letters.any(axis=0)).max(initial=0)) + 1
+    return np.ascontiguousarray(letters[:, :width])
+
+
+def joined(low: NDArray[np.uint32] | np.uint32, high: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return eight bytes as one word: the first four and the last four."""
+    return low | high.astype(np.uint64) << np.uint64(32)
+
+
+def octal(digits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return numbers of seven octal digits before a zero or a blank; -1 for anything else."""
+    digits = digits ^ np.uint64(0x0030303030303030)
+    wrong = digits & np.uint64(0xDFF8F8F8F8F8F8F8) != 0
+    ones = digits << np.uint64(8)  # a first digit of zero makes them eight
+    twos = (ones << np.uint64(3) | ones >> np.uint64(8)) & np.uint64(0x003F003F003F003F)
+    fours = (twos << np.uint64(6) | twos >> np.uint64(16)) & np.uint64(0x00000FFF00000FFF)
+    value = ((fours << np.uint64(12) | fours >> np.uint64(32)) & np.uint64(0xFFFFFF)).view(np.int64)
     value[wrong] = -1
     return value
 
 
-def sums(headers: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the checksums of headers, for which their own field counts as blanks.
+def sums(headers: NDArray[np.uint8], stored: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the checksums of headers.
 
     Args:
-        headers: (headers, 512).
+        headers: (headers, 512), contiguous.
+        stored: Their own field, which counts as blanks.
     """
-    words = headers.view(np.uint64)  # eight bytes at once: in lanes of 16 bits, no sum overflows
-    lanes = (words & LOW) + ((words >> np.uint64(8)) & LOW)
-    total = np.ascontiguousarray(lanes.sum(axis=1)).view(np.uint16).reshape(-1, 4).sum(axis=1)
-    return total.astype(np.int64) - headers[:, 148:156].sum(axis=1) + 8 * ord(" ")
+    if not len(headers):
+        return np.zeros(0, np.int64)
+    words = headers.view(np.uint64)
+    varied = (words != words[0]).any(axis=0)  # most words are the same in all headers of a tar
+    same = int(words[0, ~varied].view(np.uint8).sum())
+    total = added(words.compress(varied, axis=1)) - added(stored[:, None])
+    return total + (same + 8 * ord(" "))
+
+
+def added(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the sum of all bytes in each row, of at most 64 words."""
+    for bits in 8, 16, 32:  # add neighbours, then neighbours of these
+        low = np.uint64((2**64 - 1) // (2**bits + 1))
+        words = (words & low) + (words >> np.uint64(bits) & low)
+        if bits == 8:
+            words = words.sum(axis=1)  # 128 x 255 fits into 16 bits
+    return words.view(np.int64)

@@ -34,11 +34,10 @@ from .tar_headers import (
     quoted,
     read_header,
 )
-from .tar_windows import Run, Window
+from .tar_windows import ALONE, Run, Window, follow
 
 FIRST = 1 << 16  # bytes to read at once, at the beginning
 WINDOW = 1 << 22  # the same, where members are small
-ALONE = 2 * BLOCK  # the same, where they are large: a header and the beginning of its data
 SPARSE = 1 << 15  # bytes from header to header from which each header is read alone
 LONGEST = 1 << 20  # most bytes of an extended header, or of a long name
 LARGEST = 1 << 32  # bytes that an offset in the entries can tell, ``<u4``
@@ -131,6 +130,7 @@ class Walk:
         self.left_out: Counter[str] = Counter()
         self.runs: list[Run] = []
         self.rows: list[tuple[bytes, int, int, int, bytes]] = []  # members of the next run
+        self.found = 0  # how many headers were read
         self.end = 0  # where the archive ends
         self.said: dict[str, bytes] = {}  # what extended headers say of the next member
         self.long = 0  # bytes of the long names before its header
@@ -141,27 +141,30 @@ class Walk:
         Raises:
             MetadataError: See ``list_members``.
         """
-        at, span, mean, room = 0, FIRST, 0.0, memoryview(bytearray(WINDOW))
+        at, span, room = 0, FIRST, np.empty(WINDOW, np.uint8).data
         while at < self.size:
-            got = os.preadv(self.file, [room[:span]], at)
-            window = Window(room[:got], at, span > ALONE)
-            first, many = at, 0
-            while at + BLOCK <= window.end:
-                run = None if self.said else window.run_from(at)
-                if run:
-                    self._add(run)
-                    at, many = int(run.ends[-1]), many + len(run.ends)
-                    continue
-                block = window.block(at)
-                if not block.strip(b"\0"):
-                    self._finish(at)
-                    return
-                at, many = self._one(at, block), many + 1
+            first, before = at, self.found
+            if span == ALONE and not self.said and (run := follow(self.file, at)):
+                at = self._add(run)
+            else:
+                got = os.preadv(self.file, [room[:span]], at)
+                if span == FIRST == got and room[:got].tobytes().count(b"ustar") > FIRST // SPARSE:
+                    got += os.preadv(self.file, [room[got:]], at + got)
+                window = Window(room[:got], at)
+                # The next window tells how the data after a last block begins, if there is any.
+                while at + ALONE <= window.end or at == first <= window.end - BLOCK:
+                    run = None if self.said else window.run_from(at)
+                    if run:
+                        at = self._add(run)
+                        continue
+                    block = window.block(at)
+                    if not block.strip(b"\0"):
+                        self._finish(at)
+                        return
+                    at = self._one(at, block)
             if at == first:
                 raise self._cut("a header", at + BLOCK) if at else self._damaged(0, "a header")
-            length = (at - first) / many
-            mean = length if span > ALONE else 0.9 * mean + 0.1 * length
-            span = WINDOW if mean < SPARSE else ALONE
+            span = WINDOW if (at - first) / (self.found - before) < SPARSE else ALONE
         if at > self.size:
             name = self.rows[-1][0] if self.rows else bytes(self.runs[-1].names[-1])
             raise self._cut(quoted(name), at)
@@ -178,9 +181,12 @@ class Walk:
         self._flush()
         self.end = at
 
-    def _add(self, run: Run) -> None:
+    def _add(self, run: Run) -> int:
+        """Take members; return where the next one begins."""
         self._flush()
         self.runs.append(run)
+        self.found += len(run.ends)
+        return int(run.ends[-1])
 
     def _flush(self) -> None:
         """Turn the members that were found one by one into a run."""
@@ -193,6 +199,7 @@ class Walk:
 
     def _one(self, at: int, block: bytes) -> int:
         """Take a member of any kind; return where the next one begins."""
+        self.found += 1
         try:
             header = read_header(block)
             if header.kind in b"LKxXg":
@@ -260,7 +267,7 @@ class Walk:
         )
 
     def _check_kind(self, letters: NDArray[np.uint8], images: int) -> None:
-        """Refuse tars that are made for something else, by the names of the files in them.
+        """Refuse tars that are made for something else, by the names of their other files.
 
         Raises:
             MetadataError: The tar contains tars, or is a shard of WebDataset.
@@ -284,7 +291,7 @@ class Walk:
             return Members(np.zeros(0, "<U1"), none, none, none.astype(bool), {})
         names, begins, starts, _, data = map(np.concatenate, zip(*self.runs, strict=True))
         ends = np.append(begins[1:], np.uint64(self.end))
-        letters = text_of(names)
+        letters = names.view(np.uint8).reshape(len(names), -1)
         files = letters[:, 0] != 0
         hidden = files & is_hidden(letters)
         images = has_suffix(letters)
@@ -292,7 +299,7 @@ class Walk:
         images &= files & ~hidden
         known = images & (names == UNREADABLE.encode())
         kept = images & ~known
-        self._check_kind(letters[files], int(kept.sum()))
+        self._check_kind(letters[files & ~images], int(kept.sum()))
         counts = {
             **self.left_out,
             "hidden files": int(hidden.sum()),
@@ -308,44 +315,42 @@ class Walk:
         )
 
 
-def text_of(names: NDArray[np.bytes_]) -> NDArray[np.uint8]:
-    """Return names as (names, longest name), ``u1``, with zeros after the end of each."""
-    letters = np.ascontiguousarray(names).view(np.uint8).reshape(len(names), -1)
-    width = int(np.flatnonzero(letters.any(axis=0)).max(initial=0)) + 1
-    return letters[:, :width]
-
-
 def is_hidden(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which names have a part that begins with a dot, other than ``.`` and ``..``."""
-    dots = letters == ord(".")
-    dots[:, 1:] &= letters[:, :-1] == ord("/")
-    hidden = dots.any(axis=1)
-    for row in np.flatnonzero(hidden):
-        parts = letters[row].tobytes().rstrip(b"\0").split(b"/")
-        hidden[row] = any(part[:1] == b"." and part not in (b".", b"..") for part in parts)
-    return hidden
+    many, width = letters.shape
+    if b"/." not in letters.tobytes() and not (letters[:, 0] == ord(".")).any():
+        return np.zeros(many, bool)
+    around = np.full((many, width + 3), ord("/"), np.uint8)  # with what comes before and after
+    around[:, 1:-2] = letters
+    dot, ends = around == ord("."), (around == ord("/")) | (around == 0)
+    one, two = ends[:, 2:-1], dot[:, 2:-1] & ends[:, 3:]  # ``.`` and ``..``
+    return (ends[:, :-3] & dot[:, 1:-2] & ~one & ~two).any(axis=1)
 
 
 def has_suffix(
     letters: NDArray[np.uint8], suffixes: Sequence[str] = IMG_EXTENSIONS
 ) -> NDArray[np.bool_]:
     """Return which names have a suffix, by default that of an image: ``addresses.is_image``."""
-    lengths = np.count_nonzero(letters, axis=1)
-    places = np.maximum(lengths[:, None] + np.arange(-8, 0), 0)
-    tails = np.take_along_axis(letters, places, axis=1) | np.uint8(0x20)  # in small letters
-    words = np.ascontiguousarray(tails).view("<u8")[:, 0]
-    found = np.zeros(len(letters), bool)
+    many, width = letters.shape
+    flat = np.zeros(8 + many * width + 1, np.uint8)
+    flat[8:-1] = letters.ravel()
+    lengths = np.where(letters[:, -1] != 0, width, (letters != 0).argmin(axis=1))
+    eights = np.ndarray(many * width + 1, "<u8", flat, strides=(1,))  # before each letter
+    tails = eights[np.arange(many) * width + lengths] | np.uint64(0x2020202020202020)
+    found = np.zeros(many, bool)
     for suffix in suffixes:
         rest = np.uint64(8 * (8 - len(suffix)))
         wanted = int.from_bytes(suffix.encode(), "little")
-        found |= (words >> rest == wanted) & (lengths >= len(suffix))
+        found |= (tails >> rest == wanted) & (lengths >= len(suffix))
+        if found.all():
+            break
     return found
 
 
 def has_magic(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which data begins as that of an image."""
     found = np.zeros(len(data), bool)
-    for magic in MAGIC:
+    for magic in MAGIC if len(data) else ():
         found |= (data[:, : len(magic)] == np.frombuffer(magic, np.uint8)).all(axis=1)
     return found
 

@@ -26,8 +26,9 @@ def compare(before: Scan | TarScan | None, after: Scan | TarScan) -> Changes:
     old, new = (scan.by_class() if scan else {} for scan in (before, after))
     classes: dict[str, tuple[Count, Count]] = {}
     for class_id in sorted(old.keys() | new.keys()):
-        nothing = (old[class_id] if class_id in old else new[class_id])[:0]
-        was, now = old.get(class_id, nothing), new.get(class_id, nothing)
+        sides = old.get(class_id), new.get(class_id)
+        nothing = next(side for side in sides if side is not None)[:0]
+        was, now = (nothing if side is None else side for side in sides)
         if not np.array_equal(was, now):
             classes[class_id] = _missing(now, was), _missing(was, now)
     return Changes(
@@ -42,6 +43,8 @@ def compare(before: Scan | TarScan | None, after: Scan | TarScan) -> Changes:
 
 def _missing(some: np.ndarray, others: np.ndarray) -> Count:
     """Return how many images of ``some`` are not in ``others``."""
+    if not len(some) or not len(others):
+        return Count(len(some))
     return Count(len(np.setdiff1d(some, others, assume_unique=True)))
 
 

@@ -17,7 +17,7 @@ from ..errors import DatasetChangedError, MetadataError, count, listing, logger
 from ..files import read_array_back, sha256, write_atomically
 from ..fingerprint import Others, Record, last_records, read_record, tar_states, write_record
 from ..formats import FileDigest, npy_header
-from ..look import in_threads
+from ..look import in_threads, waiting_ns
 from ..paths import StrPath, existing, path_of
 from ..progress import progress
 from ..tar_headers import BLOCK, HeaderError, read_header
@@ -59,7 +59,7 @@ def scan_split(
     known, before = _last_scan(extra, split, settings)
     fresh = [name for name in names if not known or known.folders.get(name) != states[name]]
     read = partial(_read, root)
-    found = in_threads(read, fresh, threads)
+    found = in_threads(read, fresh, threads, waiting_ns)
     broken: list[MetadataError] = []
     others: dict[str, Others] = {}
     logger.info("%s read, %d as before", count(len(fresh), "tar"), len(names) - len(fresh))
@@ -229,15 +229,16 @@ def verify(
     step = max(1, len(entries) // sample) if level == "sample" else 1
     if ids.tolist() != [*found]:
         wrong.append("the class ids differ from the names of the tars")
-    with open_regular(new_entries) as file:  # what is mapped would stay in memory
+    with open_regular(new_entries) as file:  # mapped pages would stay in memory
         file.seek(entries.offset)
         for index, class_id in enumerate(progress(found, len(found), "verify")):
             rows = found[class_id]
-            new = np.frombuffer(file.read(len(rows) * entries.itemsize), entries.dtype)
-            if not np.array_equal(new, entries_of(rows, index, class_id, entries.dtype)):
+            expected = entries_of(rows, index, class_id, entries.dtype).tobytes()
+            if file.read(len(expected)) != expected:
                 wrong.append(f"the entries of {class_id} differ from its scan")
             gzipped += (np.flatnonzero(rows["gzipped"]) + start).tolist()
-            wrong += _wrong_headers(f"{root}/{class_id}{SUFFIX}", rows[(-start) % step :: step])
+            looked_at = rows[(-start) % step :: step]
+            wrong += _wrong_headers(f"{root}/{class_id}{SUFFIX}", looked_at)
             start += len(rows)
     if start != len(entries):
         wrong.append(f"there are {len(entries):,} entries of {start:,} images")
