@@ -16,6 +16,9 @@ from PIL import Image
 from tarring import image, write_tar
 
 LONG = f"{'long ' * 20}/{'x' * 20}.JPEG"
+ITEMS = [(1, 0), (2, 1), (3, 1), (4, 2), (1, 2)]
+"""The width and the class_index of each image in ``make_place``."""
+
 KINDS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 
 
@@ -27,27 +30,35 @@ def picture(width: int) -> bytes:
 
 
 PICTURES = {name: picture(i + 1) for i, name in enumerate(["n1_1.JPEG", "猫 1.JPEG", LONG, "gz"])}
+"""The last one is compressed by gzip in its tar."""
 
 
-@pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Path, Path]:
     """Tars of pictures, and their metadata; root and extra."""
-    root, kind = tmp_path / "数据: set", KINDS[request.param]
+    return make_place(tmp_path, "gnu")
+
+
+def make_place(folder: Path, kind: str) -> tuple[Path, Path]:
+    root, extra, how = folder / "数据: set", folder / "extra", KINDS[kind]
     first, cat, long, packed = PICTURES.items()
-    write_tar(root / "n1.tar", [first, ("n1/", b"")], kind)
-    write_tar(root / "n2.tar", [("._x.JPEG", b""), cat, long], kind)
-    write_tar(root / "n3.tar", [("n3_1.JPEG", gzip.compress(packed[1])), first], kind)
-    dump_extra(root, tmp_path / "extra")
-    return root, tmp_path / "extra"
+    write_tar(root / "n1.tar", [first, ("n1/", b"")], how)
+    write_tar(root / "n2.tar", [("._x.JPEG", b""), cat, long], how)
+    write_tar(root / "n3.tar", [("n3_1.JPEG", gzip.compress(packed[1])), first], how)
+    dump_extra(root, extra)
+    return root, extra
 
 
-def test_images_of_tars(place: tuple[Path, Path]) -> None:
-    dataset, names = ImageNetMetadata(*place), [*PICTURES]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bytes_of_each_image(kind: str, tmp_path: Path) -> None:
+    dataset, names = ImageNetMetadata(*make_place(tmp_path, kind)), [*PICTURES]
     expected = [PICTURES[names[i]] for i in (0, 1, 2, 3, 0)]
     assert [dataset.get_image_data(i) for i in range(len(dataset))] == expected
-    assert [(one.width, target) for one, target in dataset] == [
-        *((1, 0), (2, 1), (3, 1), (4, 2), (1, 2))
-    ]
+
+
+def test_what_image_folder_gives(place: tuple[Path, Path]) -> None:
+    dataset = ImageNetMetadata(*place)
+    assert [(one.width, target) for one, target in dataset] == ITEMS
     assert isinstance(dataset.targets, np.ndarray)
     assert dataset.targets.tolist() == [0, 1, 1, 2, 2]
     assert (dataset.classes, dataset.class_names) == (["n1", "n2", "n3"], [])
@@ -67,9 +78,7 @@ def test_two_workers_share_the_arrays_and_keep_no_tar_open(place: tuple[Path, Pa
 
     dataset = ImageNetMetadata(*place, transform=v2.PILToTensor())
     loader = DataLoader(dataset, None, num_workers=2)
-    assert [(one.shape[2], target) for one, target in loader] == [
-        *((1, 0), (2, 1), (3, 1), (4, 2), (1, 2))
-    ]
+    assert [(one.shape[2], target) for one, target in loader] == ITEMS
     assert [*dataset][4][1] == 2
     held = {os.path.realpath(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")}
     assert not [one for one in held if one.endswith(".tar")]
