@@ -37,12 +37,12 @@ def read_image(tar: StrPath, start: int, end: int, name: str) -> bytes:
     """
     with open_regular(tar) as file:
         block = os.pread(file.fileno(), end - start, start)
-    if not is_image_of(block, name):
+    data = data_of(block, name)
+    if data is None:
         raise MetadataError(
             f"{tar}: {name} is not at byte {start:,}, so the tar has changed since the metadata "
             "was made. Run snakemake or dinov3_metadata.dump_extra again."
         )
-    data = block[BLOCK : BLOCK + read_header(block[:BLOCK]).size]
     if data[:2] != GZIP:
         return data
     try:
@@ -54,16 +54,18 @@ def read_image(tar: StrPath, start: int, end: int, name: str) -> bytes:
     return unpacked
 
 
-def is_image_of(block: bytes, name: str) -> bool:
-    """Return whether bytes are the header and all data of a member.
+def data_of(block: bytes, name: str) -> bytes | None:
+    """Return the data of a member; None if this is another one, or a part of one.
 
     Args:
-        block: The bytes.
-        name: The path of the member in its tar, see ``read_image``.
+        block: The bytes from its header on.
+        name: Its path in the tar, see ``read_image``.
     """
     try:
         header = read_header(block[:BLOCK])
     except (HeaderError, struct.error):
-        return False
+        return None
     is_short = len(name) <= IN_HEADER and name.isascii()
-    return BLOCK + header.size <= len(block) and (not is_short or quoted(header.name) == name)
+    if BLOCK + header.size > len(block) or (is_short and quoted(header.name) != name):
+        return None
+    return block[BLOCK : BLOCK + header.size]
