@@ -97,6 +97,13 @@ def test_which_of_two_datasets_in_one_folder(place: tuple[Path, Path]) -> None:
         ImageNetMetadata(root, extra, "VAL")
 
 
+def test_another_part_of_tars_is_refused(place: tuple[Path, Path]) -> None:
+    assert len(ImageNetMetadata(*place, select={})) == 5
+    for part in ({"select": {"classes": ["n1"]}}, {"select": {"fraction": 0.5}}, {"holdout": 0.5}):
+        with pytest.raises(MetadataError, match=r"TARS in .* was made of another part of the"):
+            ImageNetMetadata(*place, **part)
+
+
 def longer(tar: Path) -> None:
     write_tar(tar, [("n1_1.JPEG", image(5000))])
 

@@ -272,7 +272,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         made: dict[str, Any] = {}
         asked: dict[str, Any] = {}
         if select is not None:
-            made, asked = {**about.select}, select_of(used, self.split)
+            made, asked = (
+                {**about.select},
+                select_of(used, "TRAIN" if self.split == TARS else self.split),
+            )
         if holdout is not None:
             made["holdout"] = about.holdout.share if about.holdout else None
             asked["holdout"] = holdout
