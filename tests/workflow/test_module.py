@@ -1,5 +1,6 @@
 """This workflow as a module of another one, in the real Snakemake."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from dinov3_metadata.demo import make_demo
 from helpers import LABELS, REPOSITORY, copy_repository, digests, dump, file_states, make_tree
+from tarring import image, write_tar
 
 NOTHING = "Nothing to be done"
 
@@ -143,6 +145,19 @@ def test_the_default_target_is_the_importers(importer: Importer) -> None:
     assert "meta_" not in planned(after=mine)
     said = planned(snakefile=REPOSITORY / "workflow/Snakefile")
     assert "meta_all" in said
+
+
+def test_a_dataset_of_tars(importer: Importer) -> None:
+    write_tar(importer.folder / "tars/n1.tar", [("1.JPEG", image(9))])
+    config = {"root": "tars", "extra": "extra"}
+    module = MODULE.format(snakefile=str(REPOSITORY / "Snakefile"), config=config)
+    rules = TRAIN.replace('"TRAIN"', "")
+    (importer.folder / "Snakefile").write_text(f"{module}{rules}")
+    importer.run("accuracy.txt")
+    about = json.loads((importer.folder / "accuracy.txt").read_text())
+    assert (about["split"], about["images"]) == ("TARS", 1)
+    assert importer.ran() == ["train", "evaluate"]
+    assert NOTHING in importer.run("accuracy.txt")
 
 
 def test_a_wrong_dataset_beside_a_right_one(importer: Importer) -> None:

@@ -211,7 +211,7 @@ class Binding:
     def _check_amounts(self) -> None:
         """Refuse memory, minutes and threads that are no numbers."""
         used = self.workflow.resource_settings
-        check_rules({*used.overwrite_threads, *used.overwrite_resources}, STAGES)
+        check_rules({*used.overwrite_threads, *used.overwrite_resources}, self.stages)
         for rule, threads in used.overwrite_threads.items():
             check_amount("threads", evaluated(threads), rule)
         given = {**used.overwrite_resources, "default-resources": used.default_resources or {}}

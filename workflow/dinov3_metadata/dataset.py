@@ -9,19 +9,20 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from . import resume
 from .access import check_readable
-from .addresses import LABELLED, SPLITS, image_path, split_folder
+from .addresses import LABELLED, SPLITS, TARS, image_path, split_folder
 from .disk import read_file
 from .errors import MetadataError, count, listing
 from .files import sha256
 from .formats import Description, entries_dtype, npy_header, read_description
-from .images import load_image
-from .look import finds_folder
+from .images import LARGEST, load_image
+from .look import finds, finds_folder
 from .path_table import PathTable
 from .paths import StrPath, absolute, array_names, file_name, path_of, published_paths
 from .preflight import view_of
@@ -29,6 +30,8 @@ from .published import patiently
 from .selection import select_of
 from .settings import Settings, flatten
 from .since import changed_since_published
+from .tar_images import read_image
+from .tar_scan import entries_dtype as entries_dtype_of_tars
 
 try:
     from torchvision.datasets import VisionDataset
@@ -46,6 +49,7 @@ except ImportError:  # the paths, targets and images need no torchvision
             self.transform, self.target_transform = transform, target_transform
 
 
+NAMED = ("class_id", "class_name")  # columns of the entries with an array of their own
 PROBES = 16  # rows that are checked against the class arrays when the dataset is opened
 
 
@@ -76,15 +80,18 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     An item is (image, class_index). For TEST, which has no labels, it is the image alone.
 
     Each process maps the arrays read-only when it first uses them. Therefore the workers of a
-    DataLoader share their memory.
+    DataLoader share their memory. Of a dataset of tars, an image is read from its tar, which is
+    open only meanwhile.
 
     Args:
         root: The folder that DINOv3 takes as root. If the metadata was made for a view, you can
             also pass the dataset's own folder. With `view: none`, the two are the same.
         extra: The folder with the metadata files.
-        split: ``TRAIN``, ``VAL`` or ``TEST``.
+        split: ``TRAIN``, ``VAL`` or ``TEST``; ``TARS`` for a dataset of tars. None stands for
+            ``TARS`` if ``extra`` has only its metadata, otherwise for ``TRAIN``.
         transform, target_transform, transforms: As in torchvision's datasets.
-        loader: Takes a path and returns an image. The default is ``images.load_image``.
+        loader: Takes a path (for tars, the bytes of an image as a ``BytesIO``) and returns an
+            image. The default is ``images.load_image``.
         select, holdout: The same settings as in config.yaml, which the metadata must have been made
             with; None to take any. They are for a script that must not train on another part.
         check: With ``stat``, check that no folder of the dataset and no file with class names has
@@ -105,22 +112,24 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         self,
         root: StrPath,
         extra: StrPath,
-        split: str = "TRAIN",
+        split: str | None = None,
         transform: Callable[..., Any] | None = None,
         target_transform: Callable[..., Any] | None = None,
-        loader: Callable[[str], Any] = load_image,
+        loader: Callable[[Any], Any] = load_image,
         *,
         transforms: Callable[..., Any] | None = None,
         check: str | None = None,
         select: Mapping[str, Any] | None = None,
         holdout: float | None = None,
     ) -> None:
-        if split not in SPLITS:
+        self.extra = absolute(extra)
+        if split is None:
+            split = TARS if _has(self.extra, TARS) and not _has(self.extra, "TRAIN") else "TRAIN"
+        if split not in (*SPLITS, TARS):
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
         if check not in ("stat", None):
             raise ValueError(f"check is {check!r}, not 'stat' or None")
-        self.extra = absolute(extra)
-        self.split = split
+        self.split, self._is_labelled = split, split in (*LABELLED, TARS)
         check_readable(published_paths(self.extra, split))
         patiently(self.extra, split, partial(self._open, first=0 if check == "stat" else 1))
         if select is not None or holdout is not None:
@@ -130,10 +139,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         root = view_of(root, self._about) or root
         check_readable([root])
         super().__init__(root, transforms, transform, target_transform)
-        if self._about.table and not finds_folder(root):
+        is_whole = bool(self._about.table) or split == TARS
+        if is_whole and not finds_folder(root):
             raise MetadataError(f"There is no folder {root}.")
-        inside = os.path.join(root, split_folder(split))
-        if not self._about.table and not finds_folder(inside):
+        if not is_whole and not finds_folder(os.path.join(root, split_folder(split))):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
         changed = check and changed_since_published(self.root, self.extra, split, self._about)
@@ -150,16 +159,19 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return self._about.images
 
     def __getitem__(self, index: int) -> Any:
-        path, target = self.get_path(index), self.get_target(index)
-        image = self.loader(path)
+        target = self.get_target(index)
+        if self.split == TARS:
+            image = self.loader(BytesIO(self.get_image_data(index)))
+        else:
+            image = self.loader(self.get_path(index))
         if self._joint:
             image, target = self.transforms(image, target)
         else:
             if self.transform is not None:
                 image = self.transform(image)
-            if self.target_transform is not None and self.split in LABELLED:
+            if self.target_transform is not None and self._is_labelled:
                 target = self.target_transform(target)
-        return (image, target) if self.split in LABELLED else image
+        return (image, target) if self._is_labelled else image
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": None, "_table": None}  # each worker maps them itself
@@ -183,7 +195,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     @property
     def targets(self) -> np.ndarray | None:
         """The class_index of each image: (images,), ``<u4``, in the mapped file; None for TEST."""
-        return self.entries["class_index"] if self.split in LABELLED else None
+        return self.entries["class_index"] if self._is_labelled else None
 
     @property
     def samples(self) -> Samples:
@@ -195,11 +207,11 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
     @property
     def classes(self) -> list[str]:
         """The class ids, in the order of class_index; empty for TEST."""
-        return self._mapped()[1].tolist() if self.split in LABELLED else []
+        return self._mapped()[1].tolist() if self._is_labelled else []
 
     @property
     def class_names(self) -> list[str]:
-        """The class names, in the order of class_index; empty for TEST."""
+        """The class names, in the order of class_index; empty for TEST and for tars."""
         return self._mapped()[2].tolist() if self.split in LABELLED else []
 
     @property
@@ -208,28 +220,46 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return {class_id: index for index, class_id in enumerate(self.classes)}
 
     def get_path(self, index: int) -> str:
-        """Return the path of an image."""
+        """Return the path of an image; in a tar, the path of the tar and that in the tar."""
         if self._about.table:
             return os.path.join(self.root, self._mapped_table()[index])
         row = self.entries[index]
+        if self.split == TARS:
+            return f"{self._tar(row)}/{row['filename']}"
         path = image_path(self.split, row["class_id"], row["actual_index"])
         return os.path.join(self.root, path)
 
+    def get_image_data(self, index: int) -> bytes:
+        """Return the bytes of an image's file; in a tar, unpacked if it is compressed by gzip.
+
+        Raises:
+            MetadataError: Another image is there: the tar has changed since.
+            OSError: It cannot be read.
+        """
+        if self.split != TARS:
+            return read_file(self.get_path(index), LARGEST)
+        row = self.entries[index]
+        start, end = int(row["start_offset"]), int(row["end_offset"])
+        return read_image(self._tar(row), start, end, str(row["filename"]))
+
     def get_target(self, index: int) -> int | None:
         """Return the class_index of an image; None for TEST."""
-        return int(self.entries["class_index"][index]) if self.split in LABELLED else None
+        return int(self.entries["class_index"][index]) if self._is_labelled else None
 
     def get_class_id(self, index: int) -> str | None:
         """Return the class id of an image; None for TEST."""
-        return str(self.entries["class_id"][index]) if self.split in LABELLED else None
+        return str(self.entries["class_id"][index]) if self._is_labelled else None
 
     def get_class_name(self, index: int) -> str | None:
-        """Return the class name of an image; None for TEST."""
+        """Return the class name of an image; None for TEST and for tars."""
         return str(self.entries["class_name"][index]) if self.split in LABELLED else None
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows besides root and length; torchvision calls this."""
         return f"Split: {self.split}\nMetadata: {self.extra}"
+
+    def _tar(self, row: np.void) -> str:
+        return os.path.join(self.root, f"{row['class_id']}.tar")
 
     def _rows(self) -> resume.Rows:
         files = {name: one.sha256 for name, one in self._about.files.items()}
@@ -242,7 +272,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         made: dict[str, Any] = {}
         asked: dict[str, Any] = {}
         if select is not None:
-            made, asked = {**about.select}, select_of(used, self.split)
+            made, asked = (
+                {**about.select},
+                select_of(used, "TRAIN" if self.split == TARS else self.split),
+            )
         if holdout is not None:
             made["holdout"] = about.holdout.share if about.holdout else None
             asked["holdout"] = holdout
@@ -300,7 +333,11 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         """Return the path of each file, and the dtype and the number of its rows as described."""
         about = self._about
         dtype = entries_dtype(about.class_id_length, about.class_name_length)
-        types = dtype, dtype["class_id"], dtype["class_name"]
+        if self.split == TARS:
+            found = np.lib.format.open_memmap(self._paths[0], mode="r").dtype
+            width = found["filename"].itemsize // 4
+            dtype = entries_dtype_of_tars(about.class_id_length, width)
+        types = [dtype, *(dtype[name] for name in NAMED if name in (dtype.names or ()))]
         rows = about.images, about.classes, about.classes
         paths = self._paths[: len(array_names(self.split))]
         return list(zip(paths, types, rows, strict=False))
@@ -314,9 +351,10 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         Raises:
             MetadataError: The files do not belong together.
         """
-        files, expected = list(self._about.files.values()), self._expected()
-        last = len(expected) if first else None  # the table is as large as the entries
+        files = list(self._about.files.values())
         try:
+            expected = self._expected()
+            last = len(expected) if first else None  # the table is as large as the entries
             good = (
                 all(_starts_with(path, npy_header(dtype, rows)) for path, dtype, rows in expected)
                 and [*map(os.path.getsize, self._paths)] == [one.bytes for one in files]
@@ -330,9 +368,9 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
                 rows = entries[:: len(entries) // PROBES + 1]
                 good = all(
                     np.array_equal(array[rows["class_index"]], rows[column])
-                    for column, array in zip(("class_id", "class_name"), named, strict=False)
+                    for column, array in zip(NAMED, named, strict=False)
                 )
-        except (OSError, ValueError, struct.error, IndexError, TypeError, MemoryError):
+        except (OSError, ValueError, struct.error, LookupError, TypeError, MemoryError):
             good = False
         if not good:
             described = file_name("metadata", split=self.split)
@@ -364,6 +402,10 @@ def describe_split(extra: StrPath, split: str) -> Description:
         f"{path} {why}. It is made together with the arrays. Run snakemake or "
         "dinov3_metadata.dump_extra again."
     )
+
+
+def _has(extra: str, split: str) -> bool:
+    return finds(path_of(extra, "metadata", split=split))
 
 
 def _state(path: str) -> tuple[int, ...]:

@@ -45,16 +45,18 @@ def raster_formats() -> tuple[str, ...]:
     return tuple(name for name in RASTER if name in Image.OPEN)
 
 
-def load_image(path: str) -> Image.Image:
+def load_image(path: StrPath | BytesIO) -> Image.Image:
     """Open and decode an image like ``torchvision.datasets.folder.pil_loader``.
 
-    Unlike that function, this one opens only regular files in one of the formats of ``RASTER``.
+    Unlike that function, this one opens only regular files in one of the formats of ``RASTER``, and
+    it also takes the bytes of a file.
 
     Raises:
         UnidentifiedImageError: It is not an image in one of these formats.
         OSError: It cannot be read, or is not a regular file.
     """
-    with open_regular(path) as file, Image.open(file, formats=raster_formats()) as image:
+    opened = path if isinstance(path, BytesIO) else open_regular(path)
+    with opened as file, Image.open(file, formats=raster_formats()) as image:
         return image.convert("RGB")
 
 
