@@ -26,9 +26,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, wraps
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +37,6 @@ from .disk import read_file
 from .errors import MetadataError
 from .path_table import PathTable
 from .paths import StrPath, absolute, file_name, path_of, published_paths
-from .replace import is_torn, torn
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
@@ -111,7 +108,7 @@ def _described(extra: StrPath, split: str) -> resume.Rows:
         FileNotFoundError: There is no metadata.
         MetadataError: It is damaged.
     """
-    path = Path(path_of(os.path.expanduser(extra), "metadata", split=split))
+    path = path_of(os.path.expanduser(extra), "metadata", split=split)
     images, files = None, {}
     try:
         about = json.loads(read_file(path, SMALL))
@@ -326,6 +323,8 @@ def _check(
         return error, None
     try:
         if before and before != described:
+            from .replace import torn  # few processes need it, but all import this module
+
             raise torn(dataset._extra_root, dataset.split.name)
         return None, _table(dataset, rows, described)
     except MetadataError as error:
@@ -338,6 +337,8 @@ def _table(dataset: Any, rows: int, described: resume.Rows) -> tuple[str, PathTa
     Raises:
         MetadataError: The metadata does not have so many rows, or does not belong together.
     """
+    from .replace import is_torn, torn
+
     extra, split = dataset._extra_root, dataset.split.name
     expected, sha256 = described.images, _sha256_of_table(described, split)
     if vars(dataset).get(_SHA256, sha256) != sha256:
@@ -389,8 +390,11 @@ def _forget(checked: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref
         del checked[number]
 
 
-class _Finder(MetaPathFinder):
-    """An import hook that calls a function with each of ``MODULES`` after its import."""
+class _Finder:
+    """An import hook that calls a function with each of ``MODULES`` after its import.
+
+    ``MetaPathFinder`` is no base of it, as to import that takes longer than all else here.
+    """
 
     def __init__(self, then: Callable[[ModuleType], None]) -> None:
         self.then = then

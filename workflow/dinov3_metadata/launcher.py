@@ -23,7 +23,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from . import resume
@@ -31,7 +30,7 @@ from .addresses import SPLITS
 from .errors import MetadataError, count, did_you_mean
 from .paths import absolute
 
-STARTUP = str(Path(__file__).with_name("startup"))
+STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
 """A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
 PYTHONPATH."""
 

@@ -16,11 +16,13 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from .addresses import LABELLED, SPLITS
 from .errors import MetadataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StrPath = Union[str, "os.PathLike[str]"]  # Python 3.9 evaluates this, too
 
@@ -249,6 +251,8 @@ def house() -> Path:
 
     The wheel has it inside the package. In a checkout, it is the checkout.
     """
+    from pathlib import Path  # its import would be a tenth of the start of a training
+
     inside = Path(__file__).with_name("house")
     return inside if inside.is_dir() else Path(__file__).parents[2]
 
