@@ -180,6 +180,9 @@ class _Split(Enum):
     @property
     def length(self):
         return {"TRAIN": 1_281_167, "VAL": 50_000, "TEST": 100_000}[self.name]
+
+    def get_image_relpath(self, actual_index, class_id=None):
+        return f"{self.value}/{class_id}/{class_id}_{actual_index}.JPEG"
 """
 """A stand-in for the splits of DINOv3's ImageNet, which know the lengths of ImageNet-1k."""
 

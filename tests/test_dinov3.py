@@ -42,7 +42,26 @@ def parse(dataset):
     options = dict(token.split("=") for token in tokens)
     return ImageNet(**options | {"split": ImageNet.Split[options["split"]]})
 """
-STAND_IN = SPLIT_OF_DINOV3 + CLASS
+# What it does to read an image.
+READING = """
+def get_image_data(self, index):
+    row = self._get_entries()[index]
+    path = self.split.get_image_relpath(row["actual_index"], str(row["class_id"]))
+    with open(f"{self.root}/{path}", "rb") as file:
+        return file.read()
+
+def __getitem__(self, index):
+    try:
+        image = self.get_image_data(index)
+        if image.startswith(b"bad"):
+            raise ValueError("cannot be decoded")
+    except Exception as error:
+        raise RuntimeError(f"can not read image for sample {index}") from error
+    return image, int(self._get_entries()[index]["class_index"])
+
+ImageNet.get_image_data, ImageNet.__getitem__ = get_image_data, __getitem__
+"""
+STAND_IN = SPLIT_OF_DINOV3 + CLASS + READING
 
 LENGTH = """
 from {package}.data.datasets.image_net import parse
@@ -222,9 +241,14 @@ def test_it_runs_in_python_3_9() -> None:
         "dinov3",
         "disk",
         "errors",
+        "hooks",
         "path_table",
         "paths",
+        "ranks",
+        "read_images",
+        "reads",
         "resume",
+        "workers",
     ]
     code = "import sys; had = {*sys.modules}; import dinov3_metadata.dinov3; "
     code += "print(*sorted({*sys.modules} - had))"

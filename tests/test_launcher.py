@@ -10,9 +10,10 @@ import pytest
 from dinov3_metadata import MetadataError, dump_extra, published
 from dinov3_metadata.checks.adopt import adopt
 from dinov3_metadata.guarding import check
-from dinov3_metadata.launcher import guard, is_first, parse_options
+from dinov3_metadata.launcher import guard, parse_options
 from dinov3_metadata.named import Split, named_by, named_in
 from dinov3_metadata.paths import path_of
+from dinov3_metadata.ranks import is_first
 from dinov3_metadata.summary import dataset_path
 from helpers import REPOSITORY, digests, dump, make_tree
 

@@ -30,6 +30,12 @@ class ImageNet:
     def split(self):
         return self._split
 
+    def get_image_data(self, index):
+        raise NotImplementedError
+
+    def __getitem__(self, index):
+        return self.get_image_data(index)
+
     def dump_extra(self):
         print("theirs", self.split.name)
 """

@@ -14,24 +14,7 @@ import pytest
 from dinov3_metadata import MetadataError, dump_extra
 from dinov3_metadata.dinov3 import MODULES, use_metadata_lengths
 from dinov3_metadata.summary import dataset_path
-from helpers import SPLIT_OF_DINOV3
-from test_dinov3 import CLASS, LAUNCH, run
-
-# What DINOv3's class does with a path and with rows, beside what test_dinov3.py needs.
-RELPATH = """
-    def get_image_relpath(self, actual_index, class_id=None):
-        return f"{self.value}/{class_id}/{class_id}_{actual_index}.JPEG"
-"""
-READING = """
-def get_image_data(self, index):
-    row = self._get_entries()[index]
-    path = self.split.get_image_relpath(row["actual_index"], str(row["class_id"]))
-    with open(f"{self.root}/{path}", "rb") as file:
-        return file.read()
-
-ImageNet.get_image_data = get_image_data
-"""
-STAND_IN = SPLIT_OF_DINOV3 + RELPATH + CLASS + READING
+from test_dinov3 import LAUNCH, STAND_IN, run
 
 WORKERS = """
 import multiprocessing, sys

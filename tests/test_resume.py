@@ -86,6 +86,7 @@ def test_a_training_that_resumes_with_other_rows_is_stopped(training: Training) 
             "Error: The metadata of TRAIN in <EXTRA> has changed since this training began:\n"
             "  <TIME>: 4 images of 3 classes, published <TIME>\n"
             "  now: 5 images of 3 classes, published <TIME>\n"
+            "  since then, 1 image came and 0 went\n"
             "These files differ: entries-TRAIN.npy.\n"
             "A training that resumes would read other images than those that are left of its "
             "epoch. To go on with the new files all the same, start it with --changed accept "

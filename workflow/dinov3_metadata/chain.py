@@ -34,8 +34,8 @@ UNFIT = (
 LISTS = ("stages/label_forms", "stages/list_names", "stages/lists", "structures", "texts")
 CHOSEN = ("scan", "selected", "sound")  # the last of them that exists has the images to publish
 AUDITING = (
-    *("damage", "examine", "hashes", "image_paths", "images", "pixels", "stages/audit"),
-    "stand_ins",
+    *("damage", "examine", "hashes", "image_paths", "images", "pixels", "reads"),
+    *("stages/audit", "stand_ins"),
 )
 
 

@@ -26,6 +26,7 @@ from .path_table import PathTable
 from .paths import StrPath, absolute, array_names, file_name, path_of, published_paths
 from .preflight import view_of
 from .published import patiently
+from .reads import Images, again, read_or_replace
 from .selection import select_of
 from .settings import Settings, flatten
 from .since import changed_since_published
@@ -90,11 +91,14 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         check: With ``stat``, check that no folder of the dataset and no file with class names has
             changed since the metadata was made, and read all of the metadata to verify it. With
             None, only compare some rows with the class arrays.
+        on_error: What to do with an image that cannot be read or decoded: ``raise``, or ``replace``
+            to read the next image of its class, see ``reads``. In any case, an image is read again
+            if that failed for a moment.
 
     Raises:
         MetadataError: The files are missing or do not belong together, were made with another
             ``select`` or ``holdout``, or ``check`` found changes. The message names them.
-        ValueError: ``check`` is neither ``stat`` nor None.
+        ValueError: ``check`` is neither ``stat`` nor None, or ``on_error`` is not one of the two.
 
     Example:
         >>> dataset = ImageNetMetadata("/data/imagenet", "/data/extra", split="VAL")
@@ -112,6 +116,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         *,
         transforms: Callable[..., Any] | None = None,
         check: str | None = None,
+        on_error: str = "raise",
         select: Mapping[str, Any] | None = None,
         holdout: float | None = None,
     ) -> None:
@@ -119,6 +124,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             raise MetadataError(f"split is {split!r}, not one of {', '.join(SPLITS)}.")
         if check not in ("stat", None):
             raise ValueError(f"check is {check!r}, not 'stat' or None")
+        if on_error not in ("raise", "replace"):
+            raise ValueError(f"on_error is {on_error!r}, not 'raise' or 'replace'")
         self.extra = absolute(extra)
         self.split = split
         check_readable(published_paths(self.extra, split))
@@ -136,6 +143,7 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         if not self._about.table and not finds_folder(inside):
             raise MetadataError(f"There is no folder {split_folder(split)}/ in {root}.")
         self.loader, self._joint = loader, transforms is not None
+        self._replaces = on_error == "replace"
         changed = check and changed_since_published(self.root, self.extra, split, self._about)
         if changed:
             check_readable(changed)  # what cannot be looked at seems to have changed
@@ -150,8 +158,8 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
         return self._about.images
 
     def __getitem__(self, index: int) -> Any:
-        path, target = self.get_path(index), self.get_target(index)
-        image = self.loader(path)
+        target = self.get_target(index)  # which is also that of an image in its place
+        image = read_or_replace(self._images, index, self._load, lambda error: error)
         if self._joint:
             image, target = self.transforms(image, target)
         else:
@@ -160,6 +168,19 @@ class ImageNetMetadata(VisionDataset):  # type: ignore[misc]
             if self.target_transform is not None and self.split in LABELLED:
                 target = self.target_transform(target)
         return (image, target) if self.split in LABELLED else image
+
+    def _load(self, index: int) -> Any:
+        path = self.get_path(index)
+        return again(partial(self.loader, path), lambda: path)
+
+    def _images(self) -> Images:
+        return Images(
+            *(self.root, self.extra, self.split, len(self)),
+            class_of=lambda row: int(self.entries["class_index"][row]),
+            path_of=self.get_path,
+            replaces=self._replaces,
+            otherwise='`on_error="replace"` reads others of its class instead.',
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": None, "_table": None}  # each worker maps them itself

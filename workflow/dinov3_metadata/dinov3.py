@@ -19,38 +19,41 @@ import logging
 import os
 import struct
 import sys
-import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial, wraps
-from importlib.machinery import ModuleSpec
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import resume
+from . import reads, resume, workers
 from .access import check_readable, refused
-from .addresses import SPLITS, unescaped
+from .addresses import SPLITS
 from .disk import read_file
-from .errors import MetadataError
+from .errors import MetadataError, logger
+from .hooks import after_import, is_hooked
 from .path_table import PathTable
 from .paths import StrPath, absolute, file_name, path_of, published_paths
+from .read_images import SHA256, read_images
 
 MODULES = ("dinov3.data.datasets.image_net", "dinov2.data.datasets.image_net")
 
 PATIENCE = 2  # seconds; a publication takes a few milliseconds
-_SHA256 = "_paths_sha256"
-"""Where a pickled dataset notes the table that belongs to its entries."""
-
 if TYPE_CHECKING:
-    Tables = weakref.WeakKeyDictionary[Any, "tuple[str, PathTable] | None"]
+    from .read_images import Tables
 
 SMALL = 1 << 20  # bytes of metadata-SPLIT.json; it has a few kilobytes
 
 
-def use_metadata_lengths(extra: StrPath | None = None, output_dir: StrPath | None = None) -> None:
+def use_metadata_lengths(
+    extra: StrPath | None = None,
+    output_dir: StrPath | None = None,
+    *,
+    bad_images: str | None = None,
+    keep_gc_off: bool = False,
+) -> None:
     """Make ``ImageNet`` of DINOv3 and DINOv2 take its lengths from the metadata, and make ours.
 
     ``len(dataset)`` then returns the number of images in the ``metadata-SPLIT.json`` of the
@@ -67,6 +70,10 @@ def use_metadata_lengths(extra: StrPath | None = None, output_dir: StrPath | Non
             Without it, and for splits that it does not contain, that stays ImageNet-1k's length.
         output_dir: The output folder of the training, if the launcher does not know it. A training
             that resumes then stops if the metadata has changed since it began, see ``resume``.
+        bad_images: ``stop``, or ``replace`` to read another image of the class in place of one that
+            cannot be read or decoded, see ``reads``; None for what the launcher was told.
+        keep_gc_off: Whether the workers of a DataLoader leave garbage collection as the training
+            sets it, see ``workers``.
 
     Raises:
         MetadataError: There is no ``metadata-SPLIT.json`` in ``extra``, or DINOv3's module is not a
@@ -89,11 +96,18 @@ def use_metadata_lengths(extra: StrPath | None = None, output_dir: StrPath | Non
             )
     if output_dir is not None:
         os.environ[resume.OUTPUT] = absolute(output_dir)
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
-    sys.meta_path.insert(0, _Finder(lambda module: _try_to_patch(module, lengths)))
+    if bad_images is not None:
+        os.environ[reads.BAD_IMAGES] = bad_images
+    if keep_gc_off:
+        os.environ[workers.KEEP_GC_OFF] = "1"
+    patch = partial(_or_warn, partial(_patch, lengths=lengths))
+    collect = partial(_or_warn, workers.collect_in_workers)
+    after_import({**dict.fromkeys(MODULES, patch), workers.MODULE: collect})
     for name in MODULES:
         if name in sys.modules:
             _patch(sys.modules[name], lengths)
+    if workers.MODULE in sys.modules:
+        collect(sys.modules[workers.MODULE])
 
 
 def _length(extra: StrPath, split: str) -> int:
@@ -127,17 +141,17 @@ def _described(extra: StrPath, split: str) -> resume.Rows:
     return resume.Rows(images, classes, files)
 
 
-def _try_to_patch(module: ModuleType, lengths: dict[str, int]) -> None:
-    """Patch a module, or leave it unchanged and warn: perhaps nobody asks for its lengths."""
+def _or_warn(change: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Change a module, or leave it unchanged and warn: perhaps nobody uses it."""
     try:
-        _patch(module, lengths)
+        change(module)
     except MetadataError as error:
         warnings.warn(str(error), stacklevel=2)
 
 
 def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
-    """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits; and let
-    it read images by the table of their paths, if there is one."""
+    """Replace ``__len__`` and ``dump_extra`` of ``ImageNet``, and ``length`` of its splits; and
+    change how it reads images, see ``read_images``."""
     try:
         dataset, split = module.ImageNet, module.ImageNet.Split
         known = getattr(vars(split)["length"].fget, "known", vars(split)["length"].fget)
@@ -174,7 +188,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
             known = checked.get(id(entries))
             if known and known() is entries:
                 break
-            pinned = _SHA256 in vars(self)  # the array came from another process
+            pinned = SHA256 in vars(self)  # the array came from another process
             error, table = _check(self, len(entries), new)
             if error is None and table and before is not None and not pinned:
                 if before is not entries and not _same(before, entries):
@@ -187,7 +201,7 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
                     self._entries = None  # if these are other rows, the next call says so, too
                     resume.check(folder, split, new)
                     self._entries = entries
-                vars(self).pop(_SHA256, None)
+                vars(self).pop(SHA256, None)
                 tables[self] = table
                 checked[id(entries)] = weakref.ref(entries, partial(_forget, checked, id(entries)))
                 break
@@ -201,80 +215,31 @@ def _patch(module: ModuleType, lengths: dict[str, int]) -> None:
     vars(length)["known"] = known
     split.length = property(length)
     dataset.__len__ = lambda self: len(entries_of(self))
-    if hasattr(dataset, "get_image_data") and hasattr(split, "get_image_relpath"):
+    lacks = [name for name in ("get_image_data", "__getitem__") if not hasattr(dataset, name)]
+    lacks += [] if hasattr(split, "get_image_relpath") else ["Split.get_image_relpath"]
 
-        def table_of(self: Any) -> tuple[str, PathTable] | None:
-            if self not in tables:
-                entries_of(self)
-            return tables[self]
+    def table_of(self: Any) -> tuple[str, PathTable] | None:
+        if self not in tables:
+            entries_of(self)
+        return tables[self]
 
-        _read_by_path(dataset, split, table_of, tables)
+    if not lacks:
+        read_images(dataset, split, table_of, tables, _rebuilt)
+    else:
+        logger.warning(
+            "%s.ImageNet is not the version that this program knows: it has no %s. So it reads "
+            "images as it does by itself, and ends at the first that it cannot read.",
+            *(module.__name__, " and no ".join(lacks)),
+        )
     if hasattr(dataset, "dump_extra"):  # a fork for training alone may have removed it
         theirs = getattr(dataset.dump_extra, "theirs", dataset.dump_extra)
         dataset.dump_extra = _make_dump_extra(theirs, module.__name__.partition(".")[0])
 
 
-def _read_by_path(
-    dataset: Any,
-    split: Any,
-    table_of: Callable[[Any], tuple[str, PathTable] | None],
-    tables: Tables,
-) -> None:
-    """Let ``ImageNet`` read the images of a dataset by the table of their paths, if it has one.
-
-    While an image is read, ``get_image_relpath`` of its split returns the path of its row.
-
-    Args:
-        dataset, split: ``ImageNet`` and the enum of its splits.
-        table_of: Returns the sha256 and the content of the table of a dataset.
-        tables: The tables that this process has opened.
-    """
-    start, image_data, relpath = (
-        getattr(known, "theirs", known)
-        for known in (dataset.__init__, dataset.get_image_data, split.get_image_relpath)
-    )
-    reading = threading.local()
-
-    @wraps(start)
-    def __init__(self: Any, *args: Any, **given: Any) -> None:  # noqa: N807
-        for name in given.keys() & {"root", "extra"}:
-            given[name] = unescaped(os.fspath(given[name]))
-        start(self, *args, **given)
-
-    @wraps(image_data)
-    def get_image_data(self: Any, index: int) -> bytes:
-        table = table_of(self)
-        reading.path = table and table[1][index]
-        try:
-            return image_data(self, index)
-        finally:
-            reading.path = None
-
-    @wraps(relpath)
-    def get_image_relpath(self: Any, actual_index: int, class_id: str | None = None) -> str:
-        return getattr(reading, "path", None) or relpath(self, actual_index, class_id)
-
-    def __reduce_ex__(self: Any, protocol: int) -> Any:  # noqa: N807
-        made: tuple[Any, ...] = object.__reduce_ex__(self, protocol)  # type: ignore[assignment]
-        function, arguments, state, *rest = made
-        if table := tables.get(self):
-            function, state = _rebuilt, vars(self) | {_SHA256: table[0]}
-        return (function, arguments, state, *rest)
-
-    for patched, theirs in (
-        (__init__, start),
-        (get_image_data, image_data),
-        (get_image_relpath, relpath),
-    ):
-        vars(patched)["theirs"] = theirs
-    dataset.__init__, dataset.get_image_data = __init__, get_image_data
-    dataset.__reduce_ex__, split.get_image_relpath = __reduce_ex__, get_image_relpath
-
-
 def _rebuilt(kind: type, *_: Any) -> Any:
     """Make an ``ImageNet`` in a process that was given a pickled one, and patch its class there, as
     a worker that was spawned may not have been started by the launcher."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    if not is_hooked():
         use_metadata_lengths()
     return object.__new__(kind)
 
@@ -341,7 +306,7 @@ def _table(dataset: Any, rows: int, described: resume.Rows) -> tuple[str, PathTa
 
     extra, split = dataset._extra_root, dataset.split.name
     expected, sha256 = described.images, _sha256_of_table(described, split)
-    if vars(dataset).get(_SHA256, sha256) != sha256:
+    if vars(dataset).get(SHA256, sha256) != sha256:
         raise _replaced(dataset)
     if rows != expected:
         raise MetadataError(
@@ -388,37 +353,6 @@ def _forget(checked: dict[int, weakref.ref[Any]], number: int, gone: weakref.ref
     """Forget an array that was freed, because another array may get its id."""
     if checked.get(number) is gone:
         del checked[number]
-
-
-class _Finder:
-    """An import hook that calls a function with each of ``MODULES`` after its import.
-
-    ``MetaPathFinder`` is no base of it, as to import that takes longer than all else here.
-    """
-
-    def __init__(self, then: Callable[[ModuleType], None]) -> None:
-        self.then = then
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in MODULES:
-            return None
-        others = [
-            finder
-            for finder in sys.meta_path
-            if finder is not self and hasattr(finder, "find_spec")
-        ]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
-        if spec and spec.loader:
-            run = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                run(module)
-                if module.__name__ in MODULES:  # all modules of a zip file share one loader
-                    self.then(module)
-
-            vars(spec.loader)["exec_module"] = exec_module
-        return spec
 
 
 if __name__ == "__main__":

@@ -245,6 +245,22 @@ def open_regular(path: StrPath) -> BufferedReader:
     return file
 
 
+def check_whole(content: bytes | None, size: int, path: StrPath) -> None:
+    """Check that a file was read up to its end.
+
+    Args:
+        content: What was read; None if nothing could be read without waiting.
+        size: Of the file, in bytes.
+        path: Its path.
+
+    Raises:
+        OSError: There is more.
+    """
+    if content is None or len(content) < size:
+        had = f"only {len(content or b''):,} of {size:,} bytes could be read"
+        raise OSError(errno.EIO, had, os.fspath(path))
+
+
 def read_file(path: StrPath, most: int = MOST) -> bytes:
     """Return the content of a regular file.
 

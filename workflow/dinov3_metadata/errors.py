@@ -26,11 +26,20 @@ class MetadataError(Exception):
     """
 
     def __init__(self, *lines: str | Sequence[str]) -> None:
+        if lines and isinstance(lines[0], str) and lines[0].startswith("Caught "):
+            lines = _of_worker(lines[0], type(self)) or lines
         groups = ([line] if isinstance(line, str) else line for line in lines)
         super().__init__(*chain.from_iterable(groups))
 
     def __str__(self) -> str:
         return "\n".join(map(printable, self.args))
+
+
+def _of_worker(text: str, kind: type) -> tuple[str, ...]:
+    """Return the lines of an error that a DataLoader makes again from the traceback of a worker;
+    none if the text is no such traceback. Source: ``ExceptionWrapper`` in ``torch/_utils.py``."""
+    _, _, message = text.rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")
+    return tuple(message.splitlines())
 
 
 class DatasetChangedError(MetadataError):

@@ -9,7 +9,7 @@ from io import BufferedReader, BytesIO
 from PIL import Image
 from PIL.JpegImagePlugin import MARKER
 
-from .disk import open_regular
+from .disk import check_whole, open_regular
 from .paths import StrPath
 
 RASTER = (
@@ -54,7 +54,7 @@ def load_image(path: str) -> Image.Image:
         UnidentifiedImageError: It is not an image in one of these formats.
         OSError: It cannot be read, or is not a regular file.
     """
-    with open_regular(path) as file, Image.open(file, formats=raster_formats()) as image:
+    with open_bounded(path) as file, Image.open(file, formats=raster_formats()) as image:
         return image.convert("RGB")
 
 
@@ -88,7 +88,7 @@ def open_bounded(path: StrPath) -> Bounded:
     """Open a file, and read it as a whole unless it has more than ``LARGEST`` bytes.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file.
+        OSError: It cannot be read up to its end, or is not a regular file.
     """
     file = open_regular(path)
     size = os.fstat(file.fileno()).st_size
@@ -96,6 +96,7 @@ def open_bounded(path: StrPath) -> Bounded:
         return Bounded(file.detach())
     with file:
         content = file.read(size)
+    check_whole(content, size, path)
     bounded = Bounded(BytesIO(content))
     bounded.content = content
     return bounded

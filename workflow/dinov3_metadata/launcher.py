@@ -25,10 +25,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from . import resume
+from . import reads, resume, workers
 from .addresses import SPLITS
 from .errors import MetadataError, count, did_you_mean
 from .paths import absolute
+from .ranks import is_first
 
 STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
 """A folder with a ``sitecustomize.py``, which Python runs at its start if the folder is in
@@ -36,7 +37,8 @@ PYTHONPATH."""
 
 OPTIONS = {"--check": range(1), "--make": range(1), "--root": range(1, 2), "--extra": range(1, 2)}
 OPTIONS["--splits"] = range(1, len(SPLITS) + 1)
-OPTIONS |= {"--output-dir": range(1, 2), "--changed": range(1, 2)}
+OPTIONS |= {"--output-dir": range(1, 2), "--changed": range(1, 2), "--bad-images": range(1, 2)}
+OPTIONS["--keep-gc-off"] = range(1)
 """Option -> how many values it takes."""
 
 EXAMPLE = "  python -m dinov3_metadata.dinov3 --check -- torchrun dinov3/train/train.py ..."
@@ -52,18 +54,10 @@ usage: python -m dinov3_metadata.dinov3 [OPTIONS] -- COMMAND, for instance
   --root R --extra E     names the dataset, if the command does not
   --splits TRAIN VAL     names its splits; by default, those that are published
   --output-dir OUT       names the output folder, if the command has no --output-dir
-  --changed accept       goes on although the metadata changed since the training there began\
+  --changed accept       goes on although the metadata changed since the training there began
+  --bad-images replace   reads another image of the class in place of one that cannot be decoded
+  --keep-gc-off          leaves garbage collection off in the workers, if the training turns it off\
 """
-
-RANKS = {
-    "RANK": "WORLD_SIZE",
-    "LOCAL_RANK": "LOCAL_WORLD_SIZE",
-    "SLURM_PROCID": "SLURM_NTASKS",
-    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
-    "PMI_RANK": "PMI_SIZE",
-}
-"""Variable with the rank of a process -> variable with the number of processes: of torchrun, Slurm,
-Open MPI, and MPICH or Intel MPI."""
 
 
 def main(arguments: list[str]) -> None:
@@ -89,8 +83,11 @@ def main(arguments: list[str]) -> None:
             os.environ[resume.OUTPUT] = absolute(output)
     except (MetadataError, OSError) as error:
         sys.exit(f"Error: {error}")
-    if "--changed" in options:
-        os.environ[resume.CHANGED] = options["--changed"][0]
+    for option, variable in (("--changed", resume.CHANGED), ("--bad-images", reads.BAD_IMAGES)):
+        if option in options:
+            os.environ[variable] = options[option][0]
+    if "--keep-gc-off" in options:
+        os.environ[workers.KEEP_GC_OFF] = "1"
     paths = [STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # exec discards buffered output. If flushing fails, the command's own output will fail, too.
@@ -131,8 +128,9 @@ def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
     named = {"--root", "--extra"} & options.keys()
     if len(named) == 1 or ("--splits" in options and not named):
         _refuse("--root and --extra are given together, and --splits only with them")
-    if options.get("--changed", ["stop"])[0] not in ("stop", "accept"):
-        _refuse(f"--changed: {options['--changed'][0]!r} is neither stop nor accept")
+    for name, other in (("--changed", "accept"), ("--bad-images", "replace")):
+        if options.get(name, ["stop"])[0] not in ("stop", other):
+            _refuse(f"{name}: {options[name][0]!r} is neither stop nor {other}")
     looks = {"--check", "--make"} & options.keys()
     if len(looks) == 2 or (named and not looks):
         _refuse("the options need either --check or --make")
@@ -142,20 +140,6 @@ def parse_options(words: Sequence[str]) -> dict[str, list[str]]:
 def _refuse(what: str) -> NoReturn:
     end = "" if what.endswith("?") else "."
     sys.exit(f"Error: {what}{end} Write the options before a --, for instance\n{EXAMPLE}")
-
-
-def is_first(environment: Mapping[str, str]) -> bool:
-    """Return whether this process is rank 0, or the only one.
-
-    A rank counts only together with the number of processes, because a variable that somebody left
-    behind must not keep every process from looking. Where several are set, as torchrun inherits
-    those of Slurm, rank 0 has 0 in each.
-    """
-    for rank, size in RANKS.items():
-        values = environment.get(rank, ""), environment.get(size, "")
-        if all(map(str.isdecimal, values)) and 0 < int(values[0]) < int(values[1]):
-            return False
-    return True
 
 
 def guard(options: Mapping[str, Sequence[str]], command: Sequence[str]) -> None:

@@ -80,6 +80,7 @@ FILES = {
     "audit_table": "audit-{split}.npy",
     "audit_list": "audit-{split}.json",
     "duplicates": "duplicates.json",
+    "bad_images": "bad-images.jsonl",  # appended to by trainings, see ``reads``
     # In the work folder: what the stages make.
     "labels": f"{LABELS}/labels.json",
     "view": f"{VIEW}/folders.json",

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .disk import read_file, temporary_name
+from .disk import open_regular, read_file, temporary_name
 from .errors import MetadataError, count, logger
 from .paths import StrPath, existing, file_name, path_of
 
@@ -95,6 +96,7 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
     # A training can read several splits, and those of several datasets.
     name = f"{split}-{sha256(os.fsencode(extra)).hexdigest()[:12]}.json"
     path = os.path.join(output, FOLDER, name)
+    scan = f"{path[:-5]}.npz"
     now: dict[str, Any] = {"split": split, "extra": extra, "began": _moment(time.time())}
     with suppress(OSError):
         now["published"] = _moment(os.stat(path_of(extra, "metadata", split=split)).st_mtime)
@@ -111,6 +113,8 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         try:
             _write(path, now, is_first=True)
             then = _read(path) or now
+            if then["files"] == rows.files:
+                _keep_scan(extra, split, scan)
         except OSError as error:
             _warn(path, error)
             return
@@ -124,7 +128,11 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         return
     what = (
         f"The metadata of {split} in {extra} has changed since this training began:",
-        [f"  {then['began']}: {_shown(then)}", f"  now: {_shown(now)}"],
+        [
+            f"  {then['began']}: {_shown(then)}",
+            f"  now: {_shown(now)}",
+            *_came_and_went(extra, split, then, rows, scan),
+        ],
         f"These files differ: {', '.join(changed)}.",
     )
     accepted = os.environ.get(CHANGED) == "accept"
@@ -133,6 +141,7 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         if accepted:
             try:
                 _write(path, now, is_first=False)
+                _keep_scan(extra, split, scan)
             except OSError as error:
                 _warn(path, error)
         return
@@ -143,6 +152,38 @@ def check(extra: StrPath, split: str, rows: Rows) -> None:
         "begin anew, choose another output folder.",
         _way_back(extra, split, then["files"], os.path.join(output, FOLDER, f"{split}-before")),
     )
+
+
+def _keep_scan(extra: str, split: str, path: str) -> None:
+    """Keep which images the rows are, a few bytes of each, to say later how many came and went."""
+    new = os.path.join(os.path.dirname(path), temporary_name())
+    try:
+        with open(new, "xb") as file:
+            with open_regular(path_of(extra, "last_scan", split=split)) as scan:
+                while block := scan.read(SMALL):
+                    file.write(block)
+        os.replace(new, path)
+    except OSError:  # without it, only the numbers of images are said
+        with suppress(OSError):
+            os.unlink(new)
+
+
+def _came_and_went(extra: str, split: str, then: dict[str, Any], now: Rows, path: str) -> list[str]:
+    """Return a line that says how many images came and went; none if that is not known."""
+    if sys.version_info < (3, 10):  # noqa: UP036
+        return []
+    try:
+        from .artefacts import Scan
+        from .stages.changes import compare
+
+        before, after = Scan.load(path), Scan.load(path_of(extra, "last_scan", split=split))
+    except (ImportError, MetadataError, OSError):
+        return []
+    if (len(before.actual_index), len(after.actual_index)) != (then["images"], now.images):
+        return []
+    changes = compare(before, after)
+    came, went = count(changes.added, "image"), f"{changes.removed:,} went"
+    return [f"  since then, {came} came and {went}"]
 
 
 def _warn(path: str, error: OSError) -> None:

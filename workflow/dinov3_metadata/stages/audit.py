@@ -39,6 +39,7 @@ from ..image_paths import Places, name_image
 from ..images import LARGEST
 from ..paths import StrPath, existing, file_name, folder_of, path_of
 from ..progress import progress
+from ..reads import noted_images
 from ..replace import Writer, replaced_files
 
 ROW = np.dtype(AUDIT_ROW)
@@ -119,7 +120,8 @@ def audit_share(
     """Audit one of several shares of a split's images.
 
     Each image costs one ``stat``. Only images that are new or changed since earlier audits are
-    opened. Each result is written to the work folder immediately, so a killed run loses one image.
+    opened, and before them those that ``bad-images.jsonl`` lists. Each result is written to the
+    work folder immediately, so a killed run loses one image.
 
     Args:
         scan: The split's images.
@@ -157,6 +159,9 @@ def audit_share(
     extras = [os.fspath(place) for place in (reuse, extra) if place]
     known = [_known(place, split, rows["inode"]) for place in extras]
     new = recall(rows, np.concatenate(known), hashed)
+    if noted := noted_images(extra, split):  # a training could not read these: first, and anew
+        bad = [i for i in range(len(rows)) if paths[start + i] in noted]
+        new = np.array([*bad, *np.setdiff1d(new, bad)], np.intp)
     results = rows[[*FOUND, *HASHES]]
     place = {"split": split, "code": _code(), "scatteritem": scatteritem}
     with create_anew(path_of(extra, "found", time=f"{time.time_ns()}", **place)) as found:
