@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .disk import open_regular, read_file, temporary_name
+from .disk import read_file, temporary_name
 from .errors import MetadataError, count, logger
 from .paths import StrPath, existing, file_name, path_of
 
@@ -158,10 +158,9 @@ def _keep_scan(extra: str, split: str, path: str) -> None:
     """Keep which images the rows are, a few bytes of each, to say later how many came and went."""
     new = os.path.join(os.path.dirname(path), temporary_name())
     try:
+        content = read_file(path_of(extra, "last_scan", split=split))
         with open(new, "xb") as file:
-            with open_regular(path_of(extra, "last_scan", split=split)) as scan:
-                while block := scan.read(SMALL):
-                    file.write(block)
+            file.write(content)
         os.replace(new, path)
     except OSError:  # without it, only the numbers of images are said
         with suppress(OSError):
