@@ -179,6 +179,21 @@ def publish_rows(rows: np.ndarray, extra: Path, split: str = "TRAIN", keep: floa
     )
 
 
+def test_images_that_a_training_could_not_read_are_opened_first_and_anew(
+    irregular: Path, tmp_path: Path
+) -> None:
+    extra = tmp_path / "extra"
+    _, everything = audited(irregular, extra)
+    _, unreadable = audited(irregular, extra)
+    image = sorted((irregular / "train").rglob("*.JPEG"))[-1]
+    bad = {"split": "TRAIN", "image": str(image.relative_to(irregular)), "path": str(image)}
+    (extra / "bad-images.jsonl").write_text(json.dumps(bad) + "\n{cut")
+    with patch.object(audit, "examine", side_effect=examine) as opened:
+        audit_all(irregular, extra, 1)
+    assert opened.call_count == unreadable + 1 < everything
+    assert Path(opened.call_args_list[0].args[0]).name == image.name
+
+
 def test_each_irregular_image_is_named_with_what_is_wrong(irregular: Path, tmp_path: Path) -> None:
     before = file_states((irregular / "train").rglob("*_[0-8]*.JPEG"))
     summary, opened = audited(irregular, tmp_path / "extra")

@@ -156,8 +156,11 @@ def read_or_replace(
     try:
         return read(row)
     except Exception as error:
-        reason, known = _reason(why(error)), images()
-        if not reason or not -known.rows <= row < known.rows:
+        reason = _reason(why(error))
+        if not reason:
+            raise
+        known = images()
+        if not -known.rows <= row < known.rows:
             raise
         row %= known.rows
         what = _describe(known, row, reason)
@@ -167,15 +170,12 @@ def read_or_replace(
     for other in _others(known, row):
         _tally.read += 1
         try:
-            image = read(other)
+            return read(other)
         except Exception as error:
             reason = _reason(why(error))
             if not reason:
                 raise
             _count(known, other, reason, _describe(known, other, reason))
-            continue
-        logger.warning("%s Row %s of the same class is read in its place.", what, f"{other:,}")
-        return image
     raise BadImageError(f"{what} No other image of its class can be read either. {AUDIT}")
 
 
@@ -203,7 +203,8 @@ def _count(images: Images, row: int, reason: str, what: str) -> None:
     Raises:
         BadImageError: There are too many.
     """
-    note(images, row, reason)
+    if note(images, row, reason):
+        logger.warning("%s The next image of its class is read in its place.", what)
     _tally.bad += 1
     if _tally.bad > FEW and _tally.bad * MOST > _tally.read:
         raise BadImageError(
@@ -226,15 +227,16 @@ def _others(images: Images, row: int) -> Iterator[int]:
     yield from range(start, row)
 
 
-def note(images: Images, row: int, reason: str) -> None:
-    """Note a bad image in ``bad-images.jsonl`` unless it is there.
+def note(images: Images, row: int, reason: str) -> bool:
+    """Note a bad image in ``bad-images.jsonl`` unless it is there. Return whether this process does
+    so for the first time.
 
     Any number of processes may do so, on any hosts: each line is one call of ``write`` to the end
     of the file, under a lock where the file system has locks. If that fails, a warning says so.
     """
     path = images.path_of(row)
     if (images.extra, path) in _noted:
-        return
+        return False
     _noted.add((images.extra, path))
     file = path_of(images.extra, "bad_images")
     bad = {"split": images.split, "row": row, "reason": reason, "host": os.uname().nodename}
@@ -246,6 +248,7 @@ def note(images: Images, row: int, reason: str) -> None:
         logger.warning(
             "%s: %s. So the next audit is not told of %s.", file, error.strerror or error, path
         )
+    return True
 
 
 def _append(file: str, bad: dict[str, Any]) -> None:
