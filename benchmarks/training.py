@@ -3,8 +3,7 @@
     PYTHONPATH=<DINOV3> python training.py memory <ROOT> <EXTRA> [<ITERATIONS> [fork|spawn]]
 
 Start it by itself, or by ``python -m dinov3_metadata.dinov3 --``. It needs omegaconf and termcolor,
-as DINOv3 does. ``memory`` may also be ``speed`` or
-``digest``. The metadata is that of TRAIN, of a dataset without a view. Two workers make batches
+as DINOv3 does. ``memory`` may also be ``speed`` or ``digest``. The metadata is that of TRAIN, of a dataset without a view. Two workers make batches
 of eight images with the augmentations of DINOv3, and garbage collection is off, as in its trainer.
 
 - ``memory`` prints how much the RssAnon of both workers together grows in an iteration, in MB: the
@@ -24,7 +23,6 @@ import torch
 from dinov3.data import DataAugmentationDINO, SamplerType, make_data_loader, make_dataset
 from dinov3.data.datasets import ImageNet
 
-SAMPLERS = [*SamplerType]
 SCALES = (0.32, 1), (0.05, 0.32)
 
 
@@ -34,6 +32,7 @@ def shown(image) -> torch.Tensor:
 
 
 def pairs(samples: list) -> list:
+    """Leave the samples of a batch as they are."""
     return samples
 
 
@@ -49,7 +48,11 @@ def rss_anon(pid: int) -> float:
 
 
 def digest(dataset: str, iterations: int) -> None:
-    for sampler in SAMPLERS:
+    """Print the digests of ``digest``."""
+    # One of the samplers asks how many processes there are.
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    for sampler in SamplerType:
         torch.manual_seed(0)
         loader = make_data_loader(
             dataset=make_dataset(dataset_str=dataset, transform=shown),

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.needs("torchvision")
 TWINS = {
     "README.md": "README.zh-CN.md",
     "docs/check.md": "docs/check.zh-CN.md",
+    "docs/days.md": "docs/days.zh-CN.md",
     "docs/errors.md": "docs/errors.zh-CN.md",
     "docs/module.md": "docs/module.zh-CN.md",
     "docs/recipes.md": "docs/recipes.zh-CN.md",
