@@ -3,8 +3,9 @@
     PYTHONPATH=<DINOV3> python training.py memory <ROOT> <EXTRA> [<ITERATIONS> [fork|spawn]]
 
 Start it by itself, or by ``python -m dinov3_metadata.dinov3 --``. It needs omegaconf and termcolor,
-as DINOv3 does. ``memory`` may also be ``speed`` or ``digest``. The metadata is that of TRAIN, of a dataset without a view. Two workers make batches
+as DINOv3 does. The metadata is that of TRAIN, of a dataset without a view. Two workers make batches
 of eight images with the augmentations of DINOv3, and garbage collection is off, as in its trainer.
+In place of ``memory``, it also measures other things:
 
 - ``memory`` prints how much the RssAnon of both workers together grows in an iteration, in MB: the
   slope of a line through all but the first fifth of the iterations.

@@ -2,8 +2,8 @@
 
     python tests/stumbling.py FOLDER MOUNTPOINT fail|short|hang
 
-Of the files whose number ends with 0, the first two reads fail with EIO, are cut short, or last
-20 s. To end it: ``fusermount3 -u MOUNTPOINT``.
+Of the files whose number ends with 0, the first two reads fail with EIO or are cut short, or the
+first one lasts 20 s. To end it: ``fusermount3 -u MOUNTPOINT``.
 """
 
 import errno
@@ -24,7 +24,7 @@ class Stumbling(Remembering):
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         content: Any = super().read(path, size, offset, fh)
-        if re.search(r"0\.JPEG$", path) and self.seen[path] < 2:
+        if re.search(r"0\.JPEG$", path) and self.seen[path] < (1 if self.how == "hang" else 2):
             self.seen[path] += 1
             if self.how == "fail":
                 raise OSError(errno.EIO, "stumbled", path)
