@@ -376,6 +376,8 @@ def test_a_config_file_counts_if_the_command_names_nothing(tmp_path: Path) -> No
         ("--check --root /r /s --extra /e", "--root has 2 values"),
         ("--check --root /r", "--root and --extra are given together"),
         ("--check --splits VAL", "--root and --extra are given together, and --splits only with"),
+        ("--bad-images skip", "--bad-images: 'skip' is neither stop nor replace"),
+        ("--keep-gc-off yes", "--keep-gc-off has 1 value"),
         ("--root /r --extra /e", "the options need either --check or --make"),
         ("--check --make", "the options need either --check or --make"),
         ("--check --root /r --extra /e --splits train", "--splits: 'train' is not one of TRAIN, "),

@@ -94,6 +94,20 @@ def test_a_training_that_resumes_with_other_rows_is_stopped(training: Training) 
         )
 
 
+def test_it_says_how_many_images_came_and_went(training: Training) -> None:
+    training.start()
+    (training.root / "train/n01440764/n01440764_10026.JPEG").unlink()
+    make_tree(training.root, [f"train/n01440764/n01440764_{i}.JPEG" for i in (5, 6)])
+    training.make()
+    assert "  since then, 2 images came and 1 went\n" in training.start("--changed=accept").stderr
+    make_tree(training.root, ["train/n01440764/n01440764_7.JPEG"])
+    training.make()
+    training.note().with_suffix(".npz").write_bytes(b"damaged")
+    said = training.start().stderr
+    assert "has changed since this training began" in said
+    assert "since then, " not in said
+
+
 def test_it_goes_on_where_that_is_accepted(training: Training) -> None:
     training.start()
     training.edit()
