@@ -179,6 +179,8 @@ def test_a_bad_image_ends_it_with_its_path_and_row(demo: tuple[Path, Path]) -> N
         '`on_error="replace"` reads others of its class instead.'
     )
     assert isinstance(error.value, OSError)
+    with pytest.raises(BadImageError, match=r"\(row 7 of TRAIN\)"):
+        dataset[-9]
     assert not (demo[1] / "bad-images.jsonl").exists()
 
 
@@ -269,12 +271,14 @@ def write_many(extra: str, start: int) -> None:
 
 
 def test_sixteen_processes_write_each_image_once(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
     (tmp_path / "bad-images.jsonl").write_text('{"split": "TRAIN", "image": "')  # a full disk
     with ProcessPoolExecutor(16, multiprocessing.get_context("fork")) as pool:
         [*pool.map(partial(write_many, str(tmp_path)), range(0, 160, 10))]
     _cut, *lines = (tmp_path / "bad-images.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["row"] for line in lines) == [*range(50)]
     assert len(noted_images(tmp_path, "TRAIN")) == 50
+    assert (tmp_path / "bad-images.jsonl").stat().st_mode & 0o020  # as its folder
 
 
 @pytest.mark.parametrize("planted", ["link", "FIFO", "folder"])

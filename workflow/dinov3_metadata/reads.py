@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
+from .access import share
+from .disk import opened_folder, read_file
 from .errors import MetadataError, count, logger
 from .paths import StrPath, path_of
 
@@ -255,7 +257,9 @@ def _append(file: str, bad: dict[str, Any]) -> None:
     import fcntl
 
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(file, flags, 0o666)
+    with opened_folder(os.path.dirname(file)) as folder:
+        descriptor = os.open(os.path.basename(file), flags, 0o666, dir_fd=folder)
+        share(folder, descriptor)  # a group that shares the folder can write, too
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "This is not a regular file")
@@ -287,8 +291,6 @@ def _parse(content: bytes) -> Iterator[dict[str, Any]]:
 
 def noted_images(extra: StrPath, split: str) -> set[str]:
     """Return the paths below root of the images of a split that ``bad-images.jsonl`` lists."""
-    from .disk import read_file
-
     content = b""
     with suppress(OSError):
         content = read_file(path_of(extra, "bad_images"), LARGEST)
