@@ -185,12 +185,13 @@ def test_images_that_a_training_could_not_read_are_opened_first_and_anew(
     extra = tmp_path / "extra"
     _, everything = audited(irregular, extra)
     _, unreadable = audited(irregular, extra)
-    image = sorted((irregular / "train").rglob("*.JPEG"))[-1]
+    touched, *_, image = sorted((irregular / "train").rglob("*.JPEG"))
+    os.utime(touched, (1, 1))
     bad = {"split": "TRAIN", "image": str(image.relative_to(irregular)), "path": str(image)}
     (extra / "bad-images.jsonl").write_text(json.dumps(bad) + "\n{cut")
     with patch.object(audit, "examine", side_effect=examine) as opened:
         audit_all(irregular, extra, 1)
-    assert opened.call_count == unreadable + 1 < everything
+    assert opened.call_count == unreadable + 2 < everything
     assert Path(opened.call_args_list[0].args[0]).name == image.name
 
 

@@ -39,6 +39,7 @@ def test_a_worker_collects_garbage(
     default = gc.get_threshold()
     collect_in_workers(module)
     collect_in_workers(module)  # as two calls of use_metadata_lengths do
+    assert module._worker_loop.theirs is _worker_loop
     gc.set_threshold(50_000, 5, 5)
     assert started(module) == (True, (50_000, 5, 5))
     assert caplog.messages == []
