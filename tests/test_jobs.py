@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dinov3_metadata.chain import STAGES
 from dinov3_metadata.errors import MetadataError
-from dinov3_metadata.jobs import one_word, workflow_profile
+from dinov3_metadata.jobs import check_rules, one_word, workflow_profile
 from dinov3_metadata.present import Chain
 from dinov3_metadata.settings import Settings
 from dinov3_metadata.summary import failures
@@ -92,3 +92,10 @@ def test_a_rule_that_is_misspelt_is_not_ignored(snakemake: Callable, tree: Path)
     said = snakemake(*options, fails=True, root=tree, extra=tree).stdout
     assert "Error: There is no rule 'scan_spilt'" in said
     assert said.rstrip().endswith("Did you mean 'scan_split'?")
+
+
+def test_a_rule_of_a_workflow_around_this_one_may_be_called_almost_the_same() -> None:
+    around = ["meta_scan_split", "publish_model"]
+    check_rules(around, [*STAGES, *around])
+    with pytest.raises(MetadataError, match="no rule 'publish_modle'"):
+        check_rules(["publish_modle"], [*STAGES, *around])

@@ -207,7 +207,6 @@ class Binding:
     def _check_amounts(self) -> None:
         """Refuse memory, minutes and threads that are no numbers."""
         used = self.workflow.resource_settings
-        check_rules({*used.overwrite_threads, *used.overwrite_resources}, STAGES)
         for rule, threads in used.overwrite_threads.items():
             check_amount("threads", evaluated(threads), rule)
         given = {**used.overwrite_resources, "default-resources": used.default_resources or {}}
@@ -279,8 +278,11 @@ class Binding:
     def become_only_run(self) -> BinaryIO | None:
         """Lock the work folder, if this process is to run anything."""
         if self.workflow.is_main_process and self.workflow.execution_settings:
+            used = self.workflow.resource_settings
+            named = {*used.overwrite_threads, *used.overwrite_resources}
             with ending_plainly():
                 check_workdir(Path.cwd(), writes=True)
+                check_rules(named, [rule.name for rule in self.workflow.rules])
         if not self._runs:
             return None
         with ending_plainly():

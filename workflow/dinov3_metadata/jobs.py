@@ -13,7 +13,6 @@ from typing import Any
 
 from .errors import MetadataError, did_you_mean
 from .paths import house, path_of, work_folder
-from .values import listed
 
 LONGEST_WORD = 130_000  # bytes of an argument, with the path of Python and of the script before it
 
@@ -75,11 +74,11 @@ def check_rules(named: Iterable[str], known: Iterable[str]) -> None:
     """Check the rules for which somebody set something. Snakemake would ignore an unknown one.
 
     Args:
-        named: Their names. Those of a workflow around this one are other ones.
-        known: The rules of this program.
+        named: Their names.
+        known: All rules, also those of a workflow around this one.
 
     Raises:
-        MetadataError: One is spelt almost like a rule of ours.
+        MetadataError: There is no such rule, but one that is spelt almost like it.
     """
     for rule in sorted({*named} - {*known}):
         if meant := did_you_mean(rule, known):
@@ -123,7 +122,7 @@ def check_submitting(lacking: Iterable[str]) -> None:
     """
     if names := sorted(set(lacking)):
         raise MetadataError(
-            f"The profile's submit command needs {listed(names)}, which some jobs lack: a "
+            f"The profile's submit command needs {', '.join(names)}, which some jobs lack: a "
             "--default-resources on the command line replaces that of the profile. Leave it away, "
             "and use --set-resources scan_split:mem_mb=8000, or change the profile."
         )
