@@ -115,10 +115,9 @@ class SlurmGuard(Telling):
         limit on the user's own jobs lets none in: there is no end to wait for."""
         with suppress(OSError, subprocess.SubprocessError):
             if "Max" in limit and not ask("squeue", "--me", "--noheader").strip():
-                if job in self._alone:
-                    return True
+                was_alone = job in self._alone
                 self._alone.add(job)
-                return False
+                return was_alone
         self._alone.discard(job)
         return False
 
